@@ -1,0 +1,40 @@
+"""The errors a user can meet: each states the value seen, what was expected, and the remedy, in one sentence.
+
+Every class carries the exit code of the command line (docs/command-line.md lists them).
+"""
+
+from __future__ import annotations
+
+
+class SacbnetError(Exception):
+    """Anything that went wrong for a reason the user can act on."""
+
+    exit_code = 1
+
+
+class InputError(SacbnetError):
+    """An input file or value cannot be used: missing, truncated, wrong dimension, not finite, constant, ..."""
+
+    exit_code = 3
+
+
+class GridError(InputError):
+    """Two things that must share a grid do not, or a grid's affine cannot be used."""
+
+
+class WeightsError(SacbnetError):
+    """Weights that are missing, damaged, or of another architecture."""
+
+    exit_code = 4
+
+
+class OutputError(SacbnetError):
+    """A result could not be written (folder not writable, disk full); nothing half-written is left behind."""
+
+    exit_code = 5
+
+
+class RegistrationError(SacbnetError):
+    """The registration ended worse than it started, or is not finite; no result is written (contract 5)."""
+
+    exit_code = 6

@@ -1,0 +1,176 @@
+"""Where the voxels of an image lie: its shape and its affine, as an immutable value.
+
+Frame: world coordinates are millimetres in RAS+ (as nibabel gives them). ITK's LPS exists only in `sacbnet.io`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import GridError
+
+Shape = tuple[int, int, int]
+
+
+def as_affine(matrix: object, what: str = "affine") -> NDArray[np.float64]:
+    """Return a read-only float64 copy of a 4x4 affine; raise GridError if it cannot be inverted."""
+    out = np.array(matrix, dtype=np.float64)
+    if out.shape != (4, 4):
+        raise GridError(f"the {what} has shape {out.shape}; a 4x4 matrix was expected")
+    if not np.isfinite(out).all():
+        raise GridError(f"the {what} holds NaN or infinite values; repair the image's header")
+    if not np.allclose(out[3], [0, 0, 0, 1]):
+        raise GridError(f"the {what} ends in the row {out[3].tolist()}; [0, 0, 0, 1] was expected")
+    scale = np.linalg.norm(out[:3, :3], axis=0)
+    if scale.min() < 1e-6 or abs(np.linalg.det(out[:3, :3] / scale)) < 1e-4:
+        raise GridError(f"the {what} is singular (voxel axes {scale.round(6).tolist()} mm); repair the image's header")
+    out[3] = [0, 0, 0, 1]
+    out.setflags(write=False)
+    return out
+
+
+def transform_points(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Map points (..., 3) by a 4x4 matrix."""
+    return np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A box of voxels in the world.
+
+    shape: voxels along (i, j, k). affine: 4x4 float64, voxel index (i, j, k, 1) -> world mm (RAS). It may be
+    oblique, left-handed or sheared, not singular.
+
+    >>> g = Grid((10, 20, 30), np.diag([2.0, 1.0, 1.0, 1.0]))
+    >>> g.spacing.tolist()
+    [2.0, 1.0, 1.0]
+    >>> g.world([1, 1, 1]).tolist()
+    [2.0, 1.0, 1.0]
+    """
+
+    shape: Shape
+    affine: NDArray[np.float64] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(n) for n in self.shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise GridError(f"the grid has shape {tuple(self.shape)}; three positive sizes were expected")
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "affine", as_affine(self.affine))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Grid) and self.matches(other, tolerance_mm=0.0)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.affine.tobytes()))
+
+    # -- what it is ---------------------------------------------------------------------------------------------
+    @property
+    def spacing(self) -> NDArray[np.float64]:
+        """Distance between neighbouring voxels along (i, j, k), in mm."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def direction(self) -> NDArray[np.float64]:
+        """(3, 3): unit vector of each voxel axis in the world, as columns (RAS)."""
+        return self.affine[:3, :3] / self.spacing
+
+    @property
+    def inverse_affine(self) -> NDArray[np.float64]:
+        return np.linalg.inv(self.affine)
+
+    @property
+    def voxel_volume(self) -> float:
+        """mm³ of one voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """Whether the axes are perpendicular, within the tolerance that ITK accepts when it reads a file."""
+        d = self.direction
+        return bool(np.abs(d.T @ d - np.eye(3)).max() < 1e-4)
+
+    def world(self, voxels: object) -> NDArray[np.float64]:
+        """Voxel coordinates (..., 3) -> world mm (..., 3)."""
+        return transform_points(self.affine, np.asarray(voxels, dtype=np.float64))
+
+    def voxels(self, world: object) -> NDArray[np.float64]:
+        """World mm (..., 3) -> voxel coordinates (..., 3)."""
+        return transform_points(self.inverse_affine, np.asarray(world, dtype=np.float64))
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """World mm of the middle of the box."""
+        return self.world((np.array(self.shape) - 1) / 2)
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """(8, 3): world mm of the centres of the eight corner voxels."""
+        ends = np.stack(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij"), -1).reshape(-1, 3)
+        return self.world(ends)
+
+    def contains(self, world: object, margin_voxels: float = 0.5) -> NDArray[np.bool_]:
+        """Whether points (..., 3) lie inside the box; by default its faces are the outer faces of the voxels."""
+        v = self.voxels(world)
+        return np.all((v >= -margin_voxels) & (v <= np.array(self.shape) - 1 + margin_voxels), axis=-1)
+
+    def matches(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
+        """Same shape, and no corner further than the tolerance from its counterpart."""
+        return self.shape == other.shape and bool(np.abs(self.corners - other.corners).max() <= tolerance_mm)
+
+    # -- other grids made from it -------------------------------------------------------------------------------
+    def cropped(self, low: object, high: object) -> Grid:
+        """Voxels low (inclusive) to high (exclusive), may reach outside this grid: the same lattice, another box."""
+        low_, high_ = np.asarray(low, dtype=int), np.asarray(high, dtype=int)
+        affine = self.affine.copy()
+        affine[:3, 3] = self.world(low_)
+        return Grid(tuple(int(n) for n in high_ - low_), affine)  # type: ignore[arg-type]
+
+    def canonical(self) -> tuple[Grid, tuple[int, int, int], tuple[int, int, int]]:
+        """The same voxels with the axes permuted and flipped to run closest to (R, A, S).
+
+        Returns (grid, axes, signs): `data.transpose(axes)` and a flip of each axis of sign -1 carry an array along.
+        Of all orders of the axes the one with the largest sum of |cosines| is taken, so near 45° it is stable.
+        """
+        from itertools import permutations
+
+        d = self.direction
+        axes = max(permutations(range(3)), key=lambda p: sum(abs(d[r, a]) for r, a in enumerate(p)))
+        signs = tuple(1 if d[r, a] >= 0 else -1 for r, a in enumerate(axes))
+        shape = tuple(self.shape[a] for a in axes)
+        matrix = np.zeros((4, 4))  # canonical index -> this grid's index
+        matrix[3, 3] = 1
+        for r, (a, s) in enumerate(zip(axes, signs, strict=True)):
+            matrix[a, r] = s
+            matrix[a, 3] = 0 if s > 0 else self.shape[a] - 1
+        return Grid(shape, self.affine @ matrix), axes, signs  # type: ignore[arg-type, return-value]
+
+    def with_spacing(self, spacing: object) -> Grid:
+        """A grid with the same axes and centre and another spacing (mm), covering the same box (outer faces)."""
+        new = np.broadcast_to(np.asarray(spacing, dtype=np.float64), (3,))
+        extent = np.array(self.shape) * self.spacing
+        shape = np.maximum(np.ceil(extent / new - 1e-3), 1).astype(int)
+        affine = np.eye(4)
+        affine[:3, :3] = self.direction * new
+        affine[:3, 3] = self.centre - affine[:3, :3] @ ((shape - 1) / 2)
+        return Grid(tuple(int(n) for n in shape), affine)  # type: ignore[arg-type]
+
+    def covering(self, points: object) -> Grid:
+        """This grid extended by whole voxels until it contains the given world points (n, 3) as well."""
+        v = self.voxels(points)
+        low = np.minimum(np.floor(v.min(axis=0) + 1e-6), 0)
+        high = np.maximum(np.ceil(v.max(axis=0) - 1e-6) + 1, self.shape)
+        return self.cropped(low, high)
+
+    def orthogonal(self) -> Grid:
+        """This grid, or, where it is sheared, a grid with perpendicular axes that covers it (ITK reads no other)."""
+        if self.is_orthogonal:
+            return self
+        u, _, vt = np.linalg.svd(self.direction)  # nearest orthogonal matrix (polar decomposition)
+        affine = np.eye(4)
+        affine[:3, :3] = (u @ vt) * self.spacing
+        affine[:3, 3] = self.affine[:3, 3]
+        return Grid((1, 1, 1), affine).covering(self.corners)
