@@ -5,6 +5,7 @@ Frame: world coordinates are millimetres in RAS+ (as nibabel gives them). ITK's 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -174,3 +175,14 @@ class Grid:
         affine[:3, :3] = (u @ vt) * self.spacing
         affine[:3, 3] = self.affine[:3, 3]
         return Grid((1, 1, 1), affine).covering(self.corners)
+
+
+def slabs(grid: Grid, points_at_once: int = 1 << 19) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """World points of a grid in slabs along i: (first index, points (n, j, k, 3)); bounds memory."""
+    j, k = np.meshgrid(np.arange(grid.shape[1]), np.arange(grid.shape[2]), indexing="ij")
+    plane = grid.world(np.stack([np.zeros_like(j), j, k], axis=-1))
+    step = grid.affine[:3, 0]
+    rows = max(1, points_at_once // (grid.shape[1] * grid.shape[2]))
+    for low in range(0, grid.shape[0], rows):
+        i = np.arange(low, min(low + rows, grid.shape[0]), dtype=np.float64)
+        yield low, plane[None] + i[:, None, None, None] * step

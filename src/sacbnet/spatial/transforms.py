@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import GridError, InputError
-from .grid import Grid, as_affine, transform_points
+from .grid import Grid, as_affine, slabs, transform_points
 from .warp import sample
 
 PointMap = Callable[[NDArray[np.floating]], NDArray[np.float64]]
@@ -82,9 +82,8 @@ class DisplacementField:
     def from_map(cls, point_map: PointMap, grid: Grid) -> DisplacementField:
         """Any map of points, written down at the voxels of a grid: u(p) = map(p) - p."""
         u = np.empty((*grid.shape, 3), dtype=np.float32)
-        for i in range(grid.shape[0]):  # a slab at a time: float64 points of a whole brain would fill the memory
-            p = slab_points(grid, i)
-            u[i] = point_map(p) - p
+        for low, points in slabs(grid):
+            u[low : low + len(points)] = point_map(points) - points
         return cls(grid, u)
 
     def __call__(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -128,8 +127,3 @@ def chain(*maps: PointMap) -> PointMap:
 
     return chained
 
-
-def slab_points(grid: Grid, i: int) -> NDArray[np.float64]:
-    """(j, k, 3): world points of the voxels of the i-th slab."""
-    j, k = np.meshgrid(np.arange(grid.shape[1]), np.arange(grid.shape[2]), indexing="ij")
-    return grid.world(np.stack([np.full_like(j, i), j, k], axis=-1))
