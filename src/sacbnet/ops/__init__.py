@@ -1,0 +1,1 @@
+"""The hot kernels: clustering, adaptive convolution and local matching, each a plain-PyTorch definition."""

@@ -1,0 +1,73 @@
+"""What a SACB-Net is made of, as one immutable value that goes to JSON and back. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import InputError
+
+LEVELS = (2, 3, 4, 5)
+DESCRIPTORS = ("spatial", "channel", "both")
+
+
+@dataclass(frozen=True)
+class SACBNetConfig:
+    """Options of SACBNet; the defaults are the published network (Cheng et al., CVPR 2025).
+
+    base_channels: width c; the five levels have 2c, 4c, 8c, 16c, 16c channels.
+    clusters: K-means clusters at levels 2, 3, 4, 5 (fine to coarse).
+    sacb_levels: the levels that have a SACB; () is the ablation's baseline.
+    descriptor: what is clustered: means over the 3×3×3 neighbourhood ("spatial"), over the channels, or both.
+    kmeans_rounds: bound of Lloyd's rounds; kmeans_seed: of the seeding's own generator.
+
+    Raises InputError for values that make no network.
+
+    >>> SACBNetConfig.from_dict(SACBNetConfig(clusters=(5, 5, 7, 7)).to_dict()).clusters
+    (5, 5, 7, 7)
+    """
+
+    base_channels: int = 4
+    clusters: tuple[int, int, int, int] = (7, 7, 7, 7)
+    sacb_levels: tuple[int, ...] = LEVELS
+    descriptor: str = "spatial"
+    kmeans_rounds: int = 20
+    kmeans_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("base_channels", 1), ("kmeans_rounds", 1), ("kmeans_seed", 0)):
+            if not _is_int(getattr(self, name)) or getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)!r}; a whole number of at least {least} was expected")
+        for name in ("clusters", "sacb_levels"):
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple) or not all(map(_is_int, value)):
+                raise InputError(f"{name} is {value!r}; a list of whole numbers was expected")
+            object.__setattr__(self, name, tuple(value))
+        if len(self.clusters) != 4 or min(self.clusters) < 1:
+            raise InputError(f"clusters is {self.clusters}; four numbers >= 1, for levels 2, 3, 4, 5, were expected")
+        if len(set(self.sacb_levels)) != len(self.sacb_levels) or not set(self.sacb_levels) <= set(LEVELS):
+            raise InputError(f"sacb_levels is {self.sacb_levels}; different ones of {LEVELS} were expected")
+        object.__setattr__(self, "sacb_levels", tuple(sorted(self.sacb_levels)))
+        if self.descriptor not in DESCRIPTORS:
+            raise InputError(f"descriptor is {self.descriptor!r}; one of {', '.join(DESCRIPTORS)} was expected")
+
+    def channels(self, level: int) -> int:
+        """Channels of the features at a level 1..5."""
+        return self.base_channels * (2, 4, 8, 16, 16)[level - 1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options as JSON has them (tuples become lists)."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> SACBNetConfig:
+        """From to_dict's form; raises InputError for options it does not know."""
+        known = [f.name for f in fields(cls)]
+        if unknown := sorted(set(options) - set(known)):
+            raise InputError(f"unknown network options {', '.join(unknown)}; known are {', '.join(known)}")
+        return cls(**options)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,76 @@
+"""The spatial-awareness convolution block: a convolution that adapts to regions found by K-means.
+
+Source: Cheng et al., SACB-Net, CVPR 2025, section 3.2.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops.adaptive_conv import adaptive_conv
+from ..ops.kmeans import KMeans, kmeans
+from .config import SACBNetConfig
+from .encoder import block
+
+
+@torch.no_grad()
+def describe(z: Tensor, kind: str) -> Tensor:
+    """Descriptor of each voxel: z (b, c, i, j, k) -> (b, d, i, j, k) float32, d = c, 27 or c + 27; no gradient.
+
+    kind "spatial": mean of each channel over the 3×3×3 neighbourhood, zero padded, divided by 27; "channel": mean
+    over the channels at each of its 27 voxels, row-major; "both": the two, in this order.
+    """
+    z = z.float()
+    spatial = F.avg_pool3d(F.pad(z, (1,) * 6), 3, stride=1) if kind != "channel" else z[:, :0]
+    if kind == "spatial":
+        return spatial
+    i, j, k = z.shape[2:]
+    mean = F.pad(z.mean(1), (1,) * 6)  # (b, i+2, j+2, k+2)
+    around = [mean[:, x : x + i, y : y + j, w : w + k] for x, y, w in product(range(3), repeat=3)]
+    return torch.cat([spatial, torch.stack(around, 1)], dim=1)
+
+
+class Clustering(nn.Module):
+    """K-means of one level's descriptors: (b, d, i, j, k) -> KMeans over the p = i·j·k voxels, row-major."""
+
+    def __init__(self, clusters: int, rounds: int, seed: int) -> None:
+        super().__init__()
+        self.clusters, self.rounds, self.seed = clusters, rounds, seed
+
+    def forward(self, descriptor: Tensor, seeds: Tensor | None = None) -> KMeans:
+        features = descriptor.flatten(2).transpose(1, 2)  # (b, p, d)
+        return kmeans(features, self.clusters, seeds=seeds, max_rounds=self.rounds, seed=self.seed)
+
+
+class SACB(nn.Module):
+    """x (b, c, i, j, k) -> same shape: project, cluster, convolve by cluster, add x."""
+
+    def __init__(self, config: SACBNetConfig, level: int) -> None:
+        super().__init__()
+        c = config.channels(level)
+        d = {"spatial": c, "channel": 27, "both": c + 27}[config.descriptor]
+        self.descriptor = config.descriptor
+        self.project = block(c, c)
+        self.cluster = Clustering(config.clusters[level - 2], config.kmeans_rounds, config.kmeans_seed)
+        self.to_taps = mlp(d, 128, 27)
+        self.to_bias = mlp(d, 64, c)
+        self.kernel = nn.Parameter(torch.empty(c, c, 27).uniform_(-1, 1) / (27 * c) ** 0.5)  # as Conv3d starts
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.project(x)  # (b, c, i, j, k)
+        labels, centres, _ = self.cluster(describe(z, self.descriptor))  # (b, p), (b, n, d)
+        taps = torch.sigmoid(self.to_taps(centres))  # (b, n, 27)
+        bias = self.to_bias(centres)  # (b, n, c)
+        y = adaptive_conv(z, labels.view(-1, *z.shape[2:]), taps, self.kernel, bias)  # (b, c, i, j, k)
+        return F.leaky_relu(y, 0.1) + x
+
+
+def mlp(d_in: int, hidden: int, d_out: int) -> nn.Sequential:
+    """Two hidden layers with ReLU: (..., d_in) -> (..., d_out)."""
+    return nn.Sequential(
+        nn.Linear(d_in, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, d_out)
+    )

@@ -1,0 +1,98 @@
+"""SACB-Net: the whole network on one page.
+
+Source: Cheng et al., "SACB-Net: Spatial-awareness Convolutions for Medical Image Registration", CVPR 2025, in the form
+that the authors' published checkpoints expect.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..ops.matching import match
+from ..spatial.warp import compose, warp
+from .config import SACBNetConfig
+from .encoder import Encoder, block
+from .sacb import SACB
+
+
+class SACBNet(nn.Module):
+    """moving, fixed (b, 1, i, j, k), any size -> displacement_vox (b, 3, i, j, k) for `warp(moving, displacement_vox)`.
+
+    Holds no buffer and no shape: one set of weights serves every device, batch and size. To watch or steer a stage,
+    hook its module (`encoder`, `sacb2`..`sacb5` and their `cluster`, `matching`, `head`): batches there are
+    [fixed..., moving...]. Raises InputError for shapes that are no pair of images.
+    """
+
+    def __init__(self, config: SACBNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or SACBNetConfig()
+        c = config.channels(1)
+        self.encoder = Encoder(config)
+        self.sacb2, self.sacb3, self.sacb4, self.sacb5 = (
+            SACB(config, level) if level in config.sacb_levels else nn.Identity() for level in (2, 3, 4, 5)
+        )
+        self.matching = Matching()
+        self.refine = nn.Sequential(block(c, c), block(c, c))
+        self.head = nn.Sequential(block(2 * c, c), block(c, c), nn.Conv3d(c, 3, 3, padding=1))
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        size = _check(moving, fixed)
+        # both images as one batch: no value changes (norms and clusters are per sample), and it is faster than two
+        (f1, m1), (f2, m2), (f3, m3), (f4, m4), (f5, m5) = (
+            features.chunk(2) for features in self.encoder(_pad(torch.cat([fixed, moving])))
+        )  # with c = 4: (b, 8, i, j, k), (b, 16, i/2, ..), (b, 32, i/4, ..), (b, 64, i/8, ..), (b, 64, i/16, ..)
+
+        # level 5
+        f5, m5 = self.sacb5(torch.cat([f5, m5])).chunk(2)  # (b, 64, i/16, j/16, k/16) each
+        u = _up(self.matching(m5, f5))  # (b, 3, i/8, j/8, k/8), voxels of its own level
+
+        # level 4
+        f4, m4 = self.sacb4(torch.cat([f4, warp(m4, u)])).chunk(2)  # (b, 64, i/8, j/8, k/8)
+        u = _up(compose(u, self.matching(m4, f4)))  # (b, 3, i/4, j/4, k/4)
+
+        # level 3
+        f3, m3 = self.sacb3(torch.cat([f3, warp(m3, u)])).chunk(2)  # (b, 32, i/4, j/4, k/4)
+        u = _up(compose(u, self.matching(m3, f3)))  # (b, 3, i/2, j/2, k/2)
+
+        # level 2
+        f2, m2 = self.sacb2(torch.cat([f2, warp(m2, u)])).chunk(2)  # (b, 16, i/2, j/2, k/2)
+        u = _up(compose(u, self.matching(m2, f2)))  # (b, 3, i, j, k)
+
+        # level 1: convolutions instead of matching
+        f1, m1 = self.refine(torch.cat([f1, warp(m1, u)])).chunk(2)  # (b, 8, i, j, k)
+        u = compose(u, self.head(torch.cat([f1, m1], dim=1)).to(u.dtype))  # (b, 3, i, j, k)
+
+        return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
+
+
+class Matching(nn.Module):
+    """`match` as a module, so that a hook can see it."""
+
+    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        return match(moving, fixed)
+
+
+def _up(displacement_vox: Tensor) -> Tensor:
+    """To the next finer level, in its voxels: (b, 3, i, j, k) -> (b, 3, 2i, 2j, 2k)."""
+    return F.interpolate(2 * displacement_vox, scale_factor=2, mode="trilinear", align_corners=True)
+
+
+def _pad(image: Tensor) -> Tensor:
+    """Zeros at the high ends, up to multiples of 16: (b, 1, i, j, k) -> (b, 1, 16i', 16j', 16k')."""
+    size = [16 * -(-n // 16) for n in image.shape[2:]]
+    if max(size) == 16:  # one voxel at level 5: no instance norm of it, so two along each axis
+        size = [32, 32, 32]
+    i, j, k = (to - n for to, n in zip(size, image.shape[2:], strict=True))
+    return F.pad(image, (0, k, 0, j, 0, i))
+
+
+def _check(moving: Tensor, fixed: Tensor) -> torch.Size:
+    if moving.shape != fixed.shape or moving.ndim != 5 or moving.shape[1] != 1 or 0 in moving.shape:
+        raise InputError(
+            f"moving {tuple(moving.shape)} and fixed {tuple(fixed.shape)} were given; two equal shapes (b, 1, i, j, k) "
+            "were expected: resample the moving image to the fixed grid first"
+        )
+    return moving.shape[2:]

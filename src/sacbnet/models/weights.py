@@ -1,0 +1,153 @@
+"""Weights on disk: one safetensors file that says what it is. torch is imported only by what needs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from .. import __version__
+from ..errors import OutputError, SacbnetError, WeightsError
+from .config import SACBNetConfig
+
+if TYPE_CHECKING:
+    from .sacbnet import SACBNet
+
+FORMAT_VERSION = 1
+ARCHITECTURE = "sacbnet"
+FACTS = ("licence", "trained_on", "spacing_mm", "intensity", "source")  # what the maker of the weights has to state
+
+
+def save_weights(path: str | Path, model: SACBNet, metadata: Mapping[str, object]) -> dict[str, str]:
+    """Write the model and return the whole metadata block written.
+
+    metadata must state licence, trained_on, spacing_mm (voxel spacing of the inputs, mm), intensity (the convention
+    expected of the inputs) and source; it may state more. Values that are not text are written as JSON. Written to
+    a temporary file first, so that no half-written file is left under `path`. Raises WeightsError for missing facts,
+    OutputError where the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    if missing := [fact for fact in FACTS if fact not in metadata]:
+        raise WeightsError(f"the metadata lack {', '.join(missing)}; weights must state {', '.join(FACTS)}")
+    text = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
+    text |= {
+        "format_version": str(FORMAT_VERSION),
+        "architecture": ARCHITECTURE,
+        "config": json.dumps(model.config.to_dict()),
+        "sacbnet_version": __version__,
+    }
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    _write(Path(path), save(state, metadata=text))
+    return text
+
+
+def load_weights(path: str | Path, device: str = "cpu") -> tuple[SACBNet, dict[str, str]]:
+    """The model, in evaluation mode on `device`, and the file's metadata.
+
+    Raises WeightsError for a file that is missing, damaged, of another architecture or newer format, or whose
+    parameters do not fit its own configuration or are not finite.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from .sacbnet import SACBNet
+
+    metadata, shapes = _header(Path(path))
+    with torch.device("meta"):
+        model = SACBNet(_config(Path(path), metadata))
+    check_shapes(str(path), shapes, {name: tuple(p.shape) for name, p in model.state_dict().items()})
+    state = load_file(path, device="cpu")
+    if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
+        raise WeightsError(f"{path} holds NaN or infinite values in {_some(bad)}; get the file again")
+    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    return model.requires_grad_(True).to(device).eval(), metadata
+
+
+def describe_weights(path: str | Path) -> dict[str, Any]:
+    """The file's metadata, its config as a dict, `parameters` (count) and `sha256`; imports no torch.
+
+    Raises WeightsError as load_weights does, but does not look at the values.
+    """
+    metadata, shapes = _header(Path(path))
+    config = _config(Path(path), metadata).to_dict()
+    count = sum(prod(shape) for shape in shapes.values())
+    return {**metadata, "config": config, "parameters": count, "sha256": weights_hash(path)}
+
+
+def weights_hash(path: str | Path) -> str:
+    """sha256 of the file, hexadecimal. Raises WeightsError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"the weights {path} cannot be read ({error.strerror}); give the path of a file") from error
+
+
+def check_shapes(what: str, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise WeightsError that names the parameters missing from, unknown to, or of another shape than expected."""
+    problems = []
+    if missing := sorted(set(expected) - set(found)):
+        problems.append(f"lacks {_some(missing)}")
+    if unknown := sorted(set(found) - set(expected)):
+        problems.append(f"holds the unknown {_some(unknown)}")
+    common = sorted(set(found) & set(expected))
+    if wrong := [f"{name} {found[name]}, not {expected[name]}" for name in common if found[name] != expected[name]]:
+        problems.append(f"has the wrong shapes {_some(wrong)}")
+    if problems:
+        raise WeightsError(f"{what} {'; '.join(problems)}: it does not fit this network's configuration")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    if not path.is_file():
+        raise WeightsError(f"the weights {path} do not exist or are no file; give the path of a .safetensors file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is no intact safetensors file ({error}); get it again, or convert a .pth checkpoint first"
+        ) from error
+    if metadata.get("architecture") != ARCHITECTURE:
+        found = metadata.get("architecture", "no architecture")
+        raise WeightsError(f"{path} states {found}; weights of {ARCHITECTURE} were expected")
+    return metadata, shapes
+
+
+def _config(path: Path, metadata: Mapping[str, str]) -> SACBNetConfig:
+    version = metadata.get("format_version", "")
+    if not version.isdecimal() or int(version) > FORMAT_VERSION:
+        raise WeightsError(f"{path} has format {version or 'unstated'}; up to {FORMAT_VERSION} is read: update sacbnet")
+    try:
+        return SACBNetConfig.from_dict(json.loads(metadata["config"]))
+    except (KeyError, ValueError, TypeError, SacbnetError) as error:
+        raise WeightsError(f"{path} has no usable configuration ({error}); get the file again") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """All of the data under `path`, or nothing; as readable as any new file, where a temporary one is private."""
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            file.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise OutputError(f"the weights {path} cannot be written ({error.strerror}); check folder and space") from error
