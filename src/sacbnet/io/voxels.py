@@ -1,0 +1,109 @@
+"""Which arrays are usable as an image, a label map or a mask, and in which type they are handed on."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+Kind = Literal["image", "labels", "mask"]
+
+
+def check_shape(shape: tuple[int, ...], name: str, vector: bool = False) -> tuple[int, int, int]:
+    """The (i, j, k) of a 3-D volume, axes of length 1 behind them dropped; InputError for anything else.
+
+    vector: whether the header says that the last axis holds components.
+    """
+    shape = tuple(int(n) for n in shape)
+    if len(shape) < 3:
+        raise InputError(f"{name} is {len(shape)}-D (shape {shape}); a 3-D image was expected")
+    if min(shape) < 1:
+        raise InputError(f"{name} has shape {shape}, that is no voxels; a 3-D image was expected")
+    count = int(np.prod(shape[3:]))
+    if count == 3 and (len(shape) == 5 or vector):
+        raise InputError(
+            f"{name} is a displacement field (shape {shape}); an image was expected: pass it as a transform instead"
+        )
+    if len(shape) > 4 and count > 1:
+        raise InputError(f"{name} has shape {shape}, several values a voxel; a 3-D image with one value was expected")
+    if count > 1:
+        raise InputError(f"{name} holds {count} volumes (shape {shape}); pass one of them, or their mean")
+    if min(shape[:3]) < 2:
+        raise InputError(f"{name} is a single slice (shape {shape[:3]}); a 3-D image was expected")
+    return shape[0], shape[1], shape[2]
+
+
+def check_dtype(dtype: np.dtype, name: str) -> None:
+    """InputError for colours, complex numbers and whatever else is not one real number a voxel."""
+    if dtype.fields is not None:
+        raise InputError(f"{name} holds colours ({'/'.join(dtype.fields)}); a grey-scale image was expected")
+    if dtype.kind == "c":
+        raise InputError(f"{name} holds complex numbers ({dtype}); a real image was expected: take the magnitude")
+    if dtype.kind not in "biuf":
+        raise InputError(f"{name} holds values of type {dtype}; numbers were expected")
+
+
+def convert(data: NDArray[np.generic], kind: Kind, name: str) -> NDArray[np.generic]:
+    """Check the values and return them C-contiguous in native byte order, without a copy where nothing changes.
+
+    "image" -> float32, finite and not constant. "labels" -> the stored integer type (whole floating-point numbers: the
+    smallest integer type that holds them). "mask" -> bool, not empty: what is not 0 is inside.
+    """
+    check_dtype(data.dtype, name)
+    if data.dtype.kind == "f":
+        bad = data.size - int(np.count_nonzero(np.isfinite(data)))
+        if bad:
+            raise InputError(
+                f"{name} holds {bad} voxels that are NaN or infinite, of {data.size}; replace them, e.g. by 0"
+            )
+    if kind == "image":
+        return _image(data, name)
+    if kind == "labels":
+        return _labels(data, name)
+    if kind != "mask":
+        raise ValueError(f"kind {kind!r}; 'image', 'labels' or 'mask' was expected")
+    mask = np.ascontiguousarray(data != 0)
+    if not mask.any():
+        raise InputError(f"{name} is an empty mask (every voxel is 0); some voxels inside were expected")
+    return mask
+
+
+def _image(data: NDArray[np.generic], name: str) -> NDArray[np.float32]:
+    low, high = data.min(), data.max()
+    if max(abs(float(low)), abs(float(high))) > float(np.finfo(np.float32).max):
+        raise InputError(f"{name} holds values up to {float(high):.3g}, beyond single precision; rescale them")
+    if low == high:
+        raise InputError(f"{name} is constant (every voxel is {float(low):g}); an image with contrast was expected")
+    out = np.ascontiguousarray(data, dtype=np.float32)
+    if out.min() == out.max():
+        raise InputError(f"{name} is constant in single precision (every voxel is near {float(low):g}); subtract that")
+    return out
+
+
+def _labels(data: NDArray[np.generic], name: str) -> NDArray[np.generic]:
+    if data.dtype.kind == "b":
+        return np.ascontiguousarray(data).view(np.uint8)
+    if data.dtype.kind in "iu":
+        return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("="))
+    fractions = np.not_equal(data, np.round(cast(NDArray[np.floating], data)))
+    count = int(np.count_nonzero(fractions))
+    if count:
+        raise InputError(
+            f"{name} holds {count} values that are not whole numbers (e.g. {float(data[fractions][0]):g}); a label map "
+            "was expected: threshold a probability map, resample labels with nearest neighbour"
+        )
+    low, high = float(data.min()), float(data.max())
+    if max(-low, high) >= 2**31:
+        raise InputError(f"{name} holds label values from {low:g} to {high:g}; whole numbers below 2^31 were expected")
+    return np.ascontiguousarray(data, dtype=integer_type(int(low), int(high)))
+
+
+def integer_type(low: int, high: int) -> np.dtype:
+    """The smallest of uint8, int16, int32, which every format and ITK hold; InputError beyond them."""
+    for dtype in (np.uint8, np.int16, np.int32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return np.dtype(dtype)
+    raise InputError(f"the values from {low} to {high} do not fit 32-bit integers")
