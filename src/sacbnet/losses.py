@@ -60,12 +60,18 @@ def box_mean(x: Tensor, window: int) -> Tensor:
     more arithmetic. On a GPU pooling, because matrix products may be switched to 10-bit mantissas (TF32), which the
     variances of flat regions do not survive.
     """
-    if x.device.type != "cpu":
-        y = x.reshape(-1, 1, *x.shape[-3:])
-        for kernel in ((1, 1, window), (1, window, 1), (window, 1, 1)):
-            sides = [n // 2 for n in reversed(kernel) for _ in range(2)]
-            y = F.avg_pool3d(F.pad(y, sides), kernel, stride=1)  # its own padding refuses boxes larger than the image
-        return y.view_as(x)
+    return _banded(x, window) if x.device.type == "cpu" else _pooled(x, window)
+
+
+def _pooled(x: Tensor, window: int) -> Tensor:
+    y = x.reshape(-1, 1, *x.shape[-3:])
+    for kernel in ((1, 1, window), (1, window, 1), (window, 1, 1)):
+        sides = [n // 2 for n in reversed(kernel) for _ in range(2)]
+        y = F.avg_pool3d(F.pad(y, sides), kernel, stride=1)  # its own padding refuses boxes larger than the image
+    return y.view_as(x)
+
+
+def _banded(x: Tensor, window: int) -> Tensor:
     i, j, k = x.shape[-3:]
     y = x.reshape(-1, k) @ _band(k, window, x.dtype)
     y = torch.matmul(_band(j, window, x.dtype), y.view(-1, j, k))

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+import torch
+
+from sacbnet.errors import InputError
+from sacbnet.ops.kmeans import kmeans
+
+
+def numpy_lloyd(x, seeds, rounds, tolerance=1e-10):
+    """Lloyd with explicit loops; clusters must not empty."""
+    centres = x[seeds].copy()
+    for _ in range(rounds):
+        labels = np.array([np.argmin([((v - s) ** 2).sum() for s in centres]) for v in x])
+        new = np.stack([x[labels == n].mean(0) for n in range(len(seeds))])
+        shift = ((new - centres) ** 2).sum()
+        centres = new
+        if shift <= tolerance:
+            break
+    return labels, centres
+
+
+def blobs(p=300, c=5, clusters=4, seed=0, spread=1.0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(clusters, c))[rng.integers(clusters, size=p)] * 3 + rng.normal(size=(p, c)) * spread
+
+
+@pytest.mark.parametrize("rounds", [1, 3, 200])
+def test_equals_numpy_lloyd(rounds):
+    x = blobs()
+    seeds = [3, 50, 99, 200]
+    labels, centres = numpy_lloyd(x, seeds, rounds)
+    ours = kmeans(torch.tensor(x)[None], 4, seeds=torch.tensor([seeds]), max_rounds=rounds)
+    assert np.array_equal(ours.labels[0].numpy(), labels)
+    np.testing.assert_allclose(ours.centres[0].numpy(), centres, atol=1e-12)
+    assert ours.rounds[0] <= rounds
+
+
+def test_seeding_finds_separate_blobs():
+    x = torch.tensor(blobs(p=2000, clusters=6, spread=0.01))
+    result = kmeans(x[None], 6)
+    assert (x - result.centres[0][result.labels[0]]).norm(dim=1).max() < 0.1
+
+
+def test_batch_equals_singles_and_is_repeatable():
+    x = torch.stack([torch.tensor(blobs(seed=s, spread=0.02 if s == 1 else 2.0)).float() for s in range(3)])
+    together = kmeans(x, 5, max_rounds=100)
+    assert len(set(together.rounds)) > 1  # one goes on when another has converged
+    for s in range(3):
+        alone = kmeans(x[s : s + 1], 5, max_rounds=100)
+        assert torch.equal(alone.labels[0], together.labels[s])
+        assert torch.equal(alone.centres[0], together.centres[s])
+        assert alone.rounds[0] == together.rounds[s]
+
+
+def test_global_random_state_is_left_alone():
+    x = torch.rand(1, 20000, 3)
+    before, before_numpy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first = kmeans(x, 4).labels
+    assert torch.equal(before, torch.get_rng_state())
+    assert np.array_equal(before_numpy, np.random.get_state()[1])  # noqa: NPY002
+    torch.manual_seed(99)
+    assert torch.equal(first, kmeans(x, 4).labels)  # not read either
+    assert not torch.equal(kmeans(x, 4, max_rounds=1).centres, kmeans(x, 4, max_rounds=1, seed=1).centres)
+
+
+def test_more_clusters_than_voxels():
+    x = torch.tensor([[[0.0, 1.0], [5.0, 5.0], [9.0, 0.0]]])
+    result = kmeans(x, 7)
+    assert result.centres.shape == (1, 7, 2)
+    assert torch.equal(result.centres[0][result.labels[0]], x[0])  # every voxel is its own cluster
+    assert (torch.cdist(result.centres[0], x[0]).amin(1) == 0).all()  # surplus centres repeat voxels
+
+
+@pytest.mark.parametrize("value", [0.0, 2.5])
+def test_constant_features(value):
+    result = kmeans(torch.full((2, 50, 4), value), 3)
+    assert (result.labels == 0).all()
+    assert torch.equal(result.centres, torch.full((2, 3, 4), value))
+    assert result.rounds == (1, 1)
+
+
+def test_duplicate_seeds_do_not_compete_by_rounding():
+    x = torch.tensor([[1.0, 0.0], [1.0, 1e-7], [4.0, 0.0], [4.0, 1e-7]])[None]
+    assert kmeans(x, 3, seeds=torch.tensor([[0, 1, 2]])).labels.tolist() == [[0, 0, 2, 2]]
+
+
+def test_emptied_cluster_takes_the_farthest_voxel():
+    # found by search: from these seeds cluster 1 loses its voxels in the second round
+    x, seeds = emptying_case()
+    result = kmeans(x, 3, seeds=seeds, max_rounds=50)
+    assert result.labels[0].unique().numel() == 3
+    assert (torch.cdist(result.centres[0], x[0]).amin(1) < 5).all()
+
+
+def emptying_case():
+    rng = np.random.default_rng(0)
+    for _ in range(20000):
+        x = rng.integers(0, 12, size=(7, 2)).astype(float) + 20
+        seeds = rng.choice(7, 3, replace=False)
+        centres = x[seeds]
+        if len(np.unique(centres, axis=0)) < 3:
+            continue
+        for _ in range(6):
+            labels = ((x[:, None] - centres) ** 2).sum(-1).argmin(1)
+            if len(np.unique(labels)) < 3:
+                return torch.tensor(x)[None], torch.tensor(seeds)[None]
+            centres = np.stack([x[labels == n].mean(0) for n in range(3)])
+    raise AssertionError("no case found")
+
+
+def test_half_precision_is_summed_in_single():
+    x = torch.tensor(blobs(p=5000)).to(torch.bfloat16)[None]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = kmeans(x, 4)
+    assert half.centres.dtype == torch.float32
+    assert torch.equal(half.labels, kmeans(x.float(), 4).labels)
+
+
+def test_no_gradient():
+    assert not kmeans(torch.rand(1, 30, 2, requires_grad=True), 2).centres.requires_grad
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_not_finite_is_refused(bad):
+    x = torch.rand(2, 40, 3)
+    x[1, 7, 2] = bad
+    with pytest.raises(InputError, match="NaN or infinite"):
+        kmeans(x, 3)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"clusters": 0},
+        {"clusters": 2, "max_rounds": 0},
+        {"clusters": 2, "seeds": torch.tensor([[0]])},
+        {"clusters": 2, "seeds": torch.tensor([[0, 40]])},
+    ],
+)
+def test_bad_arguments(arguments):
+    with pytest.raises(InputError):
+        kmeans(torch.rand(1, 40, 3), **arguments)
+
+
+def test_empty_features():
+    with pytest.raises(InputError, match="shape"):
+        kmeans(torch.rand(1, 0, 3), 2)
