@@ -49,6 +49,17 @@ def test_ncc_gradients():
     assert torch.autograd.gradcheck(lambda m, f: ncc_loss(m, f, 5, mask), (moved, fixed))
 
 
+def test_no_gradient_is_computed_under_no_grad(monkeypatch):
+    def slope(*_):
+        raise AssertionError("computed")
+
+    monkeypatch.setattr("sacbnet.losses._slope", slope)
+    moved, fixed = pair(grad=True)
+    with torch.no_grad():
+        assert not ncc_loss(moved, fixed).requires_grad
+    ncc_loss(moved.detach(), fixed.detach())
+
+
 def test_ncc_is_invariant_to_gain_and_offset():
     moved, _ = pair(size=(14, 14, 14))
     assert float(ncc_loss(moved, moved)) == pytest.approx(-1, abs=1e-4)

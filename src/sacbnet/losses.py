@@ -39,7 +39,7 @@ def ncc_loss(moved: Tensor, fixed: Tensor, window: int = 9, mask: Tensor | None 
         if not float(weight.sum()) > 0:
             raise InputError("the mask of the loss is empty; give one that covers part of the image")
     with torch.autocast(moved.device.type, enabled=False):
-        return _NCC.apply(moved.to(dtype), fixed.to(dtype), window, weight)
+        return _NCC.apply(_plain(moved, dtype), _plain(fixed, dtype), window, weight)
 
 
 def gradient_loss(displacement_vox: Tensor) -> Tensor:
@@ -50,7 +50,12 @@ def gradient_loss(displacement_vox: Tensor) -> Tensor:
     """
     dtype = torch.promote_types(displacement_vox.dtype, torch.float32)
     with torch.autocast(displacement_vox.device.type, enabled=False):
-        return _MeanSquareGradient.apply(displacement_vox.to(dtype))
+        return _MeanSquareGradient.apply(_plain(displacement_vox, dtype))
+
+
+def _plain(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """As the functions below take it; detached under no_grad, which they cannot see, to spare them the gradient."""
+    return x.to(dtype) if torch.is_grad_enabled() else x.detach().to(dtype)
 
 
 def box_mean(x: Tensor, window: int) -> Tensor:
