@@ -1,0 +1,97 @@
+"""Numbers that have one definition (docs/metrics.md): overlap, folding, similarity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .errors import GridError
+from .losses import ncc_loss
+from .spatial.jacobian import jacobian_determinant, non_diffeomorphic_volume
+from .spatial.transforms import DisplacementField
+
+
+@dataclass(frozen=True)
+class Dice:
+    """per_label: label -> Dice, for labels present in at least one. absent: asked-for labels present in neither."""
+
+    per_label: dict[int, float]
+    absent: tuple[int, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """Mean over the labels present in at least one of the two; NaN without any."""
+        return float(np.mean(list(self.per_label.values()))) if self.per_label else float("nan")
+
+
+def dice(moved: NDArray[np.integer], fixed: NDArray[np.integer], labels: tuple[int, ...] | None = None) -> Dice:
+    """2|A∩B| / (|A|+|B|) per label of two label maps of one shape; background 0 is left out.
+
+    labels: which to score; None scores every label found in either.
+    """
+    if moved.shape != fixed.shape:
+        raise GridError(f"label maps of shapes {moved.shape} and {fixed.shape} were given; one shape was expected")
+    in_moved, in_fixed = _counts(moved), _counts(fixed)
+    both = _counts(fixed[moved == fixed])
+    asked = labels if labels is not None else tuple(sorted((in_moved.keys() | in_fixed.keys()) - {0}))
+    per_label = {}
+    for label in asked:
+        total = in_moved.get(label, 0) + in_fixed.get(label, 0)
+        if total:
+            per_label[int(label)] = 2 * both.get(label, 0) / total
+    return Dice(per_label, tuple(int(label) for label in asked if label not in per_label))
+
+
+def _counts(labels: NDArray[np.integer]) -> dict[int, int]:
+    values, counts = np.unique(labels, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class Folding:
+    """folded_percent: voxels with det J <= 0 by central differences. non_diffeomorphic_percent: volume of turned-over
+    tetrahedra (Liu et al., IJCV 2024), the stricter one. sd_log_jacobian: SD of log det J over unfolded voxels."""
+
+    folded_voxels: int
+    folded_percent: float
+    non_diffeomorphic_percent: float
+    sd_log_jacobian: float
+    jacobian_min: float
+    jacobian_max: float
+
+
+def folding(transform: DisplacementField, mask: NDArray[np.bool_] | None = None) -> Folding:
+    """Folding of a transform on its grid. mask: where SD, minimum and maximum are taken (folding is counted everywhere)."""
+    u = torch.from_numpy(transform.displacement_vox()).permute(3, 0, 1, 2)
+    det = jacobian_determinant(u).numpy()
+    inside = det if mask is None else det[mask]
+    folded = int((det <= 0).sum())
+    return Folding(
+        folded_voxels=folded,
+        folded_percent=100 * folded / det.size,
+        non_diffeomorphic_percent=non_diffeomorphic_volume(u),
+        sd_log_jacobian=float(np.log(inside[inside > 0], dtype=np.float64).std()) if (inside > 0).any() else float("nan"),
+        jacobian_min=float(inside.min()),
+        jacobian_max=float(inside.max()),
+    )
+
+
+def local_correlation(moved: torch.Tensor, fixed: torch.Tensor, mask: torch.Tensor | None = None) -> float:
+    """Mean squared local correlation in a 9³ box, in [0, 1]; (1, 1, i, j, k) both."""
+    with torch.no_grad():
+        return -float(ncc_loss(moved, fixed, 9, mask))
+
+
+def mutual_information(moved: NDArray[np.floating], fixed: NDArray[np.floating], bins: int = 32) -> float:
+    """Normalised mutual information (H(a) + H(b)) / H(a, b), in [1, 2]; 1 is independence (Studholme et al., 1999)."""
+    joint = np.histogram2d(moved.ravel(), fixed.ravel(), bins=bins)[0] / moved.size
+
+    def entropy(p: NDArray[np.floating]) -> float:
+        p = p[p > 0]
+        return float(-(p * np.log(p)).sum())
+
+    h = entropy(joint)
+    return (entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1))) / h if h > 0 else 1.0

@@ -1,0 +1,94 @@
+"""Image -> what the engine sees: its grid (isotropic, axes towards R, A, S, cropped) and intensities in [0, 1]."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from .io.images import Image
+from .spatial.grid import Grid
+from .spatial.resample import resample
+from .spatial.transforms import Affine, PointMap
+
+HUMAN_MM = (0.45, 2.05)  # finest spacings that are worked at 1 mm: the range of human MR and CT
+MOST_VOXELS = 12e6
+
+
+def working_spacing(fixed: Grid, asked: float | None = None) -> float:
+    """Isotropic spacing (mm) at which a pair is registered.
+
+    The weights' own, where asked for. Else 1 mm for images of a human's resolution, so that the same head scanned or
+    resampled at 0.8 or 1.5 mm is treated alike; else the finest spacing (a mouse, a PET image). Coarsened until the
+    box holds at most 12 million voxels.
+    """
+    if asked is not None:
+        return float(asked)
+    finest = float(fixed.spacing.min())
+    spacing = 1.0 if HUMAN_MM[0] <= finest <= HUMAN_MM[1] else finest
+    volume = float(np.prod(np.array(fixed.shape) * fixed.spacing))
+    return max(spacing, (volume / MOST_VOXELS) ** (1 / 3))
+
+
+def network_grid(fixed: Image, spacing: float, mask: NDArray[np.bool_] | None = None, margin: int = 12) -> Grid:
+    """The grid the engine works on: axes of the fixed image permuted and flipped towards (R, A, S), isotropic.
+
+    Cropped to what is not background (or to the mask), plus a margin of voxels. Where the fixed image already has
+    the spacing, its own voxels are taken and nothing is interpolated.
+    """
+    low, high = _box(foreground(fixed.data) if mask is None else mask)
+    grid = fixed.grid.orthogonal()
+    if grid is fixed.grid:
+        grid = fixed.grid.cropped(low, high)
+    grid = grid.canonical()[0]
+    if np.abs(grid.spacing - spacing).max() > 1e-3 * spacing:
+        grid = grid.with_spacing(spacing)
+    return grid.cropped([-margin] * 3, np.array(grid.shape) + margin)
+
+
+def foreground(data: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Voxels that stand out from the background by 2% of the intensity range; background is the smallest value."""
+    low, high = unit_range(data)
+    found = data > low + 0.02 * (high - low)
+    return found if found.any() else np.ones(data.shape, dtype=bool)
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    index = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
+    return np.array([i[0] for i in index]), np.array([i[-1] + 1 for i in index])
+
+
+def unit_range(data: NDArray[np.floating]) -> tuple[float, float]:
+    """The intensities that become 0 and 1: the smallest, and the 99.9th percentile of what lies above it.
+
+    The few brightest voxels (vessels, metal) may not squeeze all the rest into the dark.
+    """
+    low = float(data.min())
+    above = data[data > low]
+    high = float(np.percentile(above[:: max(1, above.size // 1_000_000)], 99.9)) if above.size else low + 1.0
+    return low, high if high > low else low + 1.0
+
+
+def to_unit(data: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Intensities scaled to [0, 1] and clipped (see `unit_range`)."""
+    low, high = unit_range(data)
+    return np.clip((data - np.float32(low)) / np.float32(high - low), 0, 1).astype(np.float32)
+
+
+def antialias(data: NDArray[np.float32], source: Grid, spacing: float) -> NDArray[np.float32]:
+    """Gaussian smoothing along the axes finer than `spacing`, by what the coarser lattice cannot show."""
+    ratio = spacing / source.spacing
+    sigma = [0.5 * np.sqrt(max(r * r - 1, 0.0)) if r > 1.05 else 0.0 for r in ratio]
+    return data if not any(sigma) else gaussian_filter(data, sigma, mode="nearest", truncate=3.0)
+
+
+def on_grid(data: NDArray[np.float32], source: Grid, grid: Grid, point_map: PointMap | None = None) -> torch.Tensor:
+    """An image in [0, 1] on the engine's grid, (1, 1, i, j, k) float32; outside its field of view 0."""
+    smooth = antialias(data, source, float(grid.spacing.mean()))
+    return torch.from_numpy(resample(smooth, source, grid, point_map or Affine()))[None, None]
+
+
+def mask_on_grid(mask: NDArray[np.bool_], source: Grid, grid: Grid, point_map: PointMap | None = None) -> torch.Tensor:
+    """A mask on the engine's grid, (1, 1, i, j, k) float32 of 0 and 1."""
+    return torch.from_numpy(resample(mask, source, grid, point_map or Affine(), "nearest").astype(np.float32))[None, None]

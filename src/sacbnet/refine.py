@@ -1,0 +1,132 @@
+"""Per-pair refinement: Adam on a displacement, coarse to fine, local correlation plus smoothness.
+
+No network is involved: what is optimised is the displacement of this pair alone, from zero or from the network's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .losses import box_mean, gradient_loss, ncc_loss
+from .spatial.warp import identity, sample
+
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """iterations: Adam steps at each level. levels: factors by which the network grid is coarsened, in order.
+
+    smoothness: weight λ of the mean square gradient (voxels of the level). window: side of the correlation box.
+    stiffness: (side, times) of the box means that turn the optimised parameters into the displacement: Adam gives every
+    voxel a step of the same size, and this keeps neighbours together.
+    """
+
+    iterations: int = 60
+    levels: tuple[int, ...] = (8, 4, 2)
+    learning_rate: float = 1.0
+    smoothness: float = 1.0
+    window: int = 9
+    stiffness: tuple[int, int] = (5, 2)
+
+
+def refine(
+    moving: Tensor,
+    fixed: Tensor,
+    options: RefineOptions,
+    start_vox: Tensor | None = None,
+    fixed_mask: Tensor | None = None,
+    moving_mask: Tensor | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """The displacement (1, 3, i, j, k) in voxels that carries `moving` onto `fixed`, both (1, 1, i, j, k) in [0, 1].
+
+    Minimises NCC(moved, fixed) + λ · mean-square gradient over u = start + up(δ), δ first on a coarse lattice. Where
+    masks (1, 1, i, j, k) are given only voxels in both (the moving one is warped along) count in the first term.
+    `progress(done, total, loss)` is called after each step. No global random state, no gradients kept.
+    """
+    shape = tuple(fixed.shape[2:])
+    start = torch.zeros(1, 3, *shape, device=fixed.device) if start_vox is None else start_vox.float()
+    delta: Tensor | None = None
+    levels = [s for s in options.levels if min(shape) // s >= options.window] or [1]
+    for n, s in enumerate(levels):
+        level = _Level(*(None if x is None else _coarsen(x, s) for x in (moving, fixed, fixed_mask, moving_mask)))
+        size = level.fixed.shape[2:]
+        base = _coarsen(start, s) / s
+        before = torch.zeros_like(base) if delta is None else _resize(delta, size) * (levels[n - 1] / s)
+        step = _Counter(progress, n * options.iterations, len(levels) * options.iterations)
+        delta = _optimise(level, base, before, options, step)
+    assert delta is not None
+    return start + _resize(delta, shape) * levels[-1]
+
+
+@dataclass(frozen=True)
+class _Level:
+    moving: Tensor
+    fixed: Tensor
+    fixed_mask: Tensor | None
+    moving_mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Counter:
+    progress: Progress | None
+    done: int
+    total: int
+
+    def __call__(self, step: int, loss: Tensor) -> None:
+        if self.progress is not None:
+            self.progress(self.done + step, self.total, float(loss))
+
+
+def _optimise(level: _Level, base: Tensor, before: Tensor, o: RefineOptions, report: _Counter) -> Tensor:
+    """Adam at one level; returns δ with before ≤ δ's start, (1, 3, i', j', k') in voxels of the level."""
+    parameters = torch.zeros_like(before, requires_grad=True)
+    here = identity(tuple(level.fixed.shape[2:]), base.device)  # type: ignore[arg-type]
+    adam = torch.optim.Adam([parameters], lr=o.learning_rate, betas=(0.9, 0.99))
+    for step in range(o.iterations):
+        adam.zero_grad()
+        u = base + before + _Stiffen.apply(parameters, *o.stiffness)
+        at = here + u
+        mask = level.fixed_mask
+        if level.moving_mask is not None:
+            seen = sample(level.moving_mask, at.detach())
+            mask = seen if mask is None else mask * seen
+        loss = ncc_loss(sample(level.moving, at), level.fixed, o.window, mask) + o.smoothness * gradient_loss(u)
+        loss.backward()
+        adam.step()
+        report(step + 1, loss.detach())
+    with torch.no_grad():
+        return before + _Stiffen.apply(parameters, *o.stiffness)
+
+
+class _Stiffen(torch.autograd.Function):
+    """`times` box means of side `window`. The box is symmetric, so it is its own transpose (zeros beyond the edge)."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, window: int, times: int) -> Tensor:
+        ctx.args = (window, times)  # type: ignore[attr-defined]
+        for _ in range(times):
+            x = box_mean(x, window)
+        return x
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        window, times = ctx.args  # type: ignore[attr-defined]
+        for _ in range(times):
+            grad = box_mean(grad.contiguous(), window)
+        return grad, None, None
+
+
+def _coarsen(x: Tensor, s: int) -> Tensor:
+    """Means of s³ blocks; the last block of an axis that s does not divide holds the voxels that are left."""
+    return x if s == 1 else F.avg_pool3d(x, s, ceil_mode=True, count_include_pad=False)
+
+
+def _resize(x: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
+    return F.interpolate(x, size=tuple(size), mode="trilinear", align_corners=False)

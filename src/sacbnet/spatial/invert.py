@@ -1,0 +1,93 @@
+"""The inverse of a map of points, written down on a grid, with the residual it reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .grid import Grid, slabs
+from .transforms import Affine, DisplacementField, PointMap
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """field: q -> p with map(p) = q. residual_*_mm: |map(p) - q| over the voxels q whose p lies inside the domain."""
+
+    field: DisplacementField
+    residual_mean_mm: float
+    residual_max_mm: float
+
+
+def invert(
+    point_map: PointMap, domain: Grid, on: Grid, guess: Affine | None = None, tolerance_mm: float = 0.01, rounds: int = 50
+) -> Inverse:
+    """Invert a map world -> world that is one-to-one on `domain`, at the voxels of `on`.
+
+    guess: an affine near the map (its affine part); the iteration is p <- p - guess⁻¹-linear · (map(p) - q), which
+    converges where the rest of the map is a contraction; the points it leaves (strong local stretch) are finished by
+    damped Newton steps with a finite-difference Jacobian. Points stop one by one at tolerance_mm.
+    """
+    back = (guess or Affine()).inverse
+    u = np.empty((*on.shape, 3), dtype=np.float32)
+    total, count, worst = 0.0, 0, 0.0
+    for low, q in slabs(on):
+        flat = q.reshape(-1, 3)
+        p = _contract(point_map, flat, back, tolerance_mm, rounds)
+        residual = _newton(point_map, flat, p, tolerance_mm)
+        inside = residual[domain.contains(p, margin_voxels=0.0)]
+        total, count = total + float(inside.sum()), count + inside.size
+        worst = max(worst, float(inside.max(initial=0.0)))
+        u[low : low + len(q)] = (p - flat).reshape(q.shape)
+    return Inverse(DisplacementField(on, u), total / max(count, 1), worst)
+
+
+def _contract(
+    point_map: PointMap, q: NDArray[np.float64], back: Affine, tolerance: float, rounds: int
+) -> NDArray[np.float64]:
+    """Fixed-point iteration; only the points not yet there go on."""
+    p = back(q)
+    linear = back.matrix[:3, :3].T
+    active = np.arange(len(q))
+    for _ in range(rounds):
+        error = point_map(p[active]) - q[active]
+        open_ = np.abs(error).max(axis=1, initial=0.0) > tolerance / 2
+        active, error = active[open_], error[open_]
+        if not len(active):
+            break
+        p[active] -= error @ linear
+    return p
+
+
+def _newton(point_map: PointMap, q: NDArray[np.float64], p: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+    """Improve p in place where |map(p) - q| exceeds the tolerance; returns the residuals (n,)."""
+    residual = np.linalg.norm(point_map(p) - q, axis=1)
+    for _ in range(20):
+        active = np.flatnonzero(residual > tolerance)
+        if not len(active):
+            break
+        here, target = p[active], q[active]
+        move = _solve(_jacobian(point_map, here), point_map(here) - target)
+        for damping in (1.0, 0.5, 0.25, 0.1):  # take the longest step that helps
+            trial = here - damping * move
+            new = np.linalg.norm(point_map(trial) - target, axis=1)
+            better = new < residual[active]
+            p[active[better]] = trial[better]
+            residual[active[better]] = new[better]
+            here, move, target, active = here[~better], move[~better], target[~better], active[~better]
+            if not len(active):
+                break
+    return residual
+
+
+def _jacobian(point_map: PointMap, p: NDArray[np.float64], h: float = 0.05) -> NDArray[np.float64]:
+    """(n, 3, 3) by central differences of h mm."""
+    columns = [(point_map(p + h * e) - point_map(p - h * e)) / (2 * h) for e in np.eye(3)]
+    return np.stack(columns, axis=-1)
+
+
+def _solve(jacobian: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Levenberg's damping keeps the step finite where the Jacobian is singular."""
+    normal = np.swapaxes(jacobian, 1, 2) @ jacobian + 1e-6 * np.eye(3)
+    return np.linalg.solve(normal, (np.swapaxes(jacobian, 1, 2) @ error[..., None]))[..., 0]
