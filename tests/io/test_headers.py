@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from sacbnet.errors import GridError, InputError
-from sacbnet.io.images import load_image, save_image
+from sacbnet.io.images import Image, load_image, save_image
 from sacbnet.io.nifti import itk_grid
 from sacbnet.spatial.grid import Grid
 
@@ -137,7 +137,18 @@ def test_voxel_size_zero_or_nan(tmp_path, volume, codes, value):
 
 def test_negative_voxel_size_is_taken_as_positive(tmp_path, volume):
     path = _patch(_write(tmp_path / "a.nii", volume, codes=(0, 0)), 84, -2.0)
-    assert load_image(path).grid.spacing.tolist() == [1, 2, 3]
+    image = load_image(path)
+    assert image.grid.spacing.tolist() == [1, 2, 3]
+    assert "[1.0, -2.0, 3.0] (pixdim): its magnitude is used, but ITK mirrors the image" in image.warnings[0]
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (0, 1), (2, 0)])
+@pytest.mark.parametrize("name", ["half-turn", "oblique", "sheared"])
+def test_a_header_of_another_grid_does_not_move_the_result(tmp_path, volume, grids, codes, name):
+    """The grid decides, whatever codes the header brings: also where they, or a coarse quaternion, cannot say it."""
+    header = load_image(_write(tmp_path / "a.nii", volume, codes=codes)).header
+    save_image(tmp_path / "b.nii", volume, Image(volume, grids[name], header=header))
+    assert load_image(tmp_path / "b.nii").grid.matches(grids[name], 1e-4)
 
 
 @pytest.mark.parametrize("value, words", [(np.nan, "holds NaN or infinite values"), (0.0, "is singular")])

@@ -139,6 +139,13 @@ def test_whole_floating_point_labels(tmp_path):
     assert labels.data.dtype == np.int16 and np.array_equal(labels.data, data)
 
 
+def test_labels_stored_with_a_slope_are_whole_again():
+    slope = np.float32(0.1)
+    data = (np.arange(27).reshape(3, 3, 3) * 10) * float(slope)  # 0.1 in single precision is not 0.1
+    assert (data != np.round(data)).any()
+    assert np.array_equal(load_image((data, np.eye(4)), "labels").data, np.arange(27).reshape(3, 3, 3))
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     angles=st.tuples(*[st.floats(-180, 180)] * 3),

@@ -110,15 +110,15 @@ def _from_nibabel(image: SpatialImage, name: str) -> Image:
     check_dtype(image.get_data_dtype(), name)
     warnings: tuple[str, ...] = ()
     if nifti is not None:
-        check_pixdim(_raw_header(image, nifti), name)
+        warnings = check_pixdim(_raw_header(image, nifti), name)
         grid = nifti_grid(nifti, image.affine, shape, name)
-        warnings = geometry_warnings(nifti, grid, name)
+        warnings += geometry_warnings(nifti, grid, name)
     elif isinstance(image, nib.AnalyzeImage):  # also says nothing of the orientation: read as ITK reads it
         like = Nifti1Header()
         like["pixdim"][1:4] = header["pixdim"][1:4]
-        check_pixdim(like, name)
+        warnings = check_pixdim(like, name)
         grid = nifti_grid(like, None, shape, name)
-        warnings = geometry_warnings(like, grid, name)
+        warnings += geometry_warnings(like, grid, name)
     else:
         grid = named_grid(shape, image.affine, name)
     return Image(np.asanyarray(image.dataobj).reshape(shape), grid, name, nifti, warnings)
@@ -182,11 +182,9 @@ def _voxels_to_write(data: NDArray[Any], labels: bool, path: Path) -> NDArray[An
 
 
 def write_itk(path: Path, image: sitk.Image) -> None:
-    """Write by SimpleITK and read back: it does not notice every write that a full disk cuts short.
+    """Write by SimpleITK and read back, which fails where a full disk cut the file short; not every writer notices.
 
     NRRD is left uncompressed: a cut in its gzip trailer would show nowhere.
     """
     sitk.WriteImage(image, str(path), useCompression=path.suffix.lower() != ".nrrd")
-    again = sitk.ReadImage(str(path))
-    if not np.array_equal(cast(Any, sitk.GetArrayViewFromImage(again)), sitk.GetArrayViewFromImage(image)):
-        raise OSError(f"{path.name} reads back with other values")
+    sitk.ReadImage(str(path))

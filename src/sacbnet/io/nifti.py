@@ -5,6 +5,7 @@ Measured with ITK 5.4 (SimpleITK 2.5), and tested against it:
 - The sform counts if sform_code is 1 or qform_code is 0, else the qform; a sform with axes that are not perpendicular
   (by more than 1e-4) is passed over for the qform, and refused where there is none.
 - The spacing always comes from pixdim, also beside a sform that says otherwise.
+- A negative pixdim mirrors its axis (nibabel takes the magnitude); 0 and NaN become 1.
 - Metres and micrometres (xyzt_units) become millimetres; nibabel leaves them.
 """
 
@@ -32,11 +33,14 @@ def codes(header: Nifti1Header) -> tuple[int, int]:
     return int(header["sform_code"]), int(header["qform_code"])
 
 
-def check_pixdim(header: Nifti1Header, name: str) -> None:
-    """GridError for a voxel size of 0 or NaN; nibabel and ITK would read 1 mm instead."""
+def check_pixdim(header: Nifti1Header, name: str) -> tuple[str, ...]:
+    """GridError for a voxel size of 0 or NaN, which nibabel and ITK read as 1 mm; warnings for a negative one."""
     size = np.asarray(header["pixdim"][1:4], dtype=float)
     if not np.isfinite(size).all() or (size == 0).any():
         raise GridError(f"{name} has the voxel size {size.tolist()} mm (pixdim); repair the header")
+    if (size > 0).all():
+        return ()
+    return (f"{name} has the voxel size {size.tolist()} (pixdim): its magnitude is used, but ITK mirrors the image",)
 
 
 def nifti_grid(header: Nifti1Header, affine: NDArray[np.float64] | None, shape: Shape, name: str) -> Grid:
@@ -162,7 +166,6 @@ def nifti_image(data: NDArray[np.generic], grid: Grid, like: Nifti1Header | None
         for field in _GEOMETRY:
             header[field] = like[field]
         header["pixdim"][4:] = 1
-        header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
     else:
         _set_geometry(header, grid, (1, 1) if like is None else codes(like))
     header.set_xyzt_units("mm")

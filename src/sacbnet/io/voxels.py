@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 
 Kind = Literal["image", "labels", "mask"]
+_WHOLE = 1e-3  # a scl_slope in single precision makes 2.99999 of a 3
 
 
 def check_shape(shape: tuple[int, ...], name: str, vector: bool = False) -> tuple[int, int, int]:
@@ -88,17 +89,18 @@ def _labels(data: NDArray[np.generic], name: str) -> NDArray[np.generic]:
         return np.ascontiguousarray(data).view(np.uint8)
     if data.dtype.kind in "iu":
         return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("="))
-    fractions = np.not_equal(data, np.round(cast(NDArray[np.floating], data)))
+    whole = np.round(cast(NDArray[np.floating], data))
+    fractions = np.abs(data - whole) > _WHOLE
     count = int(np.count_nonzero(fractions))
     if count:
         raise InputError(
-            f"{name} holds {count} values that are not whole numbers (e.g. {float(data[fractions][0]):g}); a label map "
-            "was expected: threshold a probability map, resample labels with nearest neighbour"
+            f"{name} holds {count} values that are not whole numbers (e.g. {float(data[fractions][0]):.9g}); a label "
+            "map was expected: threshold a probability map, resample labels with nearest neighbour"
         )
-    low, high = float(data.min()), float(data.max())
+    low, high = float(whole.min()), float(whole.max())
     if max(-low, high) >= 2**31:
         raise InputError(f"{name} holds label values from {low:g} to {high:g}; whole numbers below 2^31 were expected")
-    return np.ascontiguousarray(data, dtype=integer_type(int(low), int(high)))
+    return np.ascontiguousarray(whole, dtype=integer_type(int(low), int(high)))
 
 
 def integer_type(low: int, high: int) -> np.dtype:
