@@ -81,7 +81,7 @@ class Grid:
 
     @property
     def inverse_affine(self) -> NDArray[np.float64]:
-        return np.linalg.inv(self.affine)
+        return np.asarray(np.linalg.inv(self.affine), dtype=np.float64)
 
     @property
     def voxel_volume(self) -> float:

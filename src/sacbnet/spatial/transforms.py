@@ -51,7 +51,7 @@ class Affine:
 
     @property
     def inverse(self) -> Affine:
-        return Affine(np.linalg.inv(self.matrix))
+        return Affine(np.asarray(np.linalg.inv(self.matrix), dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)
