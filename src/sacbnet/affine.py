@@ -1,38 +1,32 @@
 """Rigid and affine pre-alignment: Mattes mutual information, coarse to fine, by SimpleITK.
 
-The result maps points of the fixed to points of the moving image, in RAS mm. Several starting poses are scored on a coarse
-lattice first (header, centres of mass, a fan of rotations), since mutual information finds only the nearest optimum.
+The result maps points of the fixed to points of the moving image, in RAS mm. Several starting poses are scored on
+a coarse lattice first (header, centres of mass, a fan of rotations): mutual information finds only the nearest optimum.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.ndimage import center_of_mass
 
-from .spatial.grid import Grid
+from .io.itk import image_to_itk
+from .preprocess import Layer
 from .spatial.transforms import Affine
 
 AffineKind = Literal["none", "rigid", "affine"]
+Linear = Any  # sitk.Euler3DTransform or sitk.AffineTransform; SimpleITK has no common type for them
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
-class Layer:
-    """An image as the optimiser sees it: data (i, j, k) float32 on an orthogonal grid, and where it counts."""
-
-    data: NDArray[np.float32]
-    grid: Grid
-    mask: NDArray[np.bool_] | None = None
-
-
-@dataclass(frozen=True)
 class AffineOptions:
-    """Numbers of the search; lengths in units of the layers' voxel spacing."""
+    """Numbers of the search. coarse, medium, fine: spacing of the three resolutions, in voxels of the fixed layer."""
 
     coarse: float = 8.0
     medium: float = 4.0
@@ -48,18 +42,17 @@ def align(fixed: Layer, moving: Layer, kind: AffineKind, options: AffineOptions 
     if kind == "none":
         return Affine()
     o = options or AffineOptions()
-    spacing = float(fixed.grid.spacing.mean())
-    coarse, medium, fine = ((_Side(fixed, f * spacing), _Side(moving, f * spacing)) for f in (o.coarse, o.medium, o.fine))
-    starts = [_optimise(*coarse, start, o) for start in _best_starts(*coarse, fixed, moving, o)]
+    # a head of 160 voxels is 20 wide at the coarsest; a small crop must not shrink to a handful of voxels
+    spacing = float(fixed.grid.spacing.mean()) * min(1.0, min(fixed.grid.shape) / 120)
+    factors = (o.coarse, o.medium, o.fine)
+    coarse, medium, fine = ((_Side(fixed, f * spacing), _Side(moving, f * spacing)) for f in factors)
+    starts: list[Linear] = [_optimise(*coarse, start, o) for start in _best_starts(*coarse, fixed, moving, o)]
     best = min(starts, key=lambda t: _score(*medium, t, o))
     best = _optimise(*medium, best, o, step=0.5)
     if kind == "affine":
-        free = sitk.AffineTransform(3)
-        free.SetCenter(best.GetCenter())
-        free.SetMatrix(best.GetMatrix())
-        free.SetTranslation(best.GetTranslation())
+        free = sitk.AffineTransform(best.GetMatrix(), best.GetTranslation(), best.GetCenter())
         best = _optimise(*medium, _optimise(*coarse, free, o), o, step=0.5)
-    best = _optimise(*fine, best, o, step=0.25, samples=0.25)
+    best = _optimise(*fine, best, o, step=0.25, samples=0.1)
     header = sitk.Euler3DTransform(list(LPS[:3, :3] @ fixed.grid.centre))
     if _score(*medium, header, o) <= _score(*medium, best, o):
         return Affine()  # the headers already agree at least as well: never worse than the start
@@ -80,26 +73,17 @@ class _Side:
     """One image at one resolution, as SimpleITK objects."""
 
     def __init__(self, layer: Layer, spacing: float) -> None:
-        image = to_sitk(layer.data, layer.grid)
+        image = image_to_itk(layer.data, layer.grid)
         # a Gaussian of half the new spacing keeps what the coarse lattice can show and no more
         sigma = [max(0.5 * spacing, 1e-3) if s < spacing else 1e-3 for s in image.GetSpacing()]
         grid = layer.grid.with_spacing(np.maximum(layer.grid.spacing, spacing))
-        like = to_sitk(np.zeros(grid.shape, dtype=np.uint8), grid)
+        like = image_to_itk(np.zeros(grid.shape, dtype=np.uint8), grid)
         smooth = sitk.DiscreteGaussian(image, variance=[s * s for s in sigma], maximumError=0.01, useImageSpacing=True)
         self.image = sitk.Resample(smooth, like, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
         self.mask = None
         if layer.mask is not None:
-            mask = to_sitk(layer.mask.astype(np.uint8), layer.grid)
+            mask = image_to_itk(layer.mask.astype(np.uint8), layer.grid)
             self.mask = sitk.Resample(mask, like, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0, sitk.sitkUInt8)
-
-
-def to_sitk(data: NDArray[np.generic], grid: Grid) -> sitk.Image:
-    """(i, j, k) on an orthogonal grid (RAS) -> a SimpleITK image (LPS)."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(data.transpose(2, 1, 0)))
-    image.SetSpacing(grid.spacing.tolist())
-    image.SetDirection((LPS[:3, :3] @ grid.direction).ravel().tolist())
-    image.SetOrigin((LPS[:3, :3] @ grid.affine[:3, 3]).tolist())
-    return image
 
 
 def _method(fixed: _Side, moving: _Side, o: AffineOptions, samples: float = 1.0) -> sitk.ImageRegistrationMethod:
@@ -129,9 +113,9 @@ def _score(fixed: _Side, moving: _Side, transform: sitk.Transform, o: AffineOpti
 
 
 def _optimise(
-    fixed: _Side, moving: _Side, start: sitk.Transform, o: AffineOptions, step: float = 1.0, samples: float = 1.0
-) -> sitk.Transform:
-    """Gradient descent from `start`, first steps of `step` mm; never returns anything that scores worse than `start`."""
+    fixed: _Side, moving: _Side, start: Linear, o: AffineOptions, step: float = 1.0, samples: float = 1.0
+) -> Linear:
+    """Gradient descent from `start`, first steps of `step` mm; never returns what scores worse than it."""
     before = _score(fixed, moving, start, o)
     for first in (step, step / 4):  # a first step too long can throw the images out of each other
         method = _method(fixed, moving, o, samples)
@@ -151,7 +135,7 @@ def _optimise(
     return start
 
 
-def _best_starts(f: _Side, m: _Side, fixed: Layer, moving: Layer, o: AffineOptions) -> list[sitk.Transform]:
+def _best_starts(f: _Side, m: _Side, fixed: Layer, moving: Layer, o: AffineOptions) -> list[Linear]:
     """The `starts_kept` best of: header, box centres and centres of mass, each with a fan of rotations."""
     centre = LPS[:3, :3] @ _centre_of_mass(fixed)
     shifts = [
@@ -171,8 +155,6 @@ def _centre_of_mass(layer: Layer) -> NDArray[np.float64]:
     weight = layer.data.astype(np.float64) - layer.data.min()
     if layer.mask is not None:
         weight = weight * layer.mask
-    total = weight.sum()
-    if total <= 0:
+    if weight.sum() <= 0:
         return layer.grid.centre
-    index = [np.tensordot(weight.sum(axis=tuple(b for b in range(3) if b != a)), np.arange(n), 1) for a, n in enumerate(weight.shape)]
-    return layer.grid.world(np.array(index) / total)
+    return layer.grid.world(np.array(center_of_mass(weight)))

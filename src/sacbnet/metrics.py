@@ -64,16 +64,17 @@ class Folding:
 
 
 def folding(transform: DisplacementField, mask: NDArray[np.bool_] | None = None) -> Folding:
-    """Folding of a transform on its grid. mask: where SD, minimum and maximum are taken (folding is counted everywhere)."""
+    """Folding of a transform on its grid. mask: where SD, minimum and maximum are taken; folding is counted all over."""
     u = torch.from_numpy(transform.displacement_vox()).permute(3, 0, 1, 2)
     det = jacobian_determinant(u).numpy()
     inside = det if mask is None else det[mask]
     folded = int((det <= 0).sum())
+    growing = inside[inside > 0].astype(np.float64)
     return Folding(
         folded_voxels=folded,
         folded_percent=100 * folded / det.size,
         non_diffeomorphic_percent=non_diffeomorphic_volume(u),
-        sd_log_jacobian=float(np.log(inside[inside > 0], dtype=np.float64).std()) if (inside > 0).any() else float("nan"),
+        sd_log_jacobian=float(np.log(growing).std()) if growing.size else float("nan"),
         jacobian_min=float(inside.min()),
         jacobian_max=float(inside.max()),
     )
@@ -87,7 +88,8 @@ def local_correlation(moved: torch.Tensor, fixed: torch.Tensor, mask: torch.Tens
 
 def mutual_information(moved: NDArray[np.floating], fixed: NDArray[np.floating], bins: int = 32) -> float:
     """Normalised mutual information (H(a) + H(b)) / H(a, b), in [1, 2]; 1 is independence (Studholme et al., 1999)."""
-    joint = np.histogram2d(moved.ravel(), fixed.ravel(), bins=bins)[0] / moved.size
+    counts = np.bincount(_binned(moved, bins) * bins + _binned(fixed, bins), minlength=bins * bins)
+    joint = counts.reshape(bins, bins) / moved.size
 
     def entropy(p: NDArray[np.floating]) -> float:
         p = p[p > 0]
@@ -95,3 +97,9 @@ def mutual_information(moved: NDArray[np.floating], fixed: NDArray[np.floating],
 
     h = entropy(joint)
     return (entropy(joint.sum(axis=0)) + entropy(joint.sum(axis=1))) / h if h > 0 else 1.0
+
+
+def _binned(x: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
+    low, high = float(x.min()), float(x.max())
+    scale = bins / (high - low) if high > low else 0.0
+    return np.minimum(((x.ravel() - low) * scale).astype(np.int64), bins - 1)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from torch import Tensor
 
+from .inputs import Inputs
 from .io.images import Image
 from .spatial.grid import Grid
 from .spatial.resample import resample
@@ -91,4 +96,59 @@ def on_grid(data: NDArray[np.float32], source: Grid, grid: Grid, point_map: Poin
 
 def mask_on_grid(mask: NDArray[np.bool_], source: Grid, grid: Grid, point_map: PointMap | None = None) -> torch.Tensor:
     """A mask on the engine's grid, (1, 1, i, j, k) float32 of 0 and 1."""
-    return torch.from_numpy(resample(mask, source, grid, point_map or Affine(), "nearest").astype(np.float32))[None, None]
+    found = resample(mask, source, grid, point_map or Affine(), "nearest")
+    return torch.from_numpy(found.astype(np.float32))[None, None]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One image of a pair: data (i, j, k) float32 in [0, 1] on an orthogonal grid, and where it counts (None: all)."""
+
+    data: NDArray[np.float32]
+    grid: Grid
+    mask: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both images as the engine takes them. fixed lies on the working grid; moving keeps its own voxels."""
+
+    grid: Grid
+    spacing: float
+    fixed: Layer
+    moving: Layer
+
+    def tensors(self, affine: Affine, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """fixed, moving through the affine, and their masks: each (1, 1, i, j, k) on the working grid."""
+        f, m = self.fixed, self.moving
+        return (
+            torch.from_numpy(f.data)[None, None].to(device),
+            on_grid(m.data, m.grid, self.grid, affine).to(device),
+            None if f.mask is None else torch.from_numpy(f.mask.astype(np.float32))[None, None].to(device),
+            None if m.mask is None else mask_on_grid(m.mask, m.grid, self.grid, affine).to(device),
+        )
+
+
+def prepare(inputs: Inputs, spacing: float | None, metadata: Mapping[str, str] | None) -> Pair:
+    """Choose the working grid, and bring both images to [0, 1]. metadata: of the weights, None without."""
+    spacing = working_spacing(inputs.fixed.grid, spacing or _weights_spacing(metadata))
+    f_mask = None if inputs.fixed_mask is None else inputs.fixed_mask.data
+    m_mask = None if inputs.moving_mask is None else inputs.moving_mask.data
+    grid = network_grid(inputs.fixed, spacing, f_mask)
+    fixed = on_grid(to_unit(inputs.fixed.data), inputs.fixed.grid, grid)[0, 0].numpy()
+    inside = None if f_mask is None else mask_on_grid(f_mask, inputs.fixed.grid, grid)[0, 0].numpy() > 0
+    moving, m_grid = to_unit(inputs.moving.data), inputs.moving.grid
+    if not m_grid.is_orthogonal:  # SimpleITK holds no sheared image
+        upright = m_grid.orthogonal()
+        moving = on_grid(moving, m_grid, upright)[0, 0].numpy()
+        m_mask = None if m_mask is None else mask_on_grid(m_mask, m_grid, upright)[0, 0].numpy() > 0
+        m_grid = upright
+    return Pair(grid, spacing, Layer(fixed, grid, inside), Layer(moving, m_grid, m_mask))
+
+
+def _weights_spacing(metadata: Mapping[str, str] | None) -> float | None:
+    """The spacing that the weights were trained at, where their metadata give a number."""
+    try:
+        return None if metadata is None else float(metadata["spacing_mm"])
+    except (KeyError, ValueError):
+        return None

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .losses import box_mean, gradient_loss, ncc_loss
+from .spatial.unfold import unfold
 from .spatial.warp import identity, sample
 
 Progress = Callable[[int, int, float], None]
+COARSE_MARGIN = 0.1  # smallest relative volume of a tetrahedron that a level may leave behind
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,15 @@ def refine(
     delta: Tensor | None = None
     levels = [s for s in options.levels if min(shape) // s >= options.window] or [1]
     for n, s in enumerate(levels):
-        level = _Level(*(None if x is None else _coarsen(x, s) for x in (moving, fixed, fixed_mask, moving_mask)))
+        masks = (None if mask is None else _coarsen(mask, s) for mask in (fixed_mask, moving_mask))
+        level = _Level(_coarsen(moving, s), _coarsen(fixed, s), *masks)
         size = level.fixed.shape[2:]
         base = _coarsen(start, s) / s
         before = torch.zeros_like(base) if delta is None else _resize(delta, size) * (levels[n - 1] / s)
         step = _Counter(progress, n * options.iterations, len(levels) * options.iterations)
         delta = _optimise(level, base, before, options, step)
+        # folds are mended on the coarse lattice, where it is eight times cheaper and hardly any reach the fine one
+        delta = delta + (unfold((base + delta)[0], margin=COARSE_MARGIN)[0] - (base + delta)[0])
     assert delta is not None
     return start + _resize(delta, shape) * levels[-1]
 
@@ -87,8 +93,9 @@ class _Counter:
 def _optimise(level: _Level, base: Tensor, before: Tensor, o: RefineOptions, report: _Counter) -> Tensor:
     """Adam at one level; returns δ with before ≤ δ's start, (1, 3, i', j', k') in voxels of the level."""
     parameters = torch.zeros_like(before, requires_grad=True)
-    here = identity(tuple(level.fixed.shape[2:]), base.device)  # type: ignore[arg-type]
+    here = identity(tuple(level.fixed.shape[2:]), base.device)
     adam = torch.optim.Adam([parameters], lr=o.learning_rate, betas=(0.9, 0.99))
+    best, best_loss = torch.zeros_like(before), float("inf")
     for step in range(o.iterations):
         adam.zero_grad()
         u = base + before + _Stiffen.apply(parameters, *o.stiffness)
@@ -98,26 +105,27 @@ def _optimise(level: _Level, base: Tensor, before: Tensor, o: RefineOptions, rep
             seen = sample(level.moving_mask, at.detach())
             mask = seen if mask is None else mask * seen
         loss = ncc_loss(sample(level.moving, at), level.fixed, o.window, mask) + o.smoothness * gradient_loss(u)
+        if float(loss.detach()) < best_loss:  # Adam takes full steps even at an optimum: the best seen is kept
+            best, best_loss = parameters.detach().clone(), float(loss.detach())
         loss.backward()
         adam.step()
         report(step + 1, loss.detach())
-    with torch.no_grad():
-        return before + _Stiffen.apply(parameters, *o.stiffness)
+    return before + _Stiffen.apply(best, *o.stiffness)
 
 
 class _Stiffen(torch.autograd.Function):
     """`times` box means of side `window`. The box is symmetric, so it is its own transpose (zeros beyond the edge)."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, window: int, times: int) -> Tensor:
-        ctx.args = (window, times)  # type: ignore[attr-defined]
+    def forward(ctx: Any, x: Tensor, window: int, times: int) -> Tensor:
+        ctx.args = (window, times)
         for _ in range(times):
             x = box_mean(x, window)
         return x
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        window, times = ctx.args  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        window, times = ctx.args
         for _ in range(times):
             grad = box_mean(grad.contiguous(), window)
         return grad, None, None

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from .grid import Grid, slabs
 from .transforms import Affine, DisplacementField, PointMap
 
+COARSE = 3
+
 
 @dataclass(frozen=True)
 class Inverse:
@@ -21,7 +23,12 @@ class Inverse:
 
 
 def invert(
-    point_map: PointMap, domain: Grid, on: Grid, guess: Affine | None = None, tolerance_mm: float = 0.01, rounds: int = 50
+    point_map: PointMap,
+    domain: Grid,
+    on: Grid,
+    guess: Affine | None = None,
+    tolerance_mm: float = 0.01,
+    rounds: int = 12,
 ) -> Inverse:
     """Invert a map world -> world that is one-to-one on `domain`, at the voxels of `on`.
 
@@ -30,12 +37,16 @@ def invert(
     damped Newton steps with a finite-difference Jacobian. Points stop one by one at tolerance_mm.
     """
     back = (guess or Affine()).inverse
+    start: PointMap = back
+    if min(on.shape) > 4 * COARSE:  # solved on every third voxel first, the rest start within a fraction of a voxel
+        thin = on.with_spacing(on.spacing * COARSE)
+        start = invert(point_map, domain, thin, guess, tolerance_mm, rounds).field
     u = np.empty((*on.shape, 3), dtype=np.float32)
     total, count, worst = 0.0, 0, 0.0
     for low, q in slabs(on):
         flat = q.reshape(-1, 3)
-        p = _contract(point_map, flat, back, tolerance_mm, rounds)
-        residual = _newton(point_map, flat, p, tolerance_mm)
+        p, residual = _contract(point_map, flat, start(flat), back, tolerance_mm, rounds)
+        _newton(point_map, flat, p, residual, tolerance_mm)
         inside = residual[domain.contains(p, margin_voxels=0.0)]
         total, count = total + float(inside.sum()), count + inside.size
         worst = max(worst, float(inside.max(initial=0.0)))
@@ -44,25 +55,28 @@ def invert(
 
 
 def _contract(
-    point_map: PointMap, q: NDArray[np.float64], back: Affine, tolerance: float, rounds: int
-) -> NDArray[np.float64]:
-    """Fixed-point iteration; only the points not yet there go on."""
-    p = back(q)
+    point_map: PointMap, q: NDArray[np.float64], p: NDArray[np.float64], back: Affine, tolerance: float, rounds: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fixed-point iteration from p, in place; only points not yet there go on. Returns p and the residuals (n,)."""
     linear = back.matrix[:3, :3].T
+    residual = np.empty(len(q))
     active = np.arange(len(q))
     for _ in range(rounds):
         error = point_map(p[active]) - q[active]
-        open_ = np.abs(error).max(axis=1, initial=0.0) > tolerance / 2
+        residual[active] = np.sqrt((error * error).sum(axis=1))
+        open_ = residual[active] > tolerance
         active, error = active[open_], error[open_]
         if not len(active):
-            break
+            return p, residual
         p[active] -= error @ linear
-    return p
+    residual[active] = np.linalg.norm(point_map(p[active]) - q[active], axis=1)
+    return p, residual
 
 
-def _newton(point_map: PointMap, q: NDArray[np.float64], p: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-    """Improve p in place where |map(p) - q| exceeds the tolerance; returns the residuals (n,)."""
-    residual = np.linalg.norm(point_map(p) - q, axis=1)
+def _newton(
+    point_map: PointMap, q: NDArray[np.float64], p: NDArray[np.float64], residual: NDArray[np.float64], tolerance: float
+) -> None:
+    """Improve p and its residuals in place where they exceed the tolerance."""
     for _ in range(20):
         active = np.flatnonzero(residual > tolerance)
         if not len(active):
@@ -78,7 +92,6 @@ def _newton(point_map: PointMap, q: NDArray[np.float64], p: NDArray[np.float64],
             here, move, target, active = here[~better], move[~better], target[~better], active[~better]
             if not len(active):
                 break
-    return residual
 
 
 def _jacobian(point_map: PointMap, p: NDArray[np.float64], h: float = 0.05) -> NDArray[np.float64]:
@@ -90,4 +103,4 @@ def _jacobian(point_map: PointMap, p: NDArray[np.float64], h: float = 0.05) -> N
 def _solve(jacobian: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:
     """Levenberg's damping keeps the step finite where the Jacobian is singular."""
     normal = np.swapaxes(jacobian, 1, 2) @ jacobian + 1e-6 * np.eye(3)
-    return np.linalg.solve(normal, (np.swapaxes(jacobian, 1, 2) @ error[..., None]))[..., 0]
+    return np.asarray(np.linalg.solve(normal, np.swapaxes(jacobian, 1, 2) @ error[..., None])[..., 0], np.float64)

@@ -37,7 +37,7 @@ def tetrahedra(displacement_vox: Tensor) -> Iterator[tuple[Tensor, float]]:
     Difference Jacobian Computation in Deformable Image Registration", IJCV 2024 (arXiv 2212.06060).
     """
     shape = tuple(displacement_vox.shape[1:])
-    phi = identity(shape, displacement_vox.device, displacement_vox.dtype)[0] + displacement_vox  # type: ignore[arg-type]
+    phi = identity(shape, displacement_vox.device, displacement_vox.dtype)[0] + displacement_vox
 
     def corner(a: int, b: int, c: int) -> Tensor:
         return phi[:, a : shape[0] - 1 + a, b : shape[1] - 1 + b, c : shape[2] - 1 + c]
@@ -55,7 +55,7 @@ def tetrahedra(displacement_vox: Tensor) -> Iterator[tuple[Tensor, float]]:
 def folds(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
     """(i, j, k) bool: voxels at a corner of a cell in which some tetrahedron's relative volume is <= margin."""
     out = torch.zeros(displacement_vox.shape[1:], dtype=torch.bool, device=displacement_vox.device)
-    for low, high, slab, _ in _slabs(displacement_vox, halo=1, after_only=True):
+    for low, _high, slab, _ in _slabs(displacement_vox, halo=1, after_only=True):
         bad = None
         for volume, _share in tetrahedra(slab):
             bad = volume <= margin if bad is None else bad | (volume <= margin)

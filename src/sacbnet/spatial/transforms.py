@@ -126,4 +126,3 @@ def chain(*maps: PointMap) -> PointMap:
         return np.asarray(points, dtype=np.float64)
 
     return chained
-

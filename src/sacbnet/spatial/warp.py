@@ -16,7 +16,7 @@ Mode = Literal["linear", "nearest"]
 Padding = Literal["zeros", "border"]
 
 
-def identity(shape: tuple[int, int, int], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
+def identity(shape: tuple[int, ...], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
     """Coordinates of each voxel: (1, 3, i, j, k)."""
     axes = [torch.arange(n, device=device, dtype=dtype) for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
@@ -41,7 +41,8 @@ def sample(image: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: P
         # torch's 3-D grid_sample runs in parallel over the batch only: cut the output along i into a batch
         rows = i // threads
         cut = rows * threads
-        parts = _grid_sample(image.expand(threads, *image.shape[1:]), grid[:, :cut].reshape(threads, rows, *grid.shape[2:]), mode, padding)
+        split = grid[:, :cut].reshape(threads, rows, *grid.shape[2:])
+        parts = _grid_sample(image.expand(threads, *image.shape[1:]), split, mode, padding)
         out = parts.transpose(0, 1).reshape(1, image.shape[1], cut, *grid.shape[2:4])
         if cut < i:
             out = torch.cat([out, _grid_sample(image, grid[:, cut:], mode, padding)], dim=2)
@@ -50,15 +51,16 @@ def sample(image: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: P
 
 
 def _grid_sample(image: Tensor, grid: Tensor, mode: Mode, padding: Padding) -> Tensor:
-    return F.grid_sample(image, grid, mode="bilinear" if mode == "linear" else "nearest", padding_mode=padding, align_corners=True)
+    how = "bilinear" if mode == "linear" else "nearest"
+    return F.grid_sample(image, grid, mode=how, padding_mode=padding, align_corners=True)
 
 
 def warp(image: Tensor, displacement_vox: Tensor, mode: Mode = "linear", padding: Padding = "zeros") -> Tensor:
     """moved(p) = image(p + u(p)). image (b, c, i, j, k), displacement_vox (b, 3, i, j, k) -> (b, c, i, j, k)."""
-    shape = tuple(displacement_vox.shape[2:])
-    return sample(image, identity(shape, displacement_vox.device, displacement_vox.dtype) + displacement_vox, mode, padding)  # type: ignore[arg-type]
+    here = identity(tuple(displacement_vox.shape[2:]), displacement_vox.device, displacement_vox.dtype)
+    return sample(image, here + displacement_vox, mode, padding)
 
 
 def compose(outer_vox: Tensor, inner_vox: Tensor, padding: Padding = "zeros") -> Tensor:
-    """Displacement of (id + outer) ∘ (id + inner): u(p) = outer(p + inner(p)) + inner(p). All (b, 3, i, j, k), voxels."""
+    """Displacement of (id + outer) ∘ (id + inner): outer(p + inner(p)) + inner(p). All (b, 3, i, j, k), voxels."""
     return warp(outer_vox, inner_vox, padding=padding) + inner_vox

@@ -1,0 +1,1 @@
+"""Data: pairs of images to register, from files or made here."""

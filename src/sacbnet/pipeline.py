@@ -1,0 +1,178 @@
+"""Register a moving image to a fixed one: the pipeline, from images in any grid to a transform in the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .affine import AffineKind, align
+from .apply import carry
+from .delivery import deliver, inverse_grid, round_trip
+from .errors import InputError, RegistrationError
+from .inputs import Inputs, read_inputs
+from .io.images import ImageSource
+from .metrics import folding
+from .models.weights import load_weights, weights_hash
+from .preprocess import prepare
+from .refine import RefineOptions, refine
+from .report.measure import measure, refuse_worse
+from .report.run import FORMAT_VERSION, Account, describe_image, environment, peak_memory_mb
+from .result import Registration
+from .spatial.invert import invert
+
+Progress = Callable[[str, float], None]  # (stage, fraction of it that is done)
+STEPS_WITHOUT_NETWORK = 60
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen about a registration.
+
+    weights: "none", or a safetensors file of SACB-Net. affine: "none" (the headers already agree), "rigid" or
+    "affine". refine: Adam steps at each level of the per-pair refinement; None is 60 without weights and 0 with.
+    device: "auto", "cpu", "cuda", "cuda:1". spacing: mm at which the pair is worked on; None is the weights' own, or
+    chosen by the fixed image (`preprocess.working_spacing`).
+    """
+
+    weights: str = "none"
+    affine: AffineKind = "affine"
+    refine: int | None = None
+    device: str = "auto"
+    spacing: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.affine not in ("none", "rigid", "affine"):
+            raise InputError(f"affine is {self.affine!r}; none, rigid or affine was expected")
+        if self.refine is not None and self.refine < 0:
+            raise InputError(f"refine is {self.refine}; a number of steps, 0 or more, was expected")
+        if self.spacing is not None and not (np.isfinite(self.spacing) and self.spacing > 0):
+            raise InputError(f"spacing is {self.spacing} mm; a positive number was expected")
+
+    @property
+    def steps(self) -> int:
+        if self.refine is None:
+            return STEPS_WITHOUT_NETWORK if self.weights == "none" else 0
+        return self.refine
+
+
+def register(
+    fixed: ImageSource,
+    moving: ImageSource,
+    *,
+    fixed_mask: ImageSource | None = None,
+    moving_mask: ImageSource | None = None,
+    fixed_labels: ImageSource | None = None,
+    moving_labels: ImageSource | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Registration:
+    """Register `moving` to `fixed`.
+
+    Images, masks and labels: paths, nibabel or SimpleITK images, or pairs (array (i, j, k), affine to mm RAS). Masks
+    (inside is where they are not 0) and labels lie on the grid of their image. options: the fields of `Options`.
+    progress(stage, fraction) is called as the work goes on.
+
+    Success: moved(p) = moving(transform(p)) on fixed's own grid, no less like fixed than at the start. Raises
+    InputError or GridError for images that cannot be used, WeightsError, and RegistrationError where the result would
+    be worse than the start or is not finite.
+    """
+    chosen = Options(**options)
+    account = Account()
+    with account.stage("read"):
+        inputs = read_inputs(fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels)
+    for image in (inputs.fixed, inputs.moving):
+        account.warn(*image.warnings)
+    return _register(inputs, chosen, account, progress or (lambda stage, fraction: None))
+
+
+def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) -> Registration:
+    device = pick_device(o.device)
+    network, metadata = (None, None) if o.weights == "none" else load_weights(o.weights, str(device))
+
+    with account.stage("prepare"):
+        pair = prepare(inputs, o.spacing, metadata)
+    progress("affine", 0.0)
+    with account.stage("affine"):
+        affine = align(pair.fixed, pair.moving, o.affine)
+
+    with account.stage("prepare"):
+        fixed, moving, fixed_mask, moving_mask = pair.tensors(affine, device)
+    u = torch.zeros(1, 3, *pair.grid.shape, device=device)  # (1, 3, i, j, k), voxels of the working grid
+    if network is not None:
+        progress("network", 0.0)
+        with account.stage("network"), torch.no_grad():
+            u = finite(network(moving, fixed), "the network's displacement", "these weights do not suit these images")
+    if o.steps:
+        with account.stage("refine"):
+            u = refine(
+                moving, fixed, RefineOptions(iterations=o.steps), u, fixed_mask, moving_mask,
+                lambda done, total, loss: progress("refine", done / total),
+            )  # fmt: skip
+            finite(u, "the refined displacement", "check the images' intensities")
+
+    progress("transform", 0.0)
+    with account.stage("transform"):
+        transform, repair = deliver(u[0].cpu(), pair.grid, affine, inputs.fixed.grid)
+    progress("measure", 0.0)
+    with account.stage("measure"):
+        measured = measure(inputs, pair, affine, transform)
+        refuse_worse(measured["similarity"])
+    progress("inverse", 0.0)
+    with account.stage("inverse"):
+        inverse = invert(transform, transform.grid, inverse_grid(inputs.moving.grid, transform, pair.spacing), affine)
+    progress("resample", 0.0)
+    with account.stage("resample"):
+        moved = carry(inputs.moving, inputs.fixed, transform, "linear")
+        labels = inputs.moving_labels
+        moved_labels = None if labels is None else carry(labels, inputs.fixed, transform, "nearest")
+
+    with account.stage("measure"):
+        measured["folding"] = asdict(folding(transform)) | {"repair": repair}
+        measured["inverse"] = round_trip(transform, inverse)
+    _warn(account, o, measured)
+    report = {
+        "format_version": FORMAT_VERSION,
+        "environment": environment(device),
+        "options": asdict(o) | {"refine": o.steps},
+        "working_grid": {"spacing_mm": pair.spacing, "shape": list(pair.grid.shape)},
+        "fixed": describe_image(inputs.fixed),
+        "moving": describe_image(inputs.moving),
+        "weights": {"name": "none"} if metadata is None else metadata | {"sha256": weights_hash(o.weights)},
+        **measured,
+        "seconds": account.summary(),
+        "peak_memory_mb": peak_memory_mb(device),
+        "warnings": account.warnings,
+    }
+    return Registration(moved, transform, inverse.field, affine, moved_labels, report)
+
+
+def _warn(account: Account, o: Options, measured: dict[str, Any]) -> None:
+    if o.weights == "none":
+        account.warn("no network was used (weights: none): the result is affine alignment and per-pair refinement")
+    if folded := measured["folding"]["folded_voxels"]:
+        account.warn(f"the transform folds in {folded} voxels")
+    if (error := measured["inverse"]["round_trip_mean_mm"]) > 0.1:
+        account.warn(f"the inverse returns points {error:.2f} mm off on average")
+
+
+def finite(u: torch.Tensor, what: str, remedy: str) -> torch.Tensor:
+    """`u` itself; RegistrationError where it holds NaN or infinite values."""
+    if not bool(torch.isfinite(u).all()):
+        raise RegistrationError(f"{what} is not finite; nothing was written: {remedy}")
+    return u
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; "auto" is CUDA where there is a card, else the CPU. InputError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"the device {name!r} is not available here; give auto, cpu or cuda") from error
+    return device

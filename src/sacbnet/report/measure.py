@@ -1,0 +1,64 @@
+"""How well a registration went: likeness and overlap at the start, after the affine, and at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..apply import carry
+from ..errors import RegistrationError
+from ..inputs import Inputs
+from ..io.images import Image
+from ..metrics import dice, local_correlation, mutual_information
+from ..preprocess import Pair, on_grid
+from ..spatial.resample import Interpolation
+from ..spatial.transforms import Affine, DisplacementField, PointMap
+
+
+def measure(inputs: Inputs, pair: Pair, affine: Affine, transform: DisplacementField) -> dict[str, Any]:
+    """Likeness, and Dice where both label maps were given, at the start (headers alone), after the affine, at the end.
+
+    Likeness is taken on the working grid, inside the fixed mask where there is one.
+    """
+    steps: dict[str, PointMap] = {"start": Affine(), "affine": affine, "final": transform}
+    report: dict[str, Any] = {"similarity": {name: _similarity(pair, step) for name, step in steps.items()}}
+    fixed, moving = inputs.fixed_labels, inputs.moving_labels
+    if fixed is not None and moving is not None:
+        report["dice"] = {name: _overlap(moving, fixed, step, name == "final") for name, step in steps.items()}
+    return report
+
+
+def _similarity(pair: Pair, point_map: PointMap) -> dict[str, float]:
+    f, m = pair.fixed, pair.moving
+    moved = on_grid(m.data, m.grid, pair.grid, point_map)
+    fixed = torch.from_numpy(f.data)[None, None]
+    mask = None if f.mask is None else torch.from_numpy(f.mask)[None, None]
+    inside = slice(None) if f.mask is None else f.mask
+    return {
+        "local_correlation": local_correlation(moved, fixed, mask),
+        "mutual_information": mutual_information(moved[0, 0].numpy()[inside], f.data[inside]),
+    }
+
+
+def refuse_worse(similarity: dict[str, dict[str, float]], tolerance: float = 2e-3) -> None:
+    """RegistrationError where both measures fell below the start's (contract 5): a good result may lose one."""
+    start, final = similarity["start"], similarity["final"]
+    if all(not final[key] >= start[key] - tolerance for key in start):
+        values = ", ".join(f"{key.replace('_', ' ')} {start[key]:.3f} -> {final[key]:.3f}" for key in start)
+        raise RegistrationError(
+            f"the result is less like the fixed image than the start ({values}), so nothing was written: check that"
+            " both images show the same anatomy, give masks, or try another --affine, --refine or --weights"
+        )
+
+
+def _overlap(moving: Image, fixed: Image, point_map: PointMap, per_label: bool) -> dict[str, Any]:
+    """Mean Dice over the labels found in either map, with labels warped by nearest and by one-hot linear."""
+    out: dict[str, Any] = {}
+    ways: tuple[Interpolation, ...] = ("nearest", "onehot")
+    for name in ways:
+        score = dice(carry(moving, fixed, point_map, name).data, fixed.data)
+        out[name] = score.mean
+        if per_label:
+            out[name + "_per_label"] = {str(label): round(value, 6) for label, value in score.per_label.items()}
+    return out

@@ -1,0 +1,55 @@
+"""What a registration returns, and how it is written: all files, or none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .io.atomic import staged_folder
+from .io.images import Image, save_image
+from .io.transforms import save_affine, save_displacement
+from .spatial.transforms import Affine, DisplacementField
+
+MOVED, MOVED_LABELS = "moved.nii.gz", "moved_labels.nii.gz"
+TRANSFORM, INVERSE, AFFINE = "transform.nii.gz", "inverse_transform.nii.gz", "affine.mat"
+RUN = "run.json"
+FILES = (MOVED, MOVED_LABELS, TRANSFORM, INVERSE, AFFINE, RUN)
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """Two images, registered.
+
+    moved: the moving image on the fixed image's grid, interpolated once. moved_labels: likewise, by nearest
+    neighbour. transform: world mm of the fixed -> world mm of the moving image, on the fixed grid, affine included.
+    inverse: moving -> fixed, on the moving image's lattice, extended to all that the transform reaches. affine: the
+    affine part alone. report: what run.json holds.
+    """
+
+    moved: Image
+    transform: DisplacementField
+    inverse: DisplacementField
+    affine: Affine
+    moved_labels: Image | None = None
+    report: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def save(self, folder: str | Path) -> dict[str, Path]:
+        """Write everything into `folder` (made where absent) and return the paths by file name.
+
+        moved.nii.gz, moved_labels.nii.gz (where labels were given), transform.nii.gz, inverse_transform.nii.gz,
+        affine.mat (ITK, LPS, mm) and run.json. All appear at once at the end; on any error none does, and OutputError
+        says why. Files of an earlier run of these names are replaced or removed.
+        """
+        folder = Path(folder)
+        with staged_folder(folder, stale=FILES) as stage:
+            save_image(stage / MOVED, self.moved.data, self.moved)
+            if self.moved_labels is not None:
+                save_image(stage / MOVED_LABELS, self.moved_labels.data, self.moved_labels, labels=True)
+            save_displacement(stage / TRANSFORM, self.transform)
+            save_displacement(stage / INVERSE, self.inverse)
+            save_affine(stage / AFFINE, self.affine)
+            (stage / RUN).write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
+            written = [path.name for path in stage.iterdir()]
+        return {name: folder / name for name in FILES if name in written}
