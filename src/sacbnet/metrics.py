@@ -64,7 +64,7 @@ class Folding:
 
 
 def folding(transform: DisplacementField, mask: NDArray[np.bool_] | None = None) -> Folding:
-    """Folding of a transform on its grid. mask: where SD, minimum and maximum are taken; folding is counted all over."""
+    """Folding of a transform on its grid. mask: where SD and extremes are taken; folding is counted all over."""
     u = torch.from_numpy(transform.displacement_vox()).permute(3, 0, 1, 2)
     det = jacobian_determinant(u).numpy()
     inside = det if mask is None else det[mask]

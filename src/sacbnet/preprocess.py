@@ -17,7 +17,7 @@ from .spatial.grid import Grid
 from .spatial.resample import resample
 from .spatial.transforms import Affine, PointMap
 
-HUMAN_MM = (0.45, 2.05)  # finest spacings that are worked at 1 mm: the range of human MR and CT
+HUMAN_MM = (0.45, 1.55)  # finest spacings that are worked at 1 mm: the range of human MR and CT
 MOST_VOXELS = 12e6
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ COARSE_MARGIN = 0.1  # smallest relative volume of a tetrahedron that a level ma
 
 @dataclass(frozen=True)
 class RefineOptions:
-    """iterations: Adam steps at each level. levels: factors by which the network grid is coarsened, in order.
+    """iterations: Adam steps at each level. levels: factors by which the working grid is coarsened, in order;
+    None is 8, 4, 2 for a whole brain at 1 mm and 4, 2, 1 for anything of less than 2 million voxels.
 
     smoothness: weight λ of the mean square gradient (voxels of the level). window: side of the correlation box.
     stiffness: (side, times) of the box means that turn the optimised parameters into the displacement: Adam gives every
@@ -31,7 +33,7 @@ class RefineOptions:
     """
 
     iterations: int = 60
-    levels: tuple[int, ...] = (8, 4, 2)
+    levels: tuple[int, ...] | None = None
     learning_rate: float = 1.0
     smoothness: float = 1.0
     window: int = 9
@@ -56,7 +58,7 @@ def refine(
     shape = tuple(fixed.shape[2:])
     start = torch.zeros(1, 3, *shape, device=fixed.device) if start_vox is None else start_vox.float()
     delta: Tensor | None = None
-    levels = [s for s in options.levels if min(shape) // s >= options.window] or [1]
+    levels = _levels(shape, options)
     for n, s in enumerate(levels):
         masks = (None if mask is None else _coarsen(mask, s) for mask in (fixed_mask, moving_mask))
         level = _Level(_coarsen(moving, s), _coarsen(fixed, s), *masks)
@@ -69,6 +71,12 @@ def refine(
         delta = delta + (unfold((base + delta)[0], margin=COARSE_MARGIN)[0] - (base + delta)[0])
     assert delta is not None
     return start + _resize(delta, shape) * levels[-1]
+
+
+def _levels(shape: tuple[int, ...], o: RefineOptions) -> list[int]:
+    """The factors to be used: those that leave every axis at least one correlation box wide, or 1."""
+    wanted = o.levels or ((8, 4, 2) if prod(shape) >= 2e6 else (4, 2, 1))
+    return [s for s in wanted if min(shape) // s >= o.window] or [1]
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,9 @@ class Ellipsoid:
     def distance(self, points: Array) -> Array:
         """(..., 3) world mm -> (...): signed distance to the surface in mm to first order, negative inside."""
         local = (points - np.asarray(self.centre, points.dtype)) @ (self.axes / self.radii).astype(points.dtype)
-        radius = np.sqrt(np.einsum("...i,...i", local, local))
+        radius = np.sqrt(np.einsum("...i,...i", local, local) + 1e-12)  # 0 / 0 at the centre would be outside
         local /= np.asarray(self.radii, points.dtype)
-        gradient = np.sqrt(np.einsum("...i,...i", local, local)) + 1e-6  # times 1 / radius
+        gradient = np.sqrt(np.einsum("...i,...i", local, local) + 1e-12 / self.radii[0] ** 2)  # times the radius
         return radius * (radius - 1) / gradient
 
     def surface(self, directions: Array) -> NDArray[np.float64]:
@@ -110,6 +110,7 @@ def union(*distances: Array, blend: float = 0.0) -> Array:
     return out
 
 
+ENVELOPE = Ellipsoid((0, -8, -24), (92, 122, 124))  # around the whole head
 CEREBRUM = Ellipsoid((0, -14, 12), (62, 79, 58))
 TEMPORAL = Ellipsoid((43, 0, -22), (18, 38, 17), pitch=-12, yaw=8)
 CALLOSUM = Ellipsoid((0, -10, 4), (60, 42, 24))  # the fissure between the hemispheres ends at it
@@ -145,11 +146,14 @@ class Anatomy:
         `blur_mm`: an eighth of the work of sampling it twice along each axis. The label is that of the point itself.
         """
         p = points.astype(np.float32)
-        value, label = np.zeros(p.shape[:-1], np.float32), np.zeros(p.shape[:-1], np.uint8)
+        image, labels = np.zeros(p.shape[:-1], np.float32), np.zeros(p.shape[:-1], np.uint8)
+        near = ENVELOPE.distance(p) < 0  # half of a box is air
+        p, value, label = p[near], image[near], labels[near]
         for number, intensity, distance in self.layers(p):
             value += np.clip(0.5 - distance / blur_mm, 0, 1) * (intensity - value)
             label[distance < 0] = number
-        return value * (1 + 0.05 * self.texture(p)[..., 0]), label
+        image[near], labels[near] = value * (1 + 0.05 * self.texture(p)[..., 0]), label
+        return image, labels
 
     def layers(self, p: Array) -> Iterator[Layer]:
         """From the outside in; each covers those before it."""
@@ -342,8 +346,9 @@ def _acquire(
     bias = Waves.random(rng, 4, 250, 450)
     image, labels = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
     for low, points in slabs(grid, points_at_once=1 << 16):
-        here = slice(low, low + len(points))
-        value, labels[here] = anatomy.sample(points if warp is None else warp.inverse(points), blur_mm)
-        image[here] = value * np.exp(0.12 * bias(points)[..., 0])
+        here, p = slice(low, low + len(points)), points.reshape(-1, 3)
+        value, label = anatomy.sample(p if warp is None else warp.inverse(p), blur_mm)
+        image[here] = (value * np.exp(0.12 * bias(p)[:, 0])).reshape(points.shape[:3])
+        labels[here] = label.reshape(points.shape[:3])
     real, imaginary = (rng.normal(0, noise, grid.shape).astype(np.float32) for _ in range(2))
     return np.hypot(image + real, imaginary), labels  # the magnitude of a complex signal: Rician noise, as in MRI

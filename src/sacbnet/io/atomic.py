@@ -129,3 +129,9 @@ def _move(new: Path, out: Path, old: Path, stale: Iterable[str]) -> None:
                 os.replace(target, source)
         _unmake(made)
         raise
+
+
+def check_writable(out: str | Path) -> None:
+    """OutputError where results could not be put into the folder `out`; leaves nothing behind."""
+    with staged_folder(out):
+        pass

@@ -1,0 +1,41 @@
+"""sacbnet demo"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the pair and the results.")] = Path("demo-out"),
+    seed: Annotated[int, typer.Option(help="Another head, another warp.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Make a pair of head-like phantoms with a known warp between them, register it, and compare with the truth."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..demo import run_demo
+    from ..io.atomic import check_writable
+    from .show import progress_bar, registration_lines
+
+    check_writable(out)
+    with progress_bar(quiet) as progress:
+        result, score = run_demo(out, seed, progress)
+    if quiet:
+        return
+    console = Console(highlight=False)
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("Dice")
+    table.add_column("before", justify="right")
+    table.add_column("after", justify="right")
+    for name, (before, after) in {**score.dice, "mean": score.mean_dice}.items():
+        table.add_row(name, f"{before:.3f}", f"{after:.3f}", style="bold" if name == "mean" else "")
+    console.print(table)
+    before, after = score.error_mm
+    console.print(f"error against the known warp, mean over landmarks: {before:.2f} mm before, {after:.2f} mm after")
+    for line in registration_lines(result.report):
+        console.print(line)
+    console.print(f"the pair is in {out / 'input'}, the results in {out}")

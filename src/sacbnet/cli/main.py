@@ -1,0 +1,68 @@
+"""The `sacbnet` command: its verbs, and how errors become one sentence and an exit code (docs/command-line.md)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import SacbnetError
+from . import apply, convert, demo, info, register
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="sacbnet",
+    help="Learned 3-D medical image registration: SACB-Net, from NIfTI or DICOM files to transforms others read.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("register", epilog=register.EPILOG)(register.register)
+app.command("apply", epilog=apply.EPILOG)(apply.apply)
+app.command("info")(info.info)
+app.command("demo")(demo.demo)
+app.command("convert-checkpoint")(convert.convert_checkpoint)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sacbnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; exit with 0, or with the code of the error (see `sacbnet.errors`)."""
+    # Other processes may share the cores: torch's threads, spinning while they wait, would slow both down severalfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        app()
+    except SacbnetError as error:
+        fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        fail("interrupted; nothing was written", INTERRUPTED)
+    except MemoryError:
+        fail("the memory is not enough for images of this size; use a coarser --spacing or a larger machine", 1)
+
+
+def fail(sentence: str, code: int) -> None:
+    typer.echo(f"sacbnet: error: {sentence}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

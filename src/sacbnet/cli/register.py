@@ -1,0 +1,107 @@
+"""sacbnet register"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = """[bold]Examples[/bold]
+
+sacbnet register --fixed a.nii.gz --moving b.nii.gz --out result
+
+sacbnet register --fixed ct_monday/ --moving ct_friday/ --out result --affine rigid (DICOM folders)
+
+sacbnet register --fixed a.nii.gz --moving b.nii.gz --moving-labels b_seg.nii.gz --out result --weights my.safetensors
+
+[bold]What comes out[/bold]: moved.nii.gz (and moved_labels.nii.gz) on the fixed image's grid; transform.nii.gz and
+inverse_transform.nii.gz, displacement fields that antsApplyTransforms -t and SimpleITK read as they are; affine.mat, the
+affine part; run.json, the account of the run. A transform maps fixed points to moving points (LPS, mm)."""
+
+
+class Affine(StrEnum):
+    none = "none"
+    rigid = "rigid"
+    affine = "affine"
+
+
+def register(
+    fixed: Annotated[
+        Path,
+        typer.Option(help="The image that stays: NIfTI, MGH, NRRD, MHA, or a DICOM folder.", rich_help_panel="Images"),
+    ],
+    moving: Annotated[Path, typer.Option(help="The image that is deformed onto it.", rich_help_panel="Images")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.", rich_help_panel="Images")],
+    fixed_mask: Annotated[
+        Path | None, typer.Option(help="Region of the fixed image that counts.", rich_help_panel="Images")
+    ] = None,
+    moving_mask: Annotated[
+        Path | None, typer.Option(help="Region of the moving image that counts.", rich_help_panel="Images")
+    ] = None,
+    fixed_labels: Annotated[
+        Path | None, typer.Option(help="Segmentation of the fixed image, to report Dice.", rich_help_panel="Images")
+    ] = None,
+    moving_labels: Annotated[
+        Path | None, typer.Option(help="Segmentation to carry along, by nearest neighbour.", rich_help_panel="Images")
+    ] = None,
+    affine: Annotated[
+        Affine,
+        typer.Option(help="Alignment before all else; none if the headers already agree.", rich_help_panel="Method"),
+    ] = Affine.affine,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="A safetensors file of SACB-Net; none: affine and refinement only.", rich_help_panel="Method"
+        ),
+    ] = "none",
+    refine: Annotated[
+        int | None,
+        typer.Option(
+            help="Optimisation steps per level for this pair; default 60 without weights, 0 with.",
+            min=0,
+            rich_help_panel="Method",
+        ),
+    ] = None,
+    spacing: Annotated[
+        float | None,
+        typer.Option(
+            help="Working resolution in mm; default: the weights' own, or 1 for human scans.", rich_help_panel="Method"
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel="Method")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Register a moving image to a fixed one."""
+    from rich.console import Console
+
+    from ..io.atomic import check_writable
+    from ..pipeline import register as run
+    from .show import progress_bar, registration_lines, registration_table
+
+    check_writable(out)  # before minutes are spent
+    with progress_bar(quiet) as progress:
+        result = run(
+            fixed,
+            moving,
+            fixed_mask=fixed_mask,
+            moving_mask=moving_mask,
+            fixed_labels=fixed_labels,
+            moving_labels=moving_labels,
+            progress=progress,
+            weights=weights,
+            affine=affine.value,
+            refine=refine,
+            spacing=spacing,
+            device=device,
+        )
+        progress("write", 0.0)
+        paths = result.save(out)
+    if quiet:
+        return
+    console = Console(highlight=False)
+    console.print(registration_table(result.report))
+    for line in registration_lines(result.report):
+        console.print(line)
+    console.print(f"written to {out}: {', '.join(paths)}")

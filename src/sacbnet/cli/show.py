@@ -1,0 +1,81 @@
+"""What the verbs print: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+STAGES = {
+    "affine": "affine alignment",
+    "network": "network",
+    "refine": "refinement",
+    "transform": "composing the transform",
+    "measure": "measuring",
+    "inverse": "inverting",
+    "resample": "resampling",
+    "write": "writing",
+}
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """Yield a function (stage, fraction) that keeps a line on stderr up to date; silent where `quiet`."""
+    if quiet:
+        yield lambda stage, fraction: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        now = ""
+
+        def tell(stage: str, fraction: float) -> None:
+            nonlocal now
+            if stage != now:
+                now = stage
+                bar.reset(task, description=STAGES.get(stage, stage), total=1.0 if stage == "refine" else None)
+            bar.update(task, completed=fraction)
+
+        yield tell
+
+
+def registration_table(report: dict[str, Any]) -> Table:
+    """Start, affine and final: likeness, and Dice where labels were given."""
+    table = Table(title=None, show_edge=False, pad_edge=False)
+    table.add_column("")
+    steps = ("start", "affine", "final")
+    for step in steps:
+        table.add_column(step, justify="right")
+    rows = [
+        ("local correlation", "similarity", "local_correlation"),
+        ("mutual information", "similarity", "mutual_information"),
+    ]
+    if "dice" in report:
+        rows += [("Dice, nearest", "dice", "nearest"), ("Dice, one-hot linear", "dice", "onehot")]
+    for title, block, key in rows:
+        table.add_row(title, *(f"{report[block][step][key]:.3f}" for step in steps))
+    return table
+
+
+def registration_lines(report: dict[str, Any]) -> list[str]:
+    """The account of a run, in sentences."""
+    folding, inverse = report["folding"], report["inverse"]
+    lines = [
+        f"folding: {folding['folded_voxels']} voxels, non-diffeomorphic volume {folding['non_diffeomorphic_percent']:.4g} %",
+        f"inverse: returns points within {inverse['round_trip_mean_mm']:.3f} mm on average",
+        f"took {report['seconds']['total']:.1f} s, peak memory {report['peak_memory_mb'] / 1024:.1f} GiB",
+    ]
+    return lines + [f"note: {sentence}" for sentence in report["warnings"]]
+
+
+def facts_table(facts: dict[str, Any]) -> Table:
+    table = Table(show_header=False, show_edge=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in facts.items():
+        table.add_row(name, str(value))
+    return table
