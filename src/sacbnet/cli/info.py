@@ -13,7 +13,7 @@ def info(
         Path, typer.Argument(help="An image, a transform, weights, points, or the output folder of register.")
     ],
 ) -> None:
-    """Say what a file is: grid and orientation, direction and size of a transform, licence of weights, a run's result."""
+    """Say what a file is: grid and axes, size of a transform, licence of weights, result of a run."""
     from rich.console import Console
 
     from .show import facts_table
@@ -42,12 +42,12 @@ def describe(file: Path) -> dict[str, Any]:
 
 def _is_field(file: Path) -> bool:
     """Whether a readable NIfTI, NRRD or MHA holds vectors; what cannot be read is left to the reader to report."""
-    import nibabel as nib
     import SimpleITK as sitk
+    from nibabel.loadsave import load
 
     try:
         if file.name.lower().endswith((".nii", ".nii.gz")):
-            header = nib.load(file).header
+            header: Any = load(file).header
             return len(header.get_data_shape()) == 5 or int(header["intent_code"]) in (1006, 1007)
         if file.is_file() and file.suffix.lower() in (".nrrd", ".mha", ".mhd"):
             reader = sitk.ImageFileReader()

@@ -17,8 +17,8 @@ sacbnet register --fixed ct_monday/ --moving ct_friday/ --out result --affine ri
 sacbnet register --fixed a.nii.gz --moving b.nii.gz --moving-labels b_seg.nii.gz --out result --weights my.safetensors
 
 [bold]What comes out[/bold]: moved.nii.gz (and moved_labels.nii.gz) on the fixed image's grid; transform.nii.gz and
-inverse_transform.nii.gz, displacement fields that antsApplyTransforms -t and SimpleITK read as they are; affine.mat, the
-affine part; run.json, the account of the run. A transform maps fixed points to moving points (LPS, mm)."""
+inverse_transform.nii.gz, displacement fields that antsApplyTransforms -t and SimpleITK read as they are; affine.mat,
+the affine part; run.json, the account of the run. A transform maps fixed points to moving points (LPS, mm)."""
 
 
 class Affine(StrEnum):

@@ -50,10 +50,7 @@ def registration_table(report: dict[str, Any]) -> Table:
     steps = ("start", "affine", "final")
     for step in steps:
         table.add_column(step, justify="right")
-    rows = [
-        ("local correlation", "similarity", "local_correlation"),
-        ("mutual information", "similarity", "mutual_information"),
-    ]
+    rows = [(key.replace("_", " "), "similarity", key) for key in ("local_correlation", "mutual_information")]
     if "dice" in report:
         rows += [("Dice, nearest", "dice", "nearest"), ("Dice, one-hot linear", "dice", "onehot")]
     for title, block, key in rows:
@@ -65,7 +62,8 @@ def registration_lines(report: dict[str, Any]) -> list[str]:
     """The account of a run, in sentences."""
     folding, inverse = report["folding"], report["inverse"]
     lines = [
-        f"folding: {folding['folded_voxels']} voxels, non-diffeomorphic volume {folding['non_diffeomorphic_percent']:.4g} %",
+        f"folding: {folding['folded_voxels']} voxels, "
+        f"non-diffeomorphic volume {folding['non_diffeomorphic_percent']:.4g} %",
         f"inverse: returns points within {inverse['round_trip_mean_mm']:.3f} mm on average",
         f"took {report['seconds']['total']:.1f} s, peak memory {report['peak_memory_mb'] / 1024:.1f} GiB",
     ]
