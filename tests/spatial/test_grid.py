@@ -90,7 +90,7 @@ def test_spacing_along_an_axis_of_one_voxel_counts():
 def test_matches_within_a_tolerance(grid):
     shifted = Grid(grid.shape, np.array(grid.affine) + 5e-4 * np.eye(4, k=3))
     assert grid.matches(shifted) and not grid.matches(shifted, tolerance_mm=4e-4)
-    larger = grid.cropped([0, 0, 0], np.array(grid.shape) + [1, 0, 0])
+    larger = grid.cropped([0, 0, 0], np.add(grid.shape, [1, 0, 0]))
     assert not grid.matches(larger, tolerance_mm=1e9)
     # a direction off by 1e-3 rad moves the far corner by more than the tolerance, the origin not at all
     turned = np.array(grid.affine)

@@ -14,7 +14,7 @@ GRID = Grid((20, 22, 24), np.diag([2.0, 2, 2, 1]))
 
 
 def voxels(grid: Grid) -> np.ndarray:
-    return grid.world(np.stack(np.indices(grid.shape), axis=-1))
+    return grid.world(np.moveaxis(np.indices(grid.shape), 0, -1))
 
 
 def turned(degrees: float, shift=(3.0, -2, 1), stretch=(1.1, 0.9, 1.05)) -> Affine:

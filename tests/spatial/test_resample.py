@@ -6,6 +6,8 @@ centre's value there, and so does "onehot". Beyond the outer faces every result 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -15,10 +17,16 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from sacbnet.spatial.grid import Grid
-from sacbnet.spatial.resample import resample
-from sacbnet.spatial.transforms import Affine, DisplacementField
+from sacbnet.spatial.resample import Interpolation
+from sacbnet.spatial.resample import resample as _resample
+from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap
 
 SHAPE = (9, 10, 11)
+
+
+def resample(data: Any, source: Grid, target: Grid, point_map: PointMap, kind: Interpolation = "linear") -> Any:
+    """Typed loosely, to be compared with whatever NumPy takes."""
+    return _resample(data, source, target, point_map, kind)
 
 
 def pose(source: Grid, target: Grid, seed: int) -> Affine:
@@ -49,8 +57,8 @@ def test_agrees_with_simpleitk(orthogonal_grid, grids, itk_image, itk_affine, ki
     like = itk_image(np.zeros(target.shape, np.float32), target)
     theirs = sitk.Resample(itk_image(data, source), like, itk_affine(affine.matrix), interpolator, 0.0)
     expected = np.swapaxes(sitk.GetArrayFromImage(theirs), 0, 2)
-    inside = source.contains(affine(target.world(np.stack(np.indices(target.shape), axis=-1))))
-    rim = inside & ~source.contains(affine(target.world(np.stack(np.indices(target.shape), axis=-1))), margin_voxels=0)
+    inside = source.contains(affine(target.world(np.moveaxis(np.indices(target.shape), 0, -1))))
+    rim = inside & ~source.contains(affine(target.world(np.moveaxis(np.indices(target.shape), 0, -1))), margin_voxels=0)
     assert 0.05 < inside.mean() < 0.99 and rim.sum() > 20  # all three regions are in the test
     np.testing.assert_allclose(found, expected, atol=1e-4 * 1000)
     assert (found[~inside] == 0).all() and (found[inside] >= 99.9).all()
@@ -89,7 +97,7 @@ def naive_onehot(labels: np.ndarray, source: Grid, target: Grid, affine: Affine)
 
     Also returns the lead of the winner over the second, to tell ties that rounding decides.
     """
-    at = source.voxels(affine(target.world(np.stack(np.indices(target.shape), axis=-1))))
+    at = source.voxels(affine(target.world(np.moveaxis(np.indices(target.shape), 0, -1))))
     values = np.unique(labels)
     votes = np.stack(
         [map_coordinates((labels == v).astype(float), np.moveaxis(at, -1, 0), order=1, mode="nearest") for v in values]
@@ -161,7 +169,8 @@ def test_layout_in_memory_does_not_matter(order):
     stored = {"C": data, "F": np.asfortranarray(data), "flipped": np.ascontiguousarray(data[::-1])[::-1]}[order]
     affine = pose(grid, grid, 4)
     for kind in ("linear", "nearest", "onehot"):
-        np.testing.assert_array_equal(resample(stored, grid, grid, affine, kind), resample(data, grid, grid, affine, kind))
+        found = resample(stored, grid, grid, affine, kind)
+        np.testing.assert_array_equal(found, resample(data, grid, grid, affine, kind))
 
 
 @pytest.mark.parametrize("kind", ["linear", "nearest", "onehot"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -142,7 +144,7 @@ def test_field_is_a_value():
     field = some_field(Grid((2, 3, 4), np.eye(4)))
     with pytest.raises(ValueError, match="read-only"):
         field.displacement_mm[0, 0, 0] = 1
-    wide = np.ones((2, 3, 4, 3))
+    wide: Any = np.ones((2, 3, 4, 3))  # float64, as a careless caller has it
     field = DisplacementField(field.grid, wide)
     wide[:] = 7
     assert field.displacement_mm.dtype == np.float32 and (field.displacement_mm == 1).all()

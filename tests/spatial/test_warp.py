@@ -22,7 +22,7 @@ def scipy_sample(image: torch.Tensor, coordinates: torch.Tensor, padding: str, o
     )
 
 
-def some(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0, low: float = 0, high: float = 1) -> torch.Tensor:
+def some(*shape: int, dtype=torch.float32, seed: int = 0, low: float = 0, high: float = 1) -> torch.Tensor:
     g = torch.Generator().manual_seed(seed)
     return (torch.rand(*shape, generator=g, dtype=torch.float64) * (high - low) + low).to(dtype)
 
@@ -86,7 +86,7 @@ def test_threads_change_no_gradient_of_the_coordinates(threads, count):
     torch.set_num_threads(1)
     one = at.detach().clone().requires_grad_(True)
     sample(image, one).square().sum().backward()
-    assert torch.equal(at.grad, one.grad)
+    assert at.grad is not None and one.grad is not None and torch.equal(at.grad, one.grad)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -125,6 +125,7 @@ def test_gradients_across_precisions():
     image = some(1, 1, 4, 5, 6).half().requires_grad_(True)
     at = some_coordinates(1, (4, 5, 6), (3, 3, 3), beyond=0).requires_grad_(True)
     sample(image, at).float().sum().backward()
+    assert image.grad is not None and at.grad is not None
     assert image.grad.dtype == torch.float16 and at.grad.dtype == torch.float32
     assert float(image.grad.float().sum()) == pytest.approx(27, rel=1e-2)  # each sample's weights add up to 1
 
