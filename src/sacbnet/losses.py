@@ -18,11 +18,13 @@ from .errors import InputError
 EPSILON = 1e-5  # added to the product of two windows' summed squared deviations, as VoxelMorph has it
 
 
-def ncc_loss(moved: Tensor, fixed: Tensor, window: int = 9, mask: Tensor | None = None) -> Tensor:
+def ncc_loss(
+    moved: Tensor, fixed: Tensor, window: int = 9, mask: Tensor | None = None, epsilon: float = EPSILON
+) -> Tensor:
     """Negated mean squared local correlation: moved, fixed (b, 1, i, j, k) -> scalar in [-1, 0]. 0 is no likeness.
 
-    Per voxel, over the window³ box around it (zero padded): cross² / (var_moved · var_fixed + 1e-5), where cross and
-    var are sums of products of deviations from the box's means (Balakrishnan et al., VoxelMorph, TMI 2019, eq. 3;
+    Per voxel, over the window³ box around it (zero padded): cross² / (var_moved · var_fixed + epsilon), where cross
+    and var are sums of products of deviations from the box's means (Balakrishnan et al., VoxelMorph, TMI 2019, eq. 3;
     the loss of Cheng et al., CVPR 2025). With a mask (b, 1, i, j, k) the mean is weighted by it. Computed in at
     least float32. Raises InputError for unequal shapes, an even window, or a mask that is empty.
     """
@@ -39,7 +41,7 @@ def ncc_loss(moved: Tensor, fixed: Tensor, window: int = 9, mask: Tensor | None 
         if not float(weight.sum()) > 0:
             raise InputError("the mask of the loss is empty; give one that covers part of the image")
     with torch.autocast(moved.device.type, enabled=False):
-        return _NCC.apply(_plain(moved, dtype), _plain(fixed, dtype), window, weight)
+        return _NCC.apply(_plain(moved, dtype), _plain(fixed, dtype), window, weight, epsilon)
 
 
 def gradient_loss(displacement_vox: Tensor) -> Tensor:
@@ -92,7 +94,7 @@ class _NCC(torch.autograd.Function):
     """ncc_loss of same-typed tensors. Notation: means m, variances v, covariance c, r = c / (v v + ε)."""
 
     @staticmethod
-    def forward(ctx: Any, moved: Tensor, fixed: Tensor, window: int, weight: Tensor | None) -> Tensor:
+    def forward(ctx: Any, moved: Tensor, fixed: Tensor, window: int, weight: Tensor | None, epsilon: float) -> Tensor:
         m_f, m_m = box_mean(fixed, window), box_mean(moved, window)
         v_f = box_mean(fixed * fixed, window).addcmul_(m_f, m_f, value=-1).clamp_(min=0)
         v_m = box_mean(moved * moved, window).addcmul_(m_m, m_m, value=-1).clamp_(min=0)
@@ -100,7 +102,7 @@ class _NCC(torch.autograd.Function):
         # |c| cannot pass √(v v) but by rounding, in flat regions: without the bound they could score far beyond 1
         bound = (v_f * v_m).sqrt_()
         c = torch.minimum(torch.maximum(c, -bound), bound)
-        r = c / bound.square_().add_(EPSILON / window**6)  # ε is meant for sums: two divisions by window³
+        r = c / bound.square_().add_(epsilon / window**6)  # ε is meant for sums: two divisions by window³
         share: Tensor | float = 1 / c.numel() if weight is None else weight / weight.sum()
         loss = -(c * r * share).sum()
         for_moved, for_fixed = ctx.needs_input_grad[:2]
@@ -117,7 +119,7 @@ class _NCC(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         moved, fixed = ctx.saved_tensors
-        return None if moved is None else moved * grad, None if fixed is None else fixed * grad, None, None
+        return None if moved is None else moved * grad, None if fixed is None else fixed * grad, None, None, None
 
 
 def _slope(x: Tensor, y: Tensor, m_x: Tensor, m_y: Tensor, r_w: Tensor, r2_w_v: Tensor, window: int) -> Tensor:

@@ -28,6 +28,7 @@ class RefineOptions:
     None is 8, 4, 2 for a whole brain at 1 mm and 4, 2, 1 for anything of less than 2 million voxels.
 
     smoothness: weight λ of the mean square gradient (voxels of the level). window: side of the correlation box.
+    noise: SD of intensity, of a range of 1, at and below which a box counts as noise: it has no say in the correlation.
     stiffness: (side, times) of the box means that turn the optimised parameters into the displacement: Adam gives every
     voxel a step of the same size, and this keeps neighbours together.
     """
@@ -37,6 +38,7 @@ class RefineOptions:
     learning_rate: float = 1.0
     smoothness: float = 1.0
     window: int = 9
+    noise: float = 0.018
     stiffness: tuple[int, int] = (5, 2)
 
 
@@ -112,7 +114,8 @@ def _optimise(level: _Level, base: Tensor, before: Tensor, o: RefineOptions, rep
         if level.moving_mask is not None:
             seen = sample(level.moving_mask, at.detach())
             mask = seen if mask is None else mask * seen
-        loss = ncc_loss(sample(level.moving, at), level.fixed, o.window, mask) + o.smoothness * gradient_loss(u)
+        likeness = ncc_loss(sample(level.moving, at), level.fixed, o.window, mask, o.noise**4 * o.window**6)
+        loss = likeness + o.smoothness * gradient_loss(u)
         if float(loss.detach()) < best_loss:  # Adam takes full steps even at an optimum: the best seen is kept
             best, best_loss = parameters.detach().clone(), float(loss.detach())
         loss.backward()

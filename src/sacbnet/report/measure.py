@@ -25,7 +25,7 @@ def measure(inputs: Inputs, pair: Pair, affine: Affine, transform: DisplacementF
     report: dict[str, Any] = {"similarity": {name: _similarity(pair, step) for name, step in steps.items()}}
     fixed, moving = inputs.fixed_labels, inputs.moving_labels
     if fixed is not None and moving is not None:
-        report["dice"] = {name: _overlap(moving, fixed, step, name == "final") for name, step in steps.items()}
+        report["dice"] = {name: _overlap(moving, fixed, step) for name, step in steps.items()}
     return report
 
 
@@ -52,13 +52,12 @@ def refuse_worse(similarity: dict[str, dict[str, float]], tolerance: float = 2e-
         )
 
 
-def _overlap(moving: Image, fixed: Image, point_map: PointMap, per_label: bool) -> dict[str, Any]:
+def _overlap(moving: Image, fixed: Image, point_map: PointMap) -> dict[str, Any]:
     """Mean Dice over the labels found in either map, with labels warped by nearest and by one-hot linear."""
     out: dict[str, Any] = {}
     ways: tuple[Interpolation, ...] = ("nearest", "onehot")
     for name in ways:
         score = dice(carry(moving, fixed, point_map, name).data, fixed.data)
         out[name] = score.mean
-        if per_label:
-            out[name + "_per_label"] = {str(label): round(value, 6) for label, value in score.per_label.items()}
+        out[name + "_per_label"] = {str(label): round(value, 6) for label, value in score.per_label.items()}
     return out
