@@ -1,0 +1,130 @@
+"""One small pair of heads with a known warp, registered once a session; most tests of the pipeline look at its result.
+
+The phantom of `sacbnet demo`, sampled coarsely and shrunk to the size of a fist, so that its voxels measure about 1 mm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+import sacbnet
+from sacbnet.data import phantom
+from sacbnet.io.images import Image, save_image
+from sacbnet.result import Registration
+from sacbnet.spatial.grid import Grid
+
+SHRINK = 4.4
+STEPS = 15  # of refinement, at each level
+QUICK = {"affine": "none", "refine": 2}  # enough where only the plumbing matters
+
+
+@dataclass(frozen=True, eq=False)
+class SmallPair:
+    """fixed: 40 × 48 × 40 at 1 mm, oblique. moving: 54 × 50 × 28 at 0.9 × 0.9 × 1.5 mm, oblique, other axes.
+
+    true_map: fixed world points (n, 3) -> moving world points. landmarks: (n, 3), fixed world mm.
+    aligned: the moving image with a header that undoes the rotation and shift, so that only the bend is left.
+    """
+
+    fixed: Image
+    fixed_labels: Image
+    moving: Image
+    moving_labels: Image
+    aligned: Image
+    aligned_labels: Image
+    true_map: Callable[[NDArray[np.floating]], NDArray[np.float64]] = field(repr=False)
+    landmarks: NDArray[np.float64] = field(repr=False)
+
+    @property
+    def in_head(self) -> NDArray[np.float64]:
+        """(n, 3) fixed world mm: voxels of the brain."""
+        return self.fixed.grid.world(np.argwhere(self.fixed_labels.data > 3))
+
+
+def relocated(image: Image, matrix: NDArray[np.floating]) -> Image:
+    """The same voxels, with `matrix` (4x4, world -> world) put before the affine of the header."""
+    return Image(image.data, Grid(image.grid.shape, matrix @ image.grid.affine), image.name)
+
+
+def _make_pair(seed: int = 0) -> SmallPair:
+    rng = np.random.default_rng(seed)
+    anatomy, warp = phantom.Anatomy.random(rng), phantom.KnownWarp.random(rng, 9.0)
+    centre = phantom.HEAD_CENTRE
+    fixed_grid = phantom.oblique_grid((40, 48, 40), (SHRINK,) * 3, "LAS", (6, -3, 4), centre + [1, 2, 0])
+    at = warp.affine(centre + np.array([-3, 2, 4]))
+    moving_grid = phantom.oblique_grid((54, 50, 28), (4.0, 4.0, 6.6), "PIR", (-5, 4, -7), at)
+    shrink = np.diag([1 / SHRINK] * 3 + [1.0])
+
+    def image(values: NDArray[np.generic], grid: Grid, name: str) -> Image:
+        return relocated(Image(values, grid, name), shrink)
+
+    fixed, fixed_labels = phantom._acquire(anatomy, None, fixed_grid, rng, blur_mm=SHRINK)
+    moving, moving_labels = phantom._acquire(anatomy, warp, moving_grid, rng, blur_mm=SHRINK)
+    fixed_image = image(np.rint(fixed * 1050), fixed_grid, "fixed")
+    images = [
+        image(moving**0.9 * 80, moving_grid, "moving"),
+        image(moving_labels, moving_grid, "moving labels"),
+    ]
+    inverse = np.linalg.inv(shrink @ warp.affine.matrix @ np.linalg.inv(shrink))
+    rotation, translation = np.eye(4), np.eye(4)
+    u, _, vt = np.linalg.svd(inverse[:3, :3])
+    rotation[:3, :3] = u @ vt
+    middle = images[0].grid.centre
+    translation[:3, 3] = (inverse[:3, :3] @ middle + inverse[:3, 3]) - u @ vt @ middle
+    rigid = translation @ rotation
+    return SmallPair(
+        fixed_image,
+        image(fixed_labels, fixed_grid, "fixed labels"),
+        *images,
+        *(relocated(i, rigid) for i in images),
+        lambda p: warp(np.asarray(p) * SHRINK) / SHRINK,
+        anatomy.landmarks() / SHRINK,
+    )
+
+
+@pytest.fixture(scope="session")
+def pair() -> SmallPair:
+    return _make_pair()
+
+
+@pytest.fixture(scope="session")
+def registered(pair: SmallPair) -> Registration:
+    """The pair through every stage but the network."""
+    return sacbnet.register(
+        pair.fixed, pair.moving, fixed_labels=pair.fixed_labels, moving_labels=pair.moving_labels, refine=STEPS
+    )
+
+
+@pytest.fixture(scope="session")
+def files(pair: SmallPair, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """The images of the pair as NIfTI, by name; only to be read."""
+    folder = tmp_path_factory.mktemp("input")
+    names = ("fixed", "fixed_labels", "moving", "moving_labels", "aligned", "aligned_labels")
+    for name in names:
+        image = getattr(pair, name)
+        save_image(folder / f"{name}.nii.gz", image.data, image, labels=name.endswith("labels"))
+    return {name: folder / f"{name}.nii.gz" for name in names}
+
+
+@pytest.fixture(scope="session")
+def result(registered: Registration, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which `registered` was saved; only to be read."""
+    folder = tmp_path_factory.mktemp("result")
+    registered.save(folder)
+    return folder
+
+
+@pytest.fixture
+def turn() -> NDArray[np.float64]:
+    """A rigid motion of the world, 4x4: 21° about an oblique axis, and a shift of some cm."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(np.deg2rad(21) * np.array([0.48, -0.6, 0.64])).as_matrix()
+    matrix[:3, 3] = 12.0, -35.0, 8.0
+    return matrix
