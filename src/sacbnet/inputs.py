@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from .errors import GridError
 from .io.images import Image, ImageSource, load_image
 from .io.voxels import Kind
+from .spatial.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,20 @@ class Inputs:
     moving_mask: Image | None = None
     fixed_labels: Image | None = None
     moving_labels: Image | None = None
+
+    def canonical(self) -> Inputs:
+        """The same voxels, all stored with their axes towards R, A and S.
+
+        In which order a file stores them must not matter, not even to the rounding: the optimisers would enlarge it.
+        """
+        return Inputs(*(None if i is None else _canonical(i) for i in vars(self).values()))  # type: ignore[arg-type]
+
+
+def _canonical(image: Image) -> Image:
+    grid, axes, signs = image.grid.canonical()
+    data = image.data.transpose(axes)[tuple(slice(None, None, s) for s in signs)]
+    # to the nanometre: an origin counted from the other end differs in the last bit
+    return replace(image, data=np.ascontiguousarray(data), grid=Grid(grid.shape, np.round(grid.affine, 6)))
 
 
 def read_inputs(

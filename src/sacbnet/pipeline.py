@@ -94,7 +94,7 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     network, metadata = (None, None) if o.weights == "none" else load_weights(o.weights, str(device))
 
     with account.stage("prepare"):
-        pair = prepare(inputs, o.spacing, metadata)
+        pair = prepare(inputs.canonical(), o.spacing, metadata)
     progress("affine", 0.0)
     with account.stage("affine"):
         affine = align(pair.fixed, pair.moving, o.affine)
