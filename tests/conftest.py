@@ -57,7 +57,7 @@ def _make_pair(seed: int = 0) -> SmallPair:
     rng = np.random.default_rng(seed)
     anatomy, warp = phantom.Anatomy.random(rng), phantom.KnownWarp.random(rng, 9.0)
     centre = phantom.HEAD_CENTRE
-    fixed_grid = phantom.oblique_grid((40, 48, 40), (SHRINK,) * 3, "LAS", (6, -3, 4), centre + [1, 2, 0])
+    fixed_grid = phantom.oblique_grid((40, 48, 40), (SHRINK,) * 3, "LAS", (6, -3, 4), centre + np.array([1, 2, 0]))
     at = warp.affine(centre + np.array([-3, 2, 4]))
     moving_grid = phantom.oblique_grid((54, 50, 28), (4.0, 4.0, 6.6), "PIR", (-5, 4, -7), at)
     shrink = np.diag([1 / SHRINK] * 3 + [1.0])
@@ -100,6 +100,12 @@ def registered(pair: SmallPair) -> Registration:
     return sacbnet.register(
         pair.fixed, pair.moving, fixed_labels=pair.fixed_labels, moving_labels=pair.moving_labels, refine=STEPS
     )
+
+
+@pytest.fixture(scope="session")
+def near(pair: SmallPair) -> Registration:
+    """The pair with the rigid part taken out of its headers, two steps of refinement and no affine."""
+    return sacbnet.register(pair.fixed, pair.aligned, moving_labels=pair.aligned_labels, **QUICK)
 
 
 @pytest.fixture(scope="session")
