@@ -70,7 +70,6 @@ def error_mm(found: Affine, truth: Affine) -> float:
 @pytest.mark.parametrize(
     "kind, truth",
     [
-        ("rigid", pose((25, 0, 0))),
         ("rigid", pose((0, 0, -25), (30, 0, 0))),
         ("rigid", pose((10, -15, 25), (10, -20, 15))),
         ("affine", pose((5, 10, -8), (3, 2, -6), (1.1, 0.9, 1.05))),

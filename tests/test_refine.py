@@ -78,6 +78,12 @@ def test_contrast_may_differ():
     assert error(u) < 0.7
 
 
+def test_contrast_may_be_inverted():
+    """As T1 to T2. Where the box fills half the level, the zeros beyond the edge outvote the image."""
+    moving, fixed = pair()
+    assert error(refine(moving, 1 - fixed, OPTIONS)) < 1
+
+
 def test_identical_images_stay_where_they_are():
     moving, _ = pair()
     u = refine(moving, moving, OPTIONS)
@@ -93,7 +99,7 @@ def test_flat_images_stay_where_they_are():
 
 def test_a_start_is_used_and_improved():
     start = tensor(truth() * 0.7)
-    short = RefineOptions(iterations=8, levels=(4, 2))
+    short = RefineOptions(iterations=20, levels=(2,))
     with_start, without = refine(*pair(), short, start_vox=start), refine(*pair(), short)
     assert error(with_start) < 0.75 * error(start)
     assert error(with_start) < error(without)
@@ -172,7 +178,7 @@ def test_arguments_stay_as_they_are():
     assert moving.grad is None and not moving.requires_grad
 
 
-@pytest.mark.parametrize("levels, used", [((4, 2), 2), ((2,), 1), ((4, 2, 1), 3), ((8, 4), 1), ((16, 8), 1)])
+@pytest.mark.parametrize("levels, used", [((2,), 1), ((2, 1), 2), ((16, 2, 1), 2), ((16, 8), 1)])
 def test_iterations_are_honoured(levels, used):
     """A level too coarse for one correlation box is left out; if none is left, full resolution is worked."""
     calls: list[tuple[int, int, float]] = []
