@@ -5,6 +5,9 @@ The phantom of `sacbnet demo`, sampled coarsely and shrunk to the size of a fist
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,6 +128,34 @@ def result(registered: Registration, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("result")
     registered.save(folder)
     return folder
+
+
+@dataclass(frozen=True)
+class Command:
+    """A finished `sacbnet register` and the folder it wrote."""
+
+    out: Path
+    process: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def commands(files: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Command, Command]:
+    """The same registration by the command in two fresh processes; the second one quiet."""
+    folder = tmp_path_factory.mktemp("commands")
+    finished = []
+    for n, more in enumerate([[], ["--quiet"]]):
+        arguments = [f"--{name.replace('_', '-')}={files[name]}" for name in ("fixed", "moving", "moving_labels")]
+        arguments += [f"--out={folder / str(n)}", "--refine=2", *more]
+        process = subprocess.run(
+            [sys.executable, "-m", "sacbnet.cli.main", "register", *arguments],
+            env={**os.environ, "PYTHONHASHSEED": str(n), "COLUMNS": "100"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        finished.append(Command(folder / str(n), process))
+    return finished[0], finished[1]
 
 
 @pytest.fixture
