@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,12 +12,12 @@ from .. import __version__
 from ..errors import SacbnetError
 from . import apply, convert, demo, info, register
 
-INTERRUPTED = 130
+USAGE, INTERRUPTED = 2, 130
+UsageError: Any = typer.BadParameter.__base__  # click's, or typer's own copy of it: its versions differ
 
 app = typer.Typer(
     name="sacbnet",
     help="Learned 3-D medical image registration: SACB-Net, from NIfTI or DICOM files to transforms others read.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -50,17 +50,22 @@ def main() -> None:
     # Other processes may share the cores: torch's threads, spinning while they wait, would slow both down severalfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        app()
+        code = app(sys.argv[1:] or ["--help"], prog_name="sacbnet", standalone_mode=False)
     except SacbnetError as error:
         fail(str(error), error.exit_code)
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "sacbnet"
+        fail(f"{error.format_message().rstrip('.')} (see {command} --help)", USAGE)
     except KeyboardInterrupt:
-        fail("interrupted; nothing was written", INTERRUPTED)
+        code = INTERRUPTED
     except MemoryError:
         fail("the memory is not enough for images of this size; use a coarser --spacing or a larger machine", 1)
+    if code == INTERRUPTED:  # typer turns Ctrl-C into this code
+        fail("interrupted; nothing was written", INTERRUPTED)
 
 
 def fail(sentence: str, code: int) -> None:
-    typer.echo(f"sacbnet: error: {sentence}", err=True)
+    typer.echo("sacbnet: error: " + " ".join(sentence.splitlines()), err=True)
     sys.exit(code)
 
 
