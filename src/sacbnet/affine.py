@@ -32,7 +32,7 @@ class AffineOptions:
     medium: float = 4.0
     fine: float = 2.0
     bins: int = 32
-    iterations: int = 150
+    iterations: int = 300
     starts_kept: int = 3
     rotations_deg: tuple[float, ...] = (-30.0, 0.0, 30.0)
 
@@ -120,7 +120,7 @@ def _optimise(
     for first in (step, step / 4):  # a first step too long can throw the images out of each other
         method = _method(fixed, moving, o, samples)
         method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=first, minStep=1e-3, numberOfIterations=o.iterations, relaxationFactor=0.6,
+            learningRate=first, minStep=1e-3, numberOfIterations=o.iterations, relaxationFactor=0.9,
             gradientMagnitudeTolerance=1e-6,
         )  # fmt: skip
         method.SetOptimizerScalesFromPhysicalShift()
@@ -143,6 +143,8 @@ def _best_starts(f: _Side, m: _Side, fixed: Layer, moving: Layer, o: AffineOptio
         LPS[:3, :3] @ (moving.grid.centre - fixed.grid.centre),
         LPS[:3, :3] @ _centre_of_mass(moving) - centre,
     ]
+    # a shift much like an earlier one would only take places among the starts that are kept
+    shifts = [s for n, s in enumerate(shifts) if all(np.linalg.norm(s - t) > 1.0 for t in shifts[:n])]
     scored = []
     for n, (shift, angles) in enumerate(product(shifts, product(np.deg2rad(o.rotations_deg), repeat=3))):
         t = sitk.Euler3DTransform(centre.tolist(), *angles, shift.tolist())

@@ -75,8 +75,8 @@ def folding(transform: DisplacementField, mask: NDArray[np.bool_] | None = None)
         folded_percent=100 * folded / det.size,
         non_diffeomorphic_percent=non_diffeomorphic_volume(u),
         sd_log_jacobian=float(np.log(growing).std()) if growing.size else float("nan"),
-        jacobian_min=float(inside.min()),
-        jacobian_max=float(inside.max()),
+        jacobian_min=float(inside.min()) if inside.size else float("nan"),
+        jacobian_max=float(inside.max()) if inside.size else float("nan"),
     )
 
 

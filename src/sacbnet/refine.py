@@ -27,7 +27,8 @@ class RefineOptions:
     """iterations: Adam steps at each level. levels: factors by which the working grid is coarsened, in order;
     None is 8, 4, 2 for a whole brain at 1 mm and 4, 2, 1 for anything of less than 2 million voxels.
 
-    smoothness: weight λ of the mean square gradient (voxels of the level). window: side of the correlation box.
+    smoothness: weight λ of the mean square gradient (voxels of the level). window: side of the correlation box, in
+    voxels of the working grid.
     noise: SD of intensity, of a range of 1, at and below which a box counts as noise: it has no say in the correlation.
     stiffness: (side, times) of the box means that turn the optimised parameters into the displacement: Adam gives every
     voxel a step of the same size, and this keeps neighbours together.
@@ -40,6 +41,11 @@ class RefineOptions:
     window: int = 9
     noise: float = 0.018
     stiffness: tuple[int, int] = (5, 2)
+
+    def box(self, factor: int) -> int:
+        """Side of the correlation box in voxels of a level: what `window` working voxels come to, at least 5."""
+        side = round(self.window / factor)
+        return max(side + (side + 1) % 2, min(5, self.window))
 
 
 def refine(
@@ -63,7 +69,7 @@ def refine(
     levels = _levels(shape, options)
     for n, s in enumerate(levels):
         masks = (None if mask is None else _coarsen(mask, s) for mask in (fixed_mask, moving_mask))
-        level = _Level(_coarsen(moving, s), _coarsen(fixed, s), *masks)
+        level = _Level(_coarsen(moving, s), _coarsen(fixed, s), options.box(s), *masks)
         size = level.fixed.shape[2:]
         base = _coarsen(start, s) / s
         before = torch.zeros_like(base) if delta is None else _resize(delta, size) * (levels[n - 1] / s)
@@ -76,15 +82,16 @@ def refine(
 
 
 def _levels(shape: tuple[int, ...], o: RefineOptions) -> list[int]:
-    """The factors to be used: those that leave every axis at least one correlation box wide, or 1."""
+    """The factors to be used: those that leave every axis two correlation boxes wide, or 1."""
     wanted = o.levels or ((8, 4, 2) if prod(shape) >= 2e6 else (4, 2, 1))
-    return [s for s in wanted if min(shape) // s >= o.window] or [1]
+    return [s for s in wanted if min(shape) // s >= 2 * o.box(s)] or [1]
 
 
 @dataclass(frozen=True)
 class _Level:
     moving: Tensor
     fixed: Tensor
+    window: int
     fixed_mask: Tensor | None
     moving_mask: Tensor | None
 
@@ -114,7 +121,7 @@ def _optimise(level: _Level, base: Tensor, before: Tensor, o: RefineOptions, rep
         if level.moving_mask is not None:
             seen = sample(level.moving_mask, at.detach())
             mask = seen if mask is None else mask * seen
-        likeness = ncc_loss(sample(level.moving, at), level.fixed, o.window, mask, o.noise**4 * o.window**6)
+        likeness = ncc_loss(sample(level.moving, at), level.fixed, level.window, mask, o.noise**4 * level.window**6)
         loss = likeness + o.smoothness * gradient_loss(u)
         if float(loss.detach()) < best_loss:  # Adam takes full steps even at an optimum: the best seen is kept
             best, best_loss = parameters.detach().clone(), float(loss.detach())

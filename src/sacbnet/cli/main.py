@@ -58,7 +58,9 @@ def main() -> None:
         fail(f"{error.format_message().rstrip('.')} (see {command} --help)", USAGE)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:  # torch and ITK raise RuntimeError
+        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+            raise
         fail("the memory is not enough for images of this size; use a coarser --spacing or a larger machine", 1)
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code
         fail("interrupted; nothing was written", INTERRUPTED)

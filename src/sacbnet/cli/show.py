@@ -24,12 +24,13 @@ STAGES = {
 
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """Yield a function (stage, fraction) that keeps a line on stderr up to date; silent where `quiet`."""
-    if quiet:
+    """Yield a function (stage, fraction) that keeps a line on stderr up to date; silent where `quiet`, and in files."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
         yield lambda stage, fraction: None
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading", total=None)
         now = ""
 

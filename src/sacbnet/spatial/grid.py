@@ -70,10 +70,10 @@ class Grid:
         object.__setattr__(self, "affine", as_affine(self.affine))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Grid) and self.matches(other, tolerance_mm=0.0)
+        return isinstance(other, Grid) and self.shape == other.shape and bool((self.affine == other.affine).all())
 
     def __hash__(self) -> int:
-        return hash((self.shape, self.affine.tobytes()))
+        return hash((self.shape, (self.affine + 0.0).tobytes()))  # -0.0 equals 0.0
 
     # -- what it is ---------------------------------------------------------------------------------------------
     @property
@@ -127,7 +127,10 @@ class Grid:
 
     def matches(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
         """Same shape, and no corner further than the tolerance from its counterpart."""
-        return self.shape == other.shape and bool(np.abs(self.corners - other.corners).max() <= tolerance_mm)
+        if self.shape != other.shape:
+            return False
+        ends = np.stack(np.meshgrid(*[(-0.5, n - 0.5) for n in self.shape], indexing="ij"), -1)
+        return bool(np.abs(self.world(ends) - other.world(ends)).max() <= tolerance_mm)
 
     # -- other grids made from it -------------------------------------------------------------------------------
     def cropped(self, low: object, high: object) -> Grid:

@@ -44,7 +44,7 @@ def _smooth_at(u: Tensor, bad: Tensor, radius: int) -> None:
     weight = bad[box].to(u.dtype)[None, None]
     for _ in range(radius):
         weight = F.max_pool3d(weight, 3, 1, 1)
-    weight = torch.maximum(F.avg_pool3d(weight, 3, 1, 1), bad[box].to(u.dtype)[None, None])[0]
+    weight = torch.maximum(F.avg_pool3d(F.pad(weight, (1,) * 6), 3, 1), bad[box].to(u.dtype)[None, None])[0]
     part = u[(slice(None), *box)]
     mean = F.avg_pool3d(F.pad(part[None], (1,) * 6, mode="replicate"), 3, 1)[0]
     u[(slice(None), *box)] = part + weight * (mean - part)

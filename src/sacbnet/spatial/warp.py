@@ -29,9 +29,14 @@ def sample(image: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: P
     edge. Always computed in at least float32: half precision cannot address a 200-voxel axis.
     """
     size = image.shape[2:]
-    if image.dtype != coordinates.dtype:
-        wide = torch.promote_types(torch.promote_types(image.dtype, coordinates.dtype), torch.float32)
+    wide = torch.promote_types(torch.promote_types(image.dtype, coordinates.dtype), torch.float32)
+    if not image.dtype == coordinates.dtype == wide:
         return sample(image.to(wide), coordinates.to(wide), mode, padding).to(image.dtype)
+    if padding == "zeros" and 1 in size:  # such an axis has no extent to fade over: give it a zero on either side
+        beside = [int(n == 1) for n in size]
+        image = F.pad(image, [n for n in reversed(beside) for _ in range(2)])
+        coordinates = coordinates + coordinates.new_tensor(beside).reshape(1, 3, 1, 1, 1)
+        size = image.shape[2:]
     # grid_sample wants (x, y, z) = (k, j, i) in [-1, 1]; an axis of one voxel has no extent to normalise by
     scaled = [coordinates[:, a] * (2 / max(size[a] - 1, 1)) - (1 if size[a] > 1 else 0) for a in (2, 1, 0)]
     grid = torch.stack(scaled, dim=-1)
@@ -57,7 +62,8 @@ def _grid_sample(image: Tensor, grid: Tensor, mode: Mode, padding: Padding) -> T
 
 def warp(image: Tensor, displacement_vox: Tensor, mode: Mode = "linear", padding: Padding = "zeros") -> Tensor:
     """moved(p) = image(p + u(p)). image (b, c, i, j, k), displacement_vox (b, 3, i, j, k) -> (b, c, i, j, k)."""
-    here = identity(tuple(displacement_vox.shape[2:]), displacement_vox.device, displacement_vox.dtype)
+    wide = torch.promote_types(displacement_vox.dtype, torch.float32)
+    here = identity(tuple(displacement_vox.shape[2:]), displacement_vox.device, wide)
     return sample(image, here + displacement_vox, mode, padding)
 
 
