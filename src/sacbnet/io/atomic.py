@@ -133,5 +133,9 @@ def _move(new: Path, out: Path, old: Path, stale: Iterable[str]) -> None:
 
 def check_writable(out: str | Path) -> None:
     """OutputError where results could not be put into the folder `out`; leaves nothing behind."""
-    with staged_folder(out):
-        pass
+    with writing(Path(out)):
+        made = _make(Path(out))
+        try:
+            os.rmdir(tempfile.mkdtemp(prefix=".sacbnet-", dir=out))
+        finally:
+            _unmake(made)
