@@ -1,0 +1,58 @@
+"""`sacbnet ...`, run inside this process through its true entry point."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from sacbnet.cli.main import main
+
+QUICKLY = ("--affine=none", "--refine=1")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    def sentence(self) -> str:
+        """The one line on stderr; nothing else was printed, nowhere."""
+        assert self.out == "", self.out
+        assert self.err.startswith("sacbnet: error: "), self.err
+        assert self.err.endswith("\n") and self.err.count("\n") == 1, self.err
+        return self.err.removeprefix("sacbnet: error: ").strip()
+
+
+@pytest.fixture
+def sacbnet(monkeypatch, capfd) -> Callable[..., Outcome]:
+    """Run the command with these arguments; capfd sees what C++ prints, too."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # main sets it where it is not: not to outlive the test
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["sacbnet", *map(str, arguments)])
+        capfd.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as error:
+            code = error.code
+        return Outcome(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def register(sacbnet, files, tmp_path) -> Callable[..., Outcome]:
+    """`sacbnet register` of the small pair into tmp_path/out; arguments replace or follow (--fixed=... and so on)."""
+
+    def run(*more: object) -> Outcome:
+        given = {str(m).partition("=")[0] for m in more}
+        usual = (f"--fixed={files['fixed']}", f"--moving={files['aligned']}", f"--out={tmp_path / 'out'}", *QUICKLY)
+        return sacbnet("register", *(u for u in usual if u.partition("=")[0] not in given), *more)
+
+    return run
