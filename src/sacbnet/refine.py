@@ -82,9 +82,9 @@ def refine(
 
 
 def _levels(shape: tuple[int, ...], o: RefineOptions) -> list[int]:
-    """The factors to be used: those that leave every axis two correlation boxes wide, or 1."""
+    """The factors to be used: those that leave every axis three correlation boxes wide, or 1."""
     wanted = o.levels or ((8, 4, 2) if prod(shape) >= 2e6 else (4, 2, 1))
-    return [s for s in wanted if min(shape) // s >= 2 * o.box(s)] or [1]
+    return [s for s in wanted if min(shape) // s >= 3 * o.box(s)] or [1]
 
 
 @dataclass(frozen=True)
