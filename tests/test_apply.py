@@ -41,12 +41,12 @@ def test_the_moving_image_onto_fixed_is_the_moved_image(pair, warper, registered
 
 def test_labels_in_both_directions(pair, warper) -> None:
     onto_fixed = warper.image(pair.moving_labels, "fixed", "nearest")
-    assert overlap(onto_fixed.data, pair.fixed_labels.data) > 0.72
+    assert overlap(onto_fixed.data, pair.fixed_labels.data) > 0.6
     onto_moving = warper.image(pair.fixed_labels, "moving", "nearest")
     assert onto_moving.grid.matches(pair.moving.grid)
-    assert overlap(onto_moving.data, pair.moving_labels.data) > 0.72
+    assert overlap(onto_moving.data, pair.moving_labels.data) > 0.6
     soft = warper.image(pair.fixed_labels, "moving", "onehot")
-    assert overlap(soft.data, pair.moving_labels.data) > 0.72
+    assert overlap(soft.data, pair.moving_labels.data) > 0.6
     assert (soft.data != onto_moving.data).any()
 
 
@@ -54,7 +54,7 @@ def test_points_in_both_directions_and_back(pair, warper) -> None:
     fixed = Points(pair.landmarks, columns={"comment": tuple("x" * len(pair.landmarks))})
     moving, outside = warper.points(fixed, "moving")
     assert outside == 0 and moving.columns == fixed.columns and moving.labels == fixed.labels
-    assert np.linalg.norm(moving.xyz - pair.true_map(pair.landmarks), axis=1).mean() < 0.55
+    assert np.linalg.norm(moving.xyz - pair.true_map(pair.landmarks), axis=1).mean() < 0.8
     back, _ = warper.points(moving, "fixed")
     assert np.linalg.norm(back.xyz - pair.landmarks, axis=1).mean() < 0.1
 
@@ -76,7 +76,7 @@ def test_points_and_images_agree_on_the_direction(pair, warper) -> None:
     weight = moved.data.ravel().astype(float)
     centre = (pair.fixed.grid.world(np.argwhere(np.ones(moved.grid.shape))) * weight[:, None]).sum(0) / weight.sum()
     point, _ = warper.points(Points(at[None]), "fixed")
-    assert np.linalg.norm(centre - point.xyz[0]) < 0.5 < np.linalg.norm(centre - at)
+    assert np.linalg.norm(centre - point.xyz[0]) < 1.0 < np.linalg.norm(centre - at)
 
 
 def test_reference_is_another_grid_in_the_same_world(pair, warper) -> None:

@@ -27,7 +27,7 @@ def test_scores_of_the_headers_and_of_the_transform(pair, registered, small_demo
     before, after = score.mean_dice
     assert before == pytest.approx(registered.report["dice"]["start"]["nearest"], abs=1e-6)
     assert after == pytest.approx(registered.report["dice"]["final"]["nearest"], abs=1e-6)
-    assert score.error_mm[0] > 3 and score.error_mm[1] < 0.55
+    assert score.error_mm[0] > 3 and score.error_mm[1] < 0.8
     assert score.error_p95_mm[0] > score.error_mm[0] and score.error_p95_mm[1] > score.error_mm[1]
 
 

@@ -45,7 +45,7 @@ def test_apply_points_there_and_back(sacbnet, result, pair, tmp_path) -> None:
         done = sacbnet("apply", result, f"--points={tmp_path / source}", f"--onto={onto}", f"--out={tmp_path / target}")
         assert done.code == 0 and done.err == ""
     moving, back = (load_points(tmp_path / name).xyz for name in ("moving.mrk.json", "back.csv"))
-    assert np.linalg.norm(moving - pair.true_map(pair.landmarks), axis=1).mean() < 0.55
+    assert np.linalg.norm(moving - pair.true_map(pair.landmarks), axis=1).mean() < 0.8
     assert np.linalg.norm(back - pair.landmarks, axis=1).mean() < 0.1
 
 
