@@ -14,7 +14,7 @@ import torch
 import sacbnet
 from sacbnet.result import AFFINE, INVERSE, MOVED, MOVED_LABELS, TRANSFORM
 
-from .conftest import QUICK, STEPS
+from .conftest import QUICK
 
 
 def digests(folder) -> dict[str, str]:
@@ -27,17 +27,16 @@ def test_two_processes_same_bytes(commands) -> None:
     assert one == other
 
 
-def test_again_in_the_same_process(pair, registered) -> None:
+def test_again_in_the_same_process(pair, near) -> None:
     """With the global generators in another state."""
     random.seed(7)
     np.random.seed(7)  # noqa: NPY002
     torch.manual_seed(7)
-    again = sacbnet.register(pair.fixed, pair.moving, refine=STEPS)
+    again = sacbnet.register(pair.fixed, pair.aligned, **QUICK)
     for name in ("transform", "inverse"):
-        one, other = getattr(registered, name), getattr(again, name)
+        one, other = getattr(near, name), getattr(again, name)
         assert one.grid == other.grid and one.displacement_mm.tobytes() == other.displacement_mm.tobytes()
-    assert again.moved.data.tobytes() == registered.moved.data.tobytes()
-    assert again.affine.matrix.tobytes() == registered.affine.matrix.tobytes()
+    assert again.moved.data.tobytes() == near.moved.data.tobytes()
 
 
 def global_state() -> dict[str, object]:
