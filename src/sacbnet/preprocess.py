@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from .errors import InputError
 from .inputs import Inputs
 from .io.images import Image
 from .spatial.grid import Grid
@@ -24,23 +25,29 @@ MOST_VOXELS = 12e6
 def working_spacing(fixed: Grid, asked: float | None = None) -> float:
     """Isotropic spacing (mm) at which a pair is registered.
 
-    The weights' own, where asked for. Else 1 mm for images of a human's resolution, so that the same head scanned or
-    resampled at 0.8 or 1.5 mm is treated alike; else the finest spacing (a mouse, a PET image). Coarsened until the
-    box holds at most 12 million voxels.
+    The one that is asked for (by the weights, or the user). Else 1 mm for images of a human's resolution, so that the
+    same head scanned or resampled at 0.8 or 1.5 mm is treated alike; else the finest spacing (a mouse, a PET image).
+    Coarsened until the box holds at most 12 million voxels. Raises InputError where the one asked for would need ten
+    times that.
     """
-    if asked is not None:
-        return float(asked)
     finest = float(fixed.spacing.min())
-    spacing = 1.0 if HUMAN_MM[0] <= finest <= HUMAN_MM[1] else finest
     volume = float(np.prod(np.array(fixed.shape) * fixed.spacing))
-    return max(spacing, (volume / MOST_VOXELS) ** (1 / 3))
+    least = (volume / MOST_VOXELS) ** (1 / 3)
+    if asked is None:
+        return max(1.0 if HUMAN_MM[0] <= finest <= HUMAN_MM[1] else finest, least)
+    if volume / asked**3 > 10 * MOST_VOXELS:
+        raise InputError(
+            f"a working spacing of {asked:g} mm makes {volume / asked**3 / 1e6:.0f} million voxels of the fixed image;"
+            f" at least {least:.2g} mm was expected, or a smaller image"
+        )
+    return float(asked)
 
 
 def network_grid(fixed: Image, spacing: float, mask: NDArray[np.bool_] | None = None, margin: int = 12) -> Grid:
     """The grid the engine works on: axes of the fixed image permuted and flipped towards (R, A, S), isotropic.
 
     Cropped to what is not background (or to the mask), plus a margin of voxels. Where the fixed image already has
-    the spacing, its own voxels are taken and nothing is interpolated.
+    the spacing, its own lattice is kept, so that nothing is blurred.
     """
     low, high = _box(foreground(fixed.data) if mask is None else mask)
     grid = fixed.grid.orthogonal()

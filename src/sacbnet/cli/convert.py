@@ -13,7 +13,9 @@ def convert_checkpoint(
     out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     licence: Annotated[str | None, typer.Option(help="Licence of the weights; the publisher states none.")] = None,
     trained_on: Annotated[str, typer.Option(help="The data they were trained on.")] = "unknown",
-    spacing: Annotated[str, typer.Option(help="Voxel spacing of the training images, mm.")] = "unknown",
+    spacing: Annotated[
+        float | None, typer.Option(help="Isotropic voxel spacing of the training images, mm.", min=1e-6)
+    ] = None,
 ) -> None:
     """Turn a published checkpoint into safetensors that `register --weights` takes.
 
@@ -26,6 +28,6 @@ def convert_checkpoint(
         out,
         licence=licence or convert.UNKNOWN_LICENCE,
         trained_on=trained_on,
-        spacing_mm=spacing,
+        spacing_mm="unknown" if spacing is None else f"{spacing:g}",
     )
     typer.echo(f"written: {out} (licence: {metadata['licence']})")
