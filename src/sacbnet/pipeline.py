@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,12 +17,16 @@ from .inputs import Inputs, read_inputs
 from .io.images import ImageSource
 from .metrics import folding
 from .models.weights import load_weights, weights_hash
-from .preprocess import prepare
+from .preprocess import Pair, prepare
 from .refine import RefineOptions, refine
 from .report.measure import measure, refuse_worse
 from .report.run import FORMAT_VERSION, Account, describe_image, environment, peak_memory_mb
 from .result import Registration
 from .spatial.invert import invert
+from .spatial.transforms import Affine
+
+if TYPE_CHECKING:
+    from .models.sacbnet import SACBNet
 
 Progress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 STEPS_WITHOUT_NETWORK = 60
@@ -99,20 +103,7 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     with account.stage("affine"):
         affine = align(pair.fixed, pair.moving, o.affine)
 
-    with account.stage("prepare"):
-        fixed, moving, fixed_mask, moving_mask = pair.tensors(affine, device)
-    u = torch.zeros(1, 3, *pair.grid.shape, device=device)  # (1, 3, i, j, k), voxels of the working grid
-    if network is not None:
-        progress("network", 0.0)
-        with account.stage("network"), torch.no_grad():
-            u = finite(network(moving, fixed), "the network's displacement", "these weights do not suit these images")
-    if o.steps:
-        with account.stage("refine"):
-            u = refine(
-                moving, fixed, RefineOptions(iterations=o.steps), u, fixed_mask, moving_mask,
-                lambda done, total, loss: progress("refine", done / total),
-            )  # fmt: skip
-            finite(u, "the refined displacement", "check the images' intensities")
+    u = _displacement(pair, affine, network, o, device, account, progress)
 
     progress("transform", 0.0)
     with account.stage("transform"):
@@ -148,6 +139,33 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
         "warnings": account.warnings,
     }
     return Registration(moved, transform, inverse.field, affine, moved_labels, report)
+
+
+def _displacement(
+    pair: Pair,
+    affine: Affine,
+    network: SACBNet | None,
+    o: Options,
+    device: torch.device,
+    account: Account,
+    progress: Progress,
+) -> torch.Tensor:
+    """What remains after the affine: (1, 3, i, j, k) in voxels of the working grid, by the network and refinement."""
+    with account.stage("prepare"):
+        fixed, moving, fixed_mask, moving_mask = pair.tensors(affine, device)
+    u = torch.zeros(1, 3, *pair.grid.shape, device=device)
+    if network is not None:
+        progress("network", 0.0)
+        with account.stage("network"), torch.no_grad():
+            u = finite(network(moving, fixed), "the network's displacement", "these weights do not suit these images")
+    if o.steps:
+        with account.stage("refine"):
+            u = refine(
+                moving, fixed, RefineOptions(iterations=o.steps), u, fixed_mask, moving_mask,
+                lambda done, total, loss: progress("refine", done / total),
+            )  # fmt: skip
+            finite(u, "the refined displacement", "check the images' intensities")
+    return u
 
 
 def _warn(account: Account, o: Options, measured: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ No network is involved: what is optimised is the displacement of this pair alone
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -19,13 +19,16 @@ from .spatial.unfold import unfold
 from .spatial.warp import identity, sample
 
 Progress = Callable[[int, int, float], None]
+LARGE = 2e6  # voxels
 COARSE_MARGIN = 0.1  # smallest relative volume of a tetrahedron that a level may leave behind
 
 
 @dataclass(frozen=True)
 class RefineOptions:
     """iterations: Adam steps at each level. levels: factors by which the working grid is coarsened, in order;
-    None is 8, 4, 2 for a whole brain at 1 mm and 4, 2, 1 for anything of less than 2 million voxels.
+    None is 4, 2, 1, and 8 before them for a volume of 2 million voxels or more (a whole brain at 1 mm). In such a
+    volume level 1 gets a fifth of the steps, a third as long: a step costs eight times as much there, and little is
+    left to find.
 
     smoothness: weight λ of the mean square gradient (voxels of the level). window: side of the correlation box, in
     voxels of the working grid.
@@ -67,15 +70,16 @@ def refine(
     start = torch.zeros(1, 3, *shape, device=fixed.device) if start_vox is None else start_vox.float()
     delta: Tensor | None = None
     levels = _levels(shape, options)
-    for n, s in enumerate(levels):
+    each = [_at_level(shape, s, options) for s in levels]
+    for n, (s, o) in enumerate(zip(levels, each, strict=True)):
         masks = (None if mask is None else _coarsen(mask, s) for mask in (fixed_mask, moving_mask))
-        level = _Level(_coarsen(moving, s), _coarsen(fixed, s), options.box(s), *masks)
+        level = _Level(_coarsen(moving, s), _coarsen(fixed, s), o.box(s), *masks)
         size = level.fixed.shape[2:]
         base = _coarsen(start, s) / s
         before = torch.zeros_like(base) if delta is None else _resize(delta, size) * (levels[n - 1] / s)
-        step = _Counter(progress, n * options.iterations, len(levels) * options.iterations)
-        delta = _optimise(level, base, before, options, step)
-        # folds are mended on the coarse lattice, where it is eight times cheaper and hardly any reach the fine one
+        step = _Counter(progress, sum(e.iterations for e in each[:n]), sum(e.iterations for e in each))
+        delta = _optimise(level, base, before, o, step)
+        # folds are mended level by level: on a coarse lattice it is cheap, and hardly any reach the next
         delta = delta + (unfold((base + delta)[0], margin=COARSE_MARGIN)[0] - (base + delta)[0])
     assert delta is not None
     return start + _resize(delta, shape) * levels[-1]
@@ -83,8 +87,15 @@ def refine(
 
 def _levels(shape: tuple[int, ...], o: RefineOptions) -> list[int]:
     """The factors to be used: those that leave every axis three correlation boxes wide, or 1."""
-    wanted = o.levels or ((8, 4, 2) if prod(shape) >= 2e6 else (4, 2, 1))
+    wanted = o.levels or ((8, 4, 2, 1) if prod(shape) >= LARGE else (4, 2, 1))
     return [s for s in wanted if min(shape) // s >= 3 * o.box(s)] or [1]
+
+
+def _at_level(shape: tuple[int, ...], s: int, o: RefineOptions) -> RefineOptions:
+    """The options of one level: fewer and shorter steps at the full resolution of a large volume."""
+    if s > 1 or prod(shape) < LARGE:
+        return o
+    return replace(o, iterations=max(1, o.iterations // 5), learning_rate=0.3 * o.learning_rate)
 
 
 @dataclass(frozen=True)
