@@ -9,7 +9,8 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from sacbnet.affine import AffineOptions, Layer, align, from_sitk
+from sacbnet.affine import AffineOptions, Layer, align
+from sacbnet.io.itk import matrix_of_itk
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
 
@@ -138,12 +139,12 @@ def test_masks_restrict_what_counts():
     assert without > 2 * with_masks
 
 
-def test_from_sitk_maps_points_as_simpleitk_does():
+def test_matrix_of_itk_maps_points_as_simpleitk_does():
     euler = sitk.Euler3DTransform((10, 20, 30), 0.1, -0.2, 0.3, (4, 5, 6))
     free = sitk.AffineTransform(euler.GetMatrix(), (1, 2, 3), (7, 8, 9))
     free.Scale((1.1, 0.9, 1.2))
     for transform in (euler, free, sitk.Euler3DTransform()):
-        ours = from_sitk(transform)
+        ours = Affine(matrix_of_itk(transform))
         for p in np.random.default_rng(0).normal(scale=80, size=(5, 3)):
             theirs = np.array(transform.TransformPoint((p * [-1, -1, 1]).tolist())) * [-1, -1, 1]
             np.testing.assert_allclose(ours(p), theirs, atol=1e-9)

@@ -15,13 +15,12 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.ndimage import center_of_mass
 
-from .io.itk import image_to_itk
+from .io.itk import LPS, image_to_itk, matrix_of_itk
 from .preprocess import Layer
 from .spatial.transforms import Affine
 
 AffineKind = Literal["none", "rigid", "affine"]
 Linear = Any  # sitk.Euler3DTransform or sitk.AffineTransform; SimpleITK has no common type for them
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -56,17 +55,7 @@ def align(fixed: Layer, moving: Layer, kind: AffineKind, options: AffineOptions 
     header = sitk.Euler3DTransform(list(LPS[:3, :3] @ fixed.grid.centre))
     if _score(*medium, header, o) <= _score(*medium, best, o):
         return Affine()  # the headers already agree at least as well: never worse than the start
-    return from_sitk(best)
-
-
-def from_sitk(transform: sitk.Transform) -> Affine:
-    """A linear SimpleITK transform (LPS) as an Affine (RAS)."""
-    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    columns = [np.array(transform.TransformPoint(tuple(e))) - origin for e in np.eye(3)]
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.stack(columns, axis=1)
-    matrix[:3, 3] = origin
-    return Affine(LPS @ matrix @ LPS)
+    return Affine(matrix_of_itk(best))
 
 
 class _Side:

@@ -39,6 +39,15 @@ def image_to_itk(data: NDArray[np.generic], grid: Grid) -> sitk.Image:
     return image
 
 
+def matrix_of_itk(transform: sitk.Transform) -> NDArray[np.float64]:
+    """4x4, point -> point (mm, RAS), of a linear 3-D transform, whatever its parameters mean: by four points."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
+    for axis in range(3):
+        matrix[:3, axis] = np.array(transform.TransformPoint(np.eye(3)[axis].tolist())) - matrix[:3, 3]
+    return LPS @ matrix @ LPS
+
+
 @contextmanager
 def quiet_itk() -> Iterator[None]:
     """ITK prints its warnings straight to stderr; where we say the same in words, it is silent meanwhile."""

@@ -21,7 +21,7 @@ from ..spatial.grid import Grid
 from ..spatial.transforms import Affine, DisplacementField, Transform
 from .atomic import atomic_file
 from .images import write_itk
-from .itk import LPS, affine_of_itk, array_of_itk, image_to_itk, reason
+from .itk import LPS, affine_of_itk, array_of_itk, image_to_itk, matrix_of_itk, reason
 from .nifti import check_pixdim, itk_grid, named_grid, nifti_grid, nifti_image
 
 AFFINE_FORMATS = (".mat", ".txt", ".tfm")
@@ -148,13 +148,8 @@ def load_affine(path: str | Path) -> Affine:
         raise InputError(
             f"{path} is not linear ({transform.GetName()}); pass its displacement field as NIfTI, its affine apart"
         )
-    # by the images of four points, whatever the parameters of its class mean
-    matrix = np.eye(4)
-    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    for axis in range(3):
-        matrix[:3, axis] = np.array(transform.TransformPoint(np.eye(3)[axis].tolist())) - matrix[:3, 3]
     try:
-        return Affine(LPS @ matrix @ LPS)
+        return Affine(matrix_of_itk(transform))
     except GridError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -52,10 +52,11 @@ def convert_checkpoint(
     of the configuration, and names them.
     """
     state = from_official(_read(Path(source)), str(source))
-    model = SACBNet(config)
+    with torch.device("meta"):  # no start values are drawn: torch's global random state stays as it is
+        model = SACBNet(config)
     expected = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     check_shapes(str(source), {name: tuple(p.shape) for name, p in state.items()}, expected)
-    model.load_state_dict(state)
+    model.load_state_dict(state, assign=True)
     facts = {"licence": licence, "trained_on": trained_on, "spacing_mm": spacing_mm, "intensity": intensity}
     return save_weights(target, model, {**facts, "source": f"converted from {Path(source).name}"})
 
