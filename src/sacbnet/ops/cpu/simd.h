@@ -1,0 +1,76 @@
+// What the kernels share: vectors of floats, bfloat16 storage, and a loop over tasks on several threads.
+// Plain C++17 with the vector extension of GCC and Clang: no torch header, no OpenMP runtime beside torch's own.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#define API extern "C" __attribute__((visibility("default")))
+#define INLINE inline __attribute__((always_inline))
+
+namespace sacbnet {
+
+#ifdef __AVX512F__
+constexpr int WIDE = 16;  // floats in the widest register
+#else
+constexpr int WIDE = 8;
+#endif
+
+template <int L> struct VecOf { typedef float type __attribute__((vector_size(4 * L))); };
+template <int L> using Vec = typename VecOf<L>::type;
+
+template <int L> INLINE Vec<L> load(const float* p) {
+    Vec<L> v;
+    std::memcpy(&v, p, sizeof v);  // an unaligned load
+    return v;
+}
+template <int L> INLINE void store(float* p, Vec<L> v) { std::memcpy(p, &v, sizeof v); }
+
+struct bf16 {
+    uint16_t bits;
+};
+INLINE float widen(float x) { return x; }
+INLINE float widen(bf16 x) {
+    uint32_t u = uint32_t(x.bits) << 16;
+    float f;
+    std::memcpy(&f, &u, 4);
+    return f;
+}
+INLINE void put(float* p, float x) { *p = x; }
+INLINE void put(bf16* p, float x) {  // to nearest, ties to even, as torch rounds; NaN stays NaN
+    uint32_t u;
+    std::memcpy(&u, &x, 4);
+    uint32_t rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+    p->bits = uint16_t((u & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
+}
+
+// f(task, worker) for each task; which worker takes which is left to chance, so results may depend on the task alone.
+template <class F> void parallel(long tasks, long workers, F f) {
+    workers = std::max(1L, std::min(workers, tasks));
+    std::atomic<long> next{0};
+    auto work = [&](long worker) {
+        for (long task; (task = next++) < tasks;) f(task, worker);
+    };
+    std::vector<std::thread> others;
+    for (long w = 1; w < workers; w++) others.emplace_back(work, w);
+    work(0);
+    for (auto& thread : others) thread.join();
+}
+
+// Scratch memory of one worker: aligned to a cache line, not cleared.
+using Scratch = std::unique_ptr<float[], void (*)(float*)>;
+inline Scratch scratch(long floats) {
+    void* p = nullptr;
+    if (posix_memalign(&p, 64, size_t(floats) * 4 + 64)) throw std::bad_alloc();
+    return Scratch(static_cast<float*>(p), [](float* q) { std::free(q); });
+}
+
+// Planes of a slab: fixed by the shape alone, so that sums over slabs do not depend on the number of threads.
+inline long slab_of(long planes) { return std::max(4L, (planes + 15) / 16); }
+
+}  // namespace sacbnet
