@@ -32,7 +32,7 @@ class SACBNetConfig:
     clusters: tuple[int, int, int, int] = (7, 7, 7, 7)
     sacb_levels: tuple[int, ...] = LEVELS
     descriptor: str = "spatial"
-    kmeans_rounds: int = 20
+    kmeans_rounds: int = 100
     kmeans_seed: int = 0
 
     def __post_init__(self) -> None:

@@ -5,18 +5,47 @@ Source: Cheng et al., SACB-Net, CVPR 2025, section 3.1; widths as in the authors
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from torch import Tensor, nn
 
+from ..ops.conv import EPS, SLOPE, conv3d, conv_blocks
 from .config import SACBNetConfig
 
 
-def block(c_in: int, c_out: int) -> nn.Sequential:
+class Block(nn.Sequential):
     """3×3×3 convolution → instance norm → leaky ReLU: (b, c_in, i, j, k) -> (b, c_out, i, j, k)."""
-    return nn.Sequential(
-        nn.Conv3d(c_in, c_out, 3, padding=1),
-        nn.InstanceNorm3d(c_out, eps=1e-5),
-        nn.LeakyReLU(0.1, inplace=True),  # safe: instance norm keeps its input, not its output, for the backward pass
-    )
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(nn.Conv3d(c_in, c_out, 3, padding=1), nn.InstanceNorm3d(c_out, eps=EPS), nn.LeakyReLU(SLOPE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return conv_blocks(x, [self[0].weight], [self[0].bias])
+
+
+class Conv(nn.Conv3d):
+    """3×3×3 convolution: (b, c_in, i, j, k) -> (b, c_out, i, j, k)."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.bias is not None
+        return conv3d(x, self.weight, self.bias)
+
+
+class Chain(nn.Sequential):
+    """Modules one after the other, neighbouring blocks in one go: between them nothing is normalised in memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for together, modules in groupby(self, lambda module: isinstance(module, Block)):
+            if together:
+                convolutions = [module[0] for module in modules]
+                x = conv_blocks(x, [m.weight for m in convolutions], [m.bias for m in convolutions])
+            else:
+                for module in modules:
+                    x = module(x)
+        return x
 
 
 class Encoder(nn.Module):
@@ -26,11 +55,11 @@ class Encoder(nn.Module):
         super().__init__()
         c = [config.channels(level) for level in range(1, 6)]
         base = config.base_channels
-        self.level1 = nn.Sequential(block(1, base), block(base, c[0]), block(c[0], c[0]))
-        self.level2 = nn.Sequential(nn.AvgPool3d(2), block(c[0], c[1]), block(c[1], c[1]))
-        self.level3 = nn.Sequential(nn.AvgPool3d(2), block(c[1], c[2]), block(c[2], c[2]))
-        self.level4 = nn.Sequential(nn.AvgPool3d(2), block(c[2], c[3]), block(c[3], c[3]))
-        self.level5 = nn.Sequential(nn.AvgPool3d(2), block(c[3], c[4]), block(c[4], c[4]))
+        self.level1 = Chain(Block(1, base), Block(base, c[0]), Block(c[0], c[0]))
+        self.level2 = Chain(nn.AvgPool3d(2), Block(c[0], c[1]), Block(c[1], c[1]))
+        self.level3 = Chain(nn.AvgPool3d(2), Block(c[1], c[2]), Block(c[2], c[2]))
+        self.level4 = Chain(nn.AvgPool3d(2), Block(c[2], c[3]), Block(c[3], c[3]))
+        self.level5 = Chain(nn.AvgPool3d(2), Block(c[3], c[4]), Block(c[4], c[4]))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features = [self.level1(image)]

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ..ops.adaptive_conv import adaptive_conv
 from ..ops.kmeans import KMeans, kmeans
+from ..ops.neighbourhood import neighbourhood_mean
 from .config import SACBNetConfig
-from .encoder import block
+from .encoder import Block
 
 
 @torch.no_grad()
@@ -24,10 +25,10 @@ def describe(z: Tensor, kind: str) -> Tensor:
     kind "spatial": mean of each channel over the 3×3×3 neighbourhood, zero padded, divided by 27; "channel": mean
     over the channels at each of its 27 voxels, row-major; "both": the two, in this order.
     """
-    z = z.float()
-    spatial = F.avg_pool3d(F.pad(z, (1,) * 6), 3, stride=1) if kind != "channel" else z[:, :0]
     if kind == "spatial":
-        return spatial
+        return neighbourhood_mean(z)
+    z = z.float()
+    spatial = neighbourhood_mean(z) if kind == "both" else z[:, :0]
     i, j, k = z.shape[2:]
     mean = F.pad(z.mean(1), (1,) * 6)  # (b, i+2, j+2, k+2)
     around = [mean[:, x : x + i, y : y + j, w : w + k] for x, y, w in product(range(3), repeat=3)]
@@ -54,7 +55,7 @@ class SACB(nn.Module):
         c = config.channels(level)
         d = {"spatial": c, "channel": 27, "both": c + 27}[config.descriptor]
         self.descriptor = config.descriptor
-        self.project = block(c, c)
+        self.project = Block(c, c)
         self.cluster = Clustering(config.clusters[level - 2], config.kmeans_rounds, config.kmeans_seed)
         self.to_taps = mlp(d, 128, 27)
         self.to_bias = mlp(d, 64, c)

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..ops.matching import match
 from ..spatial.warp import compose, warp
 from .config import SACBNetConfig
-from .encoder import Encoder, block
+from .encoder import Block, Chain, Conv, Encoder
 from .sacb import SACB
 
 
@@ -35,8 +35,8 @@ class SACBNet(nn.Module):
             SACB(config, level) if level in config.sacb_levels else nn.Identity() for level in (2, 3, 4, 5)
         )
         self.matching = Matching()
-        self.refine = nn.Sequential(block(c, c), block(c, c))
-        self.head = nn.Sequential(block(2 * c, c), block(c, c), nn.Conv3d(c, 3, 3, padding=1))
+        self.refine = Chain(Block(c, c), Block(c, c))
+        self.head = Chain(Block(2 * c, c), Block(c, c), Conv(c, 3))
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         size = _check(moving, fixed)

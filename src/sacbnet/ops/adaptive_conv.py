@@ -9,12 +9,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .dispatch import fast_storage, triton_serves
+
 
 def adaptive_conv(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """y(v) = Σ_t a_n[t] · W[:, :, t] · z(v + t) + b_n at each voxel v of cluster n; zero padded.
 
     z (b, c, i, j, k); labels (b, i, j, k), clusters 0..n-1; tap_weights a (b, n, 27); kernel W (c_out, c, 27), taps
     row-major over the window; bias (b, n, c_out) -> (b, c_out, i, j, k).
+
+    Compiled on the CPU, a Triton kernel on CUDA: the cost is that of one convolution, whatever the number of
+    clusters. Elsewhere, and for float64, the plain form below.
+    """
+    if storage := fast_storage(z, tap_weights.float(), kernel, bias.float()):
+        from .cpu.conv import AdaptiveConv
+
+        return AdaptiveConv.apply(z, labels, tap_weights.float(), kernel, bias.float(), storage)
+    if triton_serves(z):
+        from .gpu.adaptive_conv import adaptive_conv as on_gpu
+
+        return on_gpu(z, labels, tap_weights, kernel, bias)
+    return adaptive_conv_plain(z, labels, tap_weights, kernel, bias)
+
+
+def adaptive_conv_plain(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """The definition of `adaptive_conv`.
 
     One ordinary convolution per cluster, of which its own voxels are kept: n times the arithmetic of one, but memory
     of only three outputs, and nothing of a window's size is ever held, nor kept for the backward pass.

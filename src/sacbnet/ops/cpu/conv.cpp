@@ -5,7 +5,7 @@
 // With clusters (Cheng et al., SACB-Net, CVPR 2025, section 3.2) the taps differ from voxel to voxel: each input
 // vector is scaled by its tap's weight on the way into a direct product. The cost does not depend on the number of
 // clusters, and nothing 27 times the size of the input ever exists.
-#include "simd.h"
+#include "rows.h"
 
 namespace sacbnet {
 namespace {
@@ -58,29 +58,9 @@ INLINE void product(const float* x, const long* offsets, long cin, const float* 
         for (int v = 0; v < NV; v++) store<L>(out + (t * NV + v) * L, acc[t][v]);
 }
 
-// ---- input rows as floats, the open norm closed ----
-template <int C, class TX>
-void widen_row(const TX* x, const float* scale, const float* shift, float slope, long K, long cin, float* row) {
-    const long c_in = C ? C : cin;
-    if (!scale) {
-        for (long e = 0; e < K * c_in; e++) row[e] = widen(x[e]);
-        return;
-    }
-    for (long k = 0; k < K; k++)
-        for (long c = 0; c < c_in; c++) {
-            float a = widen(x[k * c_in + c]) * scale[c] + shift[c];
-            row[k * c_in + c] = a > 0 ? a : slope * a;
-        }
-}
-
-template <int C> void input_row(const Problem& q, long b, long i, long j, float* row) {
-    const float* scale = q.scale ? q.scale + b * q.cin : nullptr;
-    const float* shift = q.scale ? q.shift + b * q.cin : nullptr;
-    long at = ((b * q.I + i) * q.J + j) * q.K * q.cin;
-    if (q.x_bf16)
-        widen_row<C>(static_cast<const bf16*>(q.x) + at, scale, shift, q.slope, q.K, q.cin, row);
-    else
-        widen_row<C>(static_cast<const float*>(q.x) + at, scale, shift, q.slope, q.K, q.cin, row);
+template <int C> INLINE void input_row(const Problem& q, long b, long i, long j, float* row) {
+    const float *scale = q.scale ? q.scale + b * q.cin : nullptr, *shift = q.scale ? q.shift + b * q.cin : nullptr;
+    widen_row<C>(q.x, q.x_bf16, ((b * q.I + i) * q.J + j) * q.K, scale, shift, q.slope, q.K, q.cin, row);
 }
 
 // ---- output: bias, sums, and the few channels that do not fill a vector ----

@@ -44,9 +44,14 @@ def plain_kernels() -> Iterator[None]:
         _plain.reset(token)
 
 
+def switched_off() -> bool:
+    """Whether the plain forms are asked for."""
+    return _plain.get() or os.environ.get("SACBNET_KERNELS", "auto") == "plain"
+
+
 def usable(*tensors: Tensor | None) -> bool:
     """Whether the compiled kernels can take these: on the CPU, float32 or bfloat16, compiled and not switched off."""
-    if _plain.get() or any(
+    if switched_off() or any(
         t is not None and (t.device.type != "cpu" or t.dtype not in (torch.float32, torch.bfloat16)) for t in tensors
     ):
         return False
@@ -56,8 +61,6 @@ def usable(*tensors: Tensor | None) -> bool:
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, built if need be; None where they cannot be (the reason is logged once)."""
-    if os.environ.get("SACBNET_KERNELS", "auto") == "plain":
-        return None
     try:
         compiler = _compiler()
         sources = sorted(SOURCES.glob("*.cpp"))

@@ -1,0 +1,194 @@
+"""The compiled convolutions and their gradients: blocks of convolution, norm and leaky ReLU, and the adaptive one.
+
+Volumes are (b, c, i, j, k) with their channels side by side (torch.channels_last_3d), stored as float32 or bfloat16
+and computed in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .native import call, channels_last, empty
+
+SLOPE = 0.1  # of leaky ReLU
+EPS = 1e-5  # of instance norm
+
+
+class Volume(NamedTuple):
+    """A volume; with scale and shift (b, c), what is meant is leaky ReLU of values·scale + shift, not yet computed."""
+
+    values: Tensor
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+
+    def arguments(self) -> tuple[Tensor | int | float | None, ...]:
+        return self.values, _is_bf16(self.values), self.scale, self.shift, SLOPE
+
+
+class Regions(NamedTuple):
+    """Clusters: labels (b, i, j, k) int64, tap weights (b, n, 27) float32."""
+
+    labels: Tensor
+    taps: Tensor
+
+
+def convolve(
+    x: Volume,
+    weight: Tensor,
+    dtype: torch.dtype,
+    *,
+    bias: Tensor | None = None,
+    regions: Regions | None = None,
+    transposed: bool = False,
+    sums: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """3×3×3, zero padded, weight (c_out, c, 27), bias (b, n, c_out) -> (b, c_out, i, j, k), its Σ and Σ² (b, 2, c_out).
+
+    transposed: the gradient for the input of such a convolution, weight being the one of the forward pass.
+    """
+    b, c, *size = x.values.shape
+    c_out = weight.shape[1 if transposed else 0]
+    y = empty((b, c_out, *size), dtype)
+    total = torch.empty(b, call("slabs", size[0]), 2, c_out, dtype=torch.float64) if sums else None
+    n = regions.taps.shape[1] if regions else 1
+    call(
+        "conv", *x.arguments(), weight, transposed, bias, *(regions or (None, None)), n, transposed,
+        y, _is_bf16(y), total, b, *size, c, c_out, torch.get_num_threads(),
+    )  # fmt: skip
+    return y, None if total is None else total.sum(1)
+
+
+def kernel_gradient(x: Volume, g: Tensor, labels: Tensor | None = None, clusters: int = 1) -> Tensor:
+    """For tap t the sum over voxels v of x(v + t) ⊗ g(v): (b with labels, else 1; n; 27·c + 1; c_out), last row Σ g."""
+    b, c, *size = x.values.shape
+    out = torch.empty(b if labels is not None else 1, clusters, 27 * c + 1, g.shape[1])
+    call(
+        "weight_gradient", *x.arguments(), g, _is_bf16(g), labels, clusters, out,
+        b, *size, c, g.shape[1], torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+class Blocks(torch.autograd.Function):
+    """Blocks one after the other: (x, storage type, weights..., biases...) -> activation.
+
+    Between two blocks only the raw convolution is stored, with the scale and shift that would normalise it: the next
+    convolution applies them while it reads. The biases change nothing, for the norm removes them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
+        count = len(parameters) // 2
+        weights = [w.detach().reshape(*w.shape[:2], 27).contiguous() for w in parameters[:count]]
+        volumes = [Volume(channels_last(x))]
+        for weight in weights:
+            y, sums = convolve(volumes[-1], weight, dtype, sums=True)
+            assert sums is not None
+            volumes.append(Volume(y, *_norm(sums, y[0, 0].numel())))
+            if not any(ctx.needs_input_grad):
+                del volumes[0]
+        y, scale, shift = volumes[-1]
+        b, c, *size = y.shape
+        voxels = size[0] * size[1] * size[2]
+        call("close_norm", y, _is_bf16(y), scale, shift, SLOPE, y, b, voxels, c, torch.get_num_threads())
+        if any(ctx.needs_input_grad):
+            ctx.count = count
+            ctx.save_for_backward(*[t for volume in volumes for t in volume], *weights)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        count = ctx.count
+        saved = ctx.saved_tensors
+        volumes = [Volume(*saved[3 * n : 3 * n + 3]) for n in range(count + 1)]
+        weights = saved[3 * count + 3 :]
+        gradients: list[Tensor | None] = []
+        for n in reversed(range(count)):
+            y, scale, shift = volumes[n + 1]
+            g = channels_last(g)
+            b, c, *size = y.shape
+            dy = empty(tuple(y.shape), g.dtype)
+            call(
+                "norm_gradient", g, _is_bf16(g), y, _is_bf16(y), n == count - 1, scale, shift, SLOPE,
+                dy, b, size[0] * size[1] * size[2], c, torch.get_num_threads(),
+            )  # fmt: skip
+            del g
+            gradients.insert(0, _as_kernel(kernel_gradient(volumes[n], dy)[0, 0, :-1], weights[n]))
+            if n > 0 or ctx.needs_input_grad[0]:
+                g, _ = convolve(Volume(dy), weights[n], volumes[n].values.dtype, transposed=True)
+        biases = [w.new_zeros(len(w)) for w in weights]
+        return g if ctx.needs_input_grad[0] else None, None, *gradients, *biases
+
+
+class AdaptiveConv(torch.autograd.Function):
+    """(z, labels, tap weights, kernel (c_out, c, 27), bias (b, n, c_out), storage type) -> (b, c_out, i, j, k)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, z: Tensor, labels: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor, dtype: torch.dtype
+    ) -> Tensor:
+        z, labels = channels_last(z), labels.contiguous()
+        taps, kernel, bias = (t.float().contiguous() for t in (taps, kernel, bias))
+        y, _ = convolve(Volume(z), kernel, dtype, bias=bias, regions=Regions(labels, taps))
+        ctx.save_for_backward(z, labels, taps, kernel)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        z, labels, taps, kernel = ctx.saved_tensors
+        g = channels_last(g)
+        b, n, _ = taps.shape
+        dz = None
+        if ctx.needs_input_grad[0]:
+            dz, _ = convolve(Volume(g), kernel, z.dtype, regions=Regions(labels, taps), transposed=True)
+        if not any(ctx.needs_input_grad[2:5]):
+            return dz, None, None, None, None, None
+        sums = kernel_gradient(Volume(z), g, labels, n)  # (b, n, 27·c + 1, c_out)
+        per_tap = sums[:, :, :-1].view(b, n, 27, z.shape[1], g.shape[1])
+        d_kernel = torch.einsum("bnt,bntio->oit", taps, per_tap)
+        d_taps = torch.einsum("oit,bntio->bnt", kernel, per_tap)
+        return dz, None, d_taps, d_kernel, sums[:, :, -1], None
+
+
+class Conv(torch.autograd.Function):
+    """(x, weight (c_out, c, 3, 3, 3), bias (c_out,), storage type) -> (b, c_out, i, j, k)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+        x = channels_last(x)
+        flat = weight.detach().reshape(*weight.shape[:2], 27).contiguous()
+        y, _ = convolve(Volume(x), flat, dtype, bias=bias.detach().expand(len(x), -1).contiguous())
+        ctx.save_for_backward(x, flat)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        g = channels_last(g)
+        dx = convolve(Volume(g), weight, x.dtype, transposed=True)[0] if ctx.needs_input_grad[0] else None
+        sums = kernel_gradient(Volume(x), g)[0, 0]
+        return dx, _as_kernel(sums[:-1], weight), sums[-1], None
+
+
+def _norm(sums: Tensor, voxels: int) -> tuple[Tensor, Tensor]:
+    """Scale and shift (b, c) of the instance norm, from Σ and Σ² (b, 2, c) in float64."""
+    mean, square = (sums / voxels).unbind(1)
+    scale = (square - mean * mean).clamp(min=0).add(EPS).rsqrt()
+    return scale.float(), (-mean * scale).float()
+
+
+def _as_kernel(sums: Tensor, weight: Tensor) -> Tensor:
+    """(27·c, c_out) -> (c_out, c, 3, 3, 3), as the parameter that `weight` (c_out, c, 27) came from."""
+    c_out, c, _ = weight.shape
+    return sums.view(27, c, c_out).permute(2, 1, 0).reshape(c_out, c, 3, 3, 3)
+
+
+def _is_bf16(x: Tensor) -> bool:
+    return x.dtype == torch.bfloat16

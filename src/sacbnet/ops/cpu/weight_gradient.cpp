@@ -1,0 +1,183 @@
+// Gradient of a 3×3×3 convolution for its kernel: for each tap the sum over the voxels v of x(v + t) ⊗ g(v), kept
+// apart by the cluster of v where there are clusters. From those sums follow both the gradient of the kernel and that
+// of the tap weights (Cheng et al., SACB-Net, CVPR 2025, section 3.2), by products of small matrices.
+//
+// Voxels are sorted by cluster, plane by plane, so that the sums stay in registers over many voxels.
+#include "rows.h"
+
+namespace sacbnet {
+namespace {
+
+constexpr long RUN = 256;  // voxels summed in registers: what they need of x and g stays in the second cache
+
+struct Problem {
+    const void* x;  // (b, I, J, K, cin)
+    long x_bf16;
+    const float *scale, *shift;  // (b, cin) or null: see widen_row
+    float slope;
+    const void* g;  // (b, I, J, K, cout)
+    long g_bf16;
+    const int64_t* labels;  // (b, I, J, K) or null
+    long n, b, I, J, K, cin, cout;
+    long padded;  // cout, filled up to whole vectors
+    long size() const { return n * (27 * cin + 1) * padded; }  // of one sum: row 27·cin is that of g itself
+};
+
+// Σ over `count` voxels of TI input channels ⊗ NV vectors of g, added to out (TI, padded).
+template <int L, int NV, int TI>
+INLINE void outer(const float* x, long cin, const float* g, long padded, const int32_t* at, long count, float* out) {
+    Vec<L> acc[TI][NV];
+#pragma GCC unroll 8
+    for (int t = 0; t < TI; t++)
+#pragma GCC unroll 2
+        for (int v = 0; v < NV; v++) acc[t][v] = load<L>(out + t * padded + v * L);
+    for (long m = 0; m < count; m++) {
+        const float *xm = x + at[m] * cin, *gm = g + at[m] * padded;
+        Vec<L> gv[NV];
+#pragma GCC unroll 2
+        for (int v = 0; v < NV; v++) gv[v] = load<L>(gm + v * L);
+#pragma GCC unroll 8
+        for (int t = 0; t < TI; t++) {
+            Vec<L> xv = xm[t] - Vec<L>{};
+#pragma GCC unroll 2
+            for (int v = 0; v < NV; v++) acc[t][v] += xv * gv[v];
+        }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < TI; t++)
+#pragma GCC unroll 2
+        for (int v = 0; v < NV; v++) store<L>(out + t * padded + v * L, acc[t][v]);
+}
+
+template <int L, int NV>
+void tap(const Problem& q, const float* x, const float* g, const int32_t* at, long count, float* out) {
+    constexpr int MOST = NV == 1 ? 8 : 6;
+    for (long block = 0; block < q.padded; block += L * NV)
+        for (long c = 0; c < q.cin;) {
+            float* to = out + c * q.padded + block;
+            const long left = q.cin - c;
+            if (left >= MOST) {
+                outer<L, NV, MOST>(x + c, q.cin, g + block, q.padded, at, count, to);
+                c += MOST;
+            } else if (left >= 4) {
+                outer<L, NV, 4>(x + c, q.cin, g + block, q.padded, at, count, to);
+                c += 4;
+            } else if (left >= 2) {
+                outer<L, NV, 2>(x + c, q.cin, g + block, q.padded, at, count, to);
+                c += 2;
+            } else {
+                outer<L, NV, 1>(x + c, q.cin, g + block, q.padded, at, count, to);
+                c += 1;
+            }
+        }
+}
+
+// Rows of the plane i into a padded plane, J + 2 by K + 2; its rim is zero already. Beyond the volume: zeros.
+void fill(const Problem& q, long b, long i, float* plane) {
+    const long line = (q.K + 2) * q.cin;
+    if (i < 0 || i >= q.I) {
+        std::fill_n(plane, (q.J + 2) * line, 0.f);
+        return;
+    }
+    const float *scale = q.scale ? q.scale + b * q.cin : nullptr, *shift = q.scale ? q.shift + b * q.cin : nullptr;
+    for (long j = 0; j < q.J; j++) {
+        const long at = ((b * q.I + i) * q.J + j) * q.K;
+        float* row = plane + (j + 1) * line + q.cin;
+        auto widened = q.cin == 8 ? widen_row<8> : q.cin == 16 ? widen_row<16> : widen_row<0>;
+        widened(q.x, q.x_bf16, at, scale, shift, q.slope, q.K, q.cin, row);
+    }
+}
+
+void fill_gradient(const Problem& q, long b, long i, float* plane) {
+    for (long j = 0; j < q.J; j++) {
+        const long at = ((b * q.I + i) * q.J + j) * q.K;
+        float* row = plane + ((j + 1) * (q.K + 2) + 1) * q.padded;
+        if (q.padded == q.cout)
+            widen_row<0>(q.g, q.g_bf16, at, nullptr, nullptr, 0, q.K, q.cout, row);
+        else
+            for (long k = 0; k < q.K; k++)
+                widen_row<0>(q.g, q.g_bf16, at + k, nullptr, nullptr, 0, 1, q.cout, row + k * q.padded);
+    }
+}
+
+// The plane's voxels sorted by cluster: `at` their indices in a padded plane, cluster n from start[n] to start[n + 1].
+void sort(const Problem& q, long b, long i, int32_t* at, std::vector<long>& start) {
+    const int64_t* labels = q.labels ? q.labels + (b * q.I + i) * q.J * q.K : nullptr;
+    std::fill(start.begin(), start.end(), 0);
+    for (long v = 0; v < q.J * q.K; v++) start[size_t(labels ? labels[v] : 0) + 1]++;
+    for (long n = 0; n < q.n; n++) start[size_t(n) + 1] += start[size_t(n)];
+    std::vector<long> next(start.begin(), start.end() - 1);
+    for (long j = 0, v = 0; j < q.J; j++)
+        for (long k = 0; k < q.K; k++, v++) at[next[size_t(labels ? labels[v] : 0)]++] = int32_t((j + 1) * (q.K + 2) + k + 1);
+}
+
+template <int L, int NV>
+void slab(const Problem& q, long b, long from, long to, float* memory, float* sums) {
+    const long line = q.K + 2, area = (q.J + 2) * line;
+    float* g = memory + 3 * area * q.cin;
+    int32_t* at = reinterpret_cast<int32_t*>(g + area * q.padded);
+    std::vector<long> start(size_t(q.n) + 1);
+
+    std::fill_n(memory, area * (3 * q.cin + q.padded), 0.f);
+    std::fill_n(sums, q.size(), 0.f);
+    for (long i = from - 1; i <= from; i++) fill(q, b, i, memory + (i + 3) % 3 * area * q.cin);
+    for (long i = from; i < to; i++) {
+        fill(q, b, i + 1, memory + (i + 4) % 3 * area * q.cin);
+        fill_gradient(q, b, i, g);
+        sort(q, b, i, at, start);
+        for (long n = 0; n < q.n; n++)
+            for (long m = start[size_t(n)]; m < start[size_t(n) + 1]; m += RUN) {
+                const long count = std::min(RUN, start[size_t(n) + 1] - m);
+                float* out = sums + n * (27 * q.cin + 1) * q.padded;
+                for (long t = 0; t < 27; t++) {
+                    const float* x = memory + ((i + t / 9 + 2) % 3 * area + (t / 3 % 3 - 1) * line + t % 3 - 1) * q.cin;
+                    tap<L, NV>(q, x, g, at + m, count, out + t * q.cin * q.padded);
+                }
+                for (long block = 0; block < q.padded; block += L)  // Σ g
+                    for (long e = m; e < m + count; e++) {
+                        float* sum = out + 27 * q.cin * q.padded + block;
+                        store<L>(sum, load<L>(sum) + load<L>(g + at[e] * q.padded + block));
+                    }
+            }
+    }
+}
+
+template <int L, int NV> void run(Problem q, float* out, long threads) {
+    q.padded = (q.cout + L * NV - 1) / (L * NV) * (L * NV);
+    // planes of a task: by the shape alone, and so that the sums of all tasks stay below some 64 MB
+    long tasks = std::max(1L, std::min((q.I + slab_of(q.I) - 1) / slab_of(q.I), (16L << 20) / q.size() / q.b));
+    const long planes = (q.I + tasks - 1) / tasks;
+    tasks = (q.I + planes - 1) / planes;
+    const long floats = (q.J + 2) * (q.K + 2) * (3 * q.cin + q.padded + 1);
+    std::vector<Scratch> memory;
+    for (long w = 0; w < std::min(threads, q.b * tasks); w++) memory.push_back(scratch(floats));
+    Scratch sums = scratch(q.b * tasks * q.size());
+    parallel(q.b * tasks, threads, [&](long task, long worker) {
+        const long from = task % tasks * planes;
+        slab<L, NV>(q, task / tasks, from, std::min(q.I, from + planes), memory[worker].get(), sums.get() + task * q.size());
+    });
+    const long samples = q.labels ? q.b : 1, each = q.b * tasks / samples, rows = q.n * (27 * q.cin + 1);
+    parallel(samples * rows, threads, [&](long row, long) {
+        const float* from = sums.get() + row / rows * each * q.size() + row % rows * q.padded;
+        for (long c = 0; c < q.cout; c++) {
+            double sum = 0;
+            for (long e = 0; e < each; e++) sum += from[e * q.size() + c];
+            out[row * q.cout + c] = float(sum);
+        }
+    });
+}
+
+}  // namespace
+
+// out: (b with clusters, else 1; n; 27·cin + 1; cout), the last row Σ g.
+API void weight_gradient(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const void* g, long g_bf16,
+                         const int64_t* labels, long n, float* out, long b, long I, long J, long K, long cin, long cout,
+                         long threads) {
+    Problem q{x, x_bf16, scale, shift, float(slope), g, g_bf16, labels, n, b, I, J, K, cin, cout, 0};
+    if (cout <= 8) return run<8, 1>(q, out, threads);
+    if (WIDE == 8) return run<8, 2>(q, out, threads);
+    if (cout <= 16) return run<WIDE, 1>(q, out, threads);
+    run<WIDE, 2>(q, out, threads);
+}
+
+}  // namespace sacbnet
