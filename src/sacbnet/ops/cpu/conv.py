@@ -53,12 +53,16 @@ def convolve(
     b, c, *size = x.values.shape
     c_out = weight.shape[1 if transposed else 0]
     y = empty((b, c_out, *size), dtype)
-    total = torch.empty(b, call("slabs", size[0]), 2, c_out, dtype=torch.float64) if sums else None
-    n = regions.taps.shape[1] if regions else 1
-    call(
-        "conv", *x.arguments(), weight, transposed, bias, *(regions or (None, None)), n, transposed,
-        y, _is_bf16(y), total, b, *size, c, c_out, torch.get_num_threads(),
-    )  # fmt: skip
+    shape = (b, *size, c, c_out, torch.get_num_threads())
+    if regions:
+        assert x.scale is None and not sums
+        n = regions.taps.shape[1]
+        call(
+            "adaptive_conv", x.values, _is_bf16(x.values), weight, transposed, bias, *regions, n, y, _is_bf16(y), *shape
+        )  # fmt: skip
+        return y, None
+    total = torch.empty(b, call("conv_tasks", *size, c), 2, c_out, dtype=torch.float64) if sums else None
+    call("conv", *x.arguments(), weight, transposed, bias, y, _is_bf16(y), total, *shape)
     return y, None if total is None else total.sum(1)
 
 

@@ -154,7 +154,7 @@ API void neighbourhood_mean(const void* z, long z_bf16, float* out, long b, long
             std::fill_n(plane, area, 0.f);
             if (i < 0 || i >= I) return;
             for (long j = 0; j < J; j++) {
-                widen_row<0>(z, z_bf16, ((s * I + i) * J + j) * K, nullptr, nullptr, 0, K, c, padded + c);
+                widen_run(z, z_bf16, ((s * I + i) * J + j) * row, nullptr, row, padded + c);
                 for (long e = 0; e < row; e++) lines[e] = padded[e] + padded[e + c] + padded[e + 2 * c];
                 for (long to = std::max(0L, j - 1); to <= std::min(J - 1, j + 1); to++)
                     for (long e = 0; e < row; e++) plane[to * row + e] += lines[e];

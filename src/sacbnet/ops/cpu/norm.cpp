@@ -5,81 +5,93 @@
 namespace sacbnet {
 namespace {
 
-constexpr long PART = 16384;  // voxels of a task: fixed, so that sums do not depend on the number of threads
-
-template <class T> INLINE float value(const T* p, float scale, float shift, float inverse_slope, bool closed) {
-    const float y = widen(*p);
-    return closed ? (y > 0 ? y : y * inverse_slope) : y * scale + shift;  // the normalised value
-}
-
-template <int C, class T>
-void close(const T* y, const float* scale, const float* shift, float slope, T* out, long voxels, long channels) {
-    const long c_n = C ? C : channels;
-    for (long v = 0; v < voxels; v++)
-        for (long c = 0; c < c_n; c++) {
-            const float n = widen(y[v * c_n + c]) * scale[c] + shift[c];
-            put(out + v * c_n + c, n > 0 ? n : slope * n);
-        }
-}
+constexpr long PART = 16384, RUN = 512;  // voxels of a task, and of a sum in single precision: fixed by the shape
 
 template <class T, class G> struct Backward {
     const G* g;
     const T* y;
-    const float *scale, *shift;
-    float slope;
-    bool closed;
-    long channels;
+    bool closed;  // y is the output, of which leaky ReLU can be undone
 
-    template <int C> void sums(long voxels, float* total) const {  // (2, channels): Σ g', Σ g' n, g' before leaky ReLU
-        const long c_n = C ? C : channels;
-        const float inverse = 1 / slope;
-        std::fill_n(total, 2 * c_n, 0.f);
-        for (long v = 0; v < voxels; v++)
-            for (long c = 0; c < c_n; c++) {
-                const float n = value(y + v * c_n + c, scale[c], shift[c], inverse, closed);
-                const float d = widen(g[v * c_n + c]) * (n > 0 ? 1 : slope);
-                total[c] += d, total[c_n + c] += d * n;
+    // f(normalised value, gradient for it, place in the pattern) of `count` numbers from number `from` on
+    template <class F> INLINE void each(const OpenNorm& norm, long from, long count, F f) const {
+        const float inverse = 1 / norm.slope;
+        const long length = norm.scale.length;
+        long at = from % length;
+        for (long e = from; e < from + count; e += 8) {
+            const long left = std::min(8L, from + count - e);
+            Vec<8> v, d;
+            if (left == 8)
+                v = load8(y + e), d = load8(g + e);
+            else {
+                T some[8] = {};
+                G few[8] = {};
+                std::copy(y + e, y + e + left, some), std::copy(g + e, g + e + left, few);
+                v = load8(some), d = load8(few);
             }
-    }
-    template <int C> void apply(long voxels, const float* mean, G* out) const {
-        const long c_n = C ? C : channels;
-        const float inverse = 1 / slope;
-        for (long v = 0; v < voxels; v++)
-            for (long c = 0; c < c_n; c++) {
-                const float n = value(y + v * c_n + c, scale[c], shift[c], inverse, closed);
-                const float d = widen(g[v * c_n + c]) * (n > 0 ? 1 : slope);
-                put(out + v * c_n + c, scale[c] * (d - mean[c] - n * mean[c_n + c]));
-            }
+            const Vec<8> n = closed ? (v > 0 ? v : v * inverse) : v * norm.scale.at(at) + norm.shift.at(at);
+            f(n, n > 0 ? d : d * norm.slope, at, e, left);
+            at = at + 8 == length ? 0 : at + 8;
+        }
     }
 };
 
+// One sample; mean (2, length): of the gradient before the norm, and of it times the normalised value.
+template <class T, class G> void sums(const Backward<T, G>& q, const OpenNorm& norm, long from, long to, long channels, double* out) {
+    const long length = norm.scale.length;
+    std::vector<float> total(size_t(2 * length));
+    std::fill_n(out, 2 * channels, 0.);
+    const long step = RUN / 8 * length;  // whole patterns
+    for (long e = from; e < to; e += step) {
+        std::fill(total.begin(), total.end(), 0.f);
+        if (length == 8) {
+            Vec<8> a{}, b{};
+            q.each(norm, e, std::min(step, to - e), [&](Vec<8> n, Vec<8> d, long, long, long) { a += d, b += d * n; });
+            store<8>(total.data(), a), store<8>(total.data() + 8, b);
+        } else
+            q.each(norm, e, std::min(step, to - e), [&](Vec<8> n, Vec<8> d, long at, long, long) {
+                float *a = total.data() + at, *b = a + length;
+                store<8>(a, load<8>(a) + d), store<8>(b, load<8>(b) + d * n);
+            });
+        for (long c = 0; c < length; c++)
+            out[c % channels] += total[size_t(c)], out[channels + c % channels] += total[size_t(length + c)];
+    }
+}
+
 template <class T, class G>
-void backward(Backward<T, G> all, long b, long voxels, G* out, long threads) {
-    const long parts = (voxels + PART - 1) / PART, c_n = all.channels;
-    Scratch sums = scratch(b * parts * 2 * c_n), mean = scratch(b * 2 * c_n);
-    auto of = [&](long task) {
-        Backward<T, G> q = all;
-        const long at = (task / parts * voxels + task % parts * PART) * c_n;
-        q.g += at, q.y += at, q.scale += task / parts * c_n, q.shift += task / parts * c_n;
-        return q;
+void backward(const Backward<T, G>& all, const std::vector<OpenNorm>& norms, long b, long voxels, long channels, G* out, long threads) {
+    const long parts = (voxels + PART - 1) / PART;
+    std::vector<double> partial(size_t(b * parts * 2 * channels));
+    auto of = [&](long s) { return Backward<T, G>{all.g + s * voxels * channels, all.y + s * voxels * channels, all.closed}; };
+    // parts begin at whole patterns, for PART is a multiple of any that 8 and the channels make
+    auto range = [&](long task) {
+        const long from = task % parts * PART;
+        return std::pair(from * channels, std::min(voxels, from + PART) * channels);
     };
-    auto count = [&](long task) { return std::min(PART, voxels - task % parts * PART); };
     parallel(b * parts, threads, [&](long task, long) {
-        auto q = of(task);
-        float* to = sums.get() + task * 2 * c_n;
-        c_n == 8 ? q.template sums<8>(count(task), to) : c_n == 16 ? q.template sums<16>(count(task), to) : q.template sums<0>(count(task), to);
+        const auto [from, to] = range(task);
+        sums(of(task / parts), norms[size_t(task / parts)], from, to, channels, partial.data() + task * 2 * channels);
     });
-    for (long s = 0; s < b; s++)
-        for (long c = 0; c < 2 * c_n; c++) {
+    std::vector<Pattern> first, second;
+    for (long s = 0; s < b; s++) {
+        std::vector<float> mean(size_t(2 * channels));
+        for (long c = 0; c < 2 * channels; c++) {
             double sum = 0;
-            for (long p = 0; p < parts; p++) sum += sums[(s * parts + p) * 2 * c_n + c];
-            mean[s * 2 * c_n + c] = float(sum / double(voxels));
+            for (long p = 0; p < parts; p++) sum += partial[size_t((s * parts + p) * 2 * channels + c)];
+            mean[size_t(c)] = float(sum / double(voxels));
         }
+        first.emplace_back(mean.data(), channels), second.emplace_back(mean.data() + channels, channels);
+    }
     parallel(b * parts, threads, [&](long task, long) {
-        auto q = of(task);
-        const float* m = mean.get() + task / parts * 2 * c_n;
-        G* to = out + (q.g - all.g);
-        c_n == 8 ? q.template apply<8>(count(task), m, to) : c_n == 16 ? q.template apply<16>(count(task), m, to) : q.template apply<0>(count(task), m, to);
+        const auto [from, to] = range(task);
+        const size_t s = size_t(task / parts);
+        G* result = out + long(s) * voxels * channels;
+        of(long(s)).each(norms[s], from, to - from, [&](Vec<8> n, Vec<8> d, long at, long e, long left) {
+            const Vec<8> dy = norms[s].scale.at(at) * (d - first[s].at(at) - n * second[s].at(at));
+            if (left == 8) return store8(result + e, dy);
+            G few[8];
+            store8(few, dy);
+            std::copy(few, few + left, result + e);
+        });
     });
 }
 
@@ -89,27 +101,32 @@ void backward(Backward<T, G> all, long b, long voxels, G* out, long threads) {
 API void close_norm(const void* y, long y_bf16, const float* scale, const float* shift, double slope, void* out, long b, long voxels,
                     long channels, long threads) {
     const long parts = (voxels + PART - 1) / PART;
+    const auto norms = open_norms(scale, shift, float(slope), b, channels);
     parallel(b * parts, threads, [&](long task, long) {
-        const long s = task / parts * channels, at = (task / parts * voxels + task % parts * PART) * channels;
-        const long count = std::min(PART, voxels - task % parts * PART);
-        auto with = [&](auto* from, auto* to) {
-            auto run = channels == 8 ? close<8, std::decay_t<decltype(*to)>> : channels == 16 ? close<16, std::decay_t<decltype(*to)>> : close<0, std::decay_t<decltype(*to)>>;
-            run(from + at, scale + s, shift + s, float(slope), to + at, count, channels);
-        };
-        y_bf16 ? with(static_cast<const bf16*>(y), static_cast<bf16*>(out)) : with(static_cast<const float*>(y), static_cast<float*>(out));
+        const long at = (task / parts * voxels + task % parts * PART) * channels;
+        const long count = std::min(PART, voxels - task % parts * PART) * channels;
+        const OpenNorm& norm = norms[size_t(task / parts)];
+        if (y_bf16)
+            close_run(static_cast<const bf16*>(y) + at, norm, static_cast<bf16*>(out) + at, count);
+        else
+            close_run(static_cast<const float*>(y) + at, norm, static_cast<float*>(out) + at, count);
     });
 }
 
 // Gradient of close_norm and of the mean and variance within it, for y. `closed`: y holds the output instead.
 API void norm_gradient(const void* g, long g_bf16, const void* y, long y_bf16, long closed, const float* scale, const float* shift,
                        double slope, void* out, long b, long voxels, long channels, long threads) {
+    const auto norms = open_norms(scale, shift, float(slope), b, channels);
     auto with = [&](auto* from, auto* values, auto* to) {
         using G = std::decay_t<decltype(*to)>;
         using T = std::remove_const_t<std::remove_pointer_t<decltype(values)>>;
-        backward<T, G>({from, values, scale, shift, float(slope), closed != 0, channels}, b, voxels, to, threads);
+        backward<T, G>({from, values, closed != 0}, norms, b, voxels, channels, to, threads);
     };
     auto of_type = [&](auto* values) {
-        g_bf16 ? with(static_cast<const bf16*>(g), values, static_cast<bf16*>(out)) : with(static_cast<const float*>(g), values, static_cast<float*>(out));
+        if (g_bf16)
+            with(static_cast<const bf16*>(g), values, static_cast<bf16*>(out));
+        else
+            with(static_cast<const float*>(g), values, static_cast<float*>(out));
     };
     y_bf16 ? of_type(static_cast<const bf16*>(y)) : of_type(static_cast<const float*>(y));
 }

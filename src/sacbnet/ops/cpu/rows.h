@@ -1,32 +1,89 @@
-// Rows of channels-last volumes, widened to float32, with the norm that the layer before left open.
+// Runs of channels-last voxels, as vectors of eight floats whatever the storage; norms that a layer left open.
 #pragma once
+#include <numeric>
+
 #include "simd.h"
 
 namespace sacbnet {
 
-template <int C, class T>
-void widen(const T* x, const float* scale, const float* shift, float slope, long K, long cin, float* row) {
-    const long c_in = C ? C : cin;
-    if (!scale) {
-        for (long e = 0; e < K * c_in; e++) row[e] = widen(x[e]);
-        return;
-    }
-    for (long k = 0; k < K; k++)
-        for (long c = 0; c < c_in; c++) {
-            float a = widen(x[k * c_in + c]) * scale[c] + shift[c];
-            row[k * c_in + c] = a > 0 ? a : slope * a;
-        }
+typedef uint16_t Half8 __attribute__((vector_size(16)));
+typedef uint32_t Word8 __attribute__((vector_size(32)));
+
+INLINE Vec<8> load8(const float* p) { return load<8>(p); }
+INLINE Vec<8> load8(const bf16* p) {
+    Half8 h;
+    std::memcpy(&h, p, sizeof h);
+    return (Vec<8>)(__builtin_convertvector(h, Word8) << 16);
+}
+INLINE void store8(float* p, Vec<8> v) { store<8>(p, v); }
+INLINE void store8(bf16* p, Vec<8> v) {  // as `put` rounds
+    const Word8 u = (Word8)v;
+    Word8 rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+    rounded = (u & 0x7fffffff) > 0x7f800000 ? Word8{} + 0x7fc0 : rounded;
+    const Half8 h = __builtin_convertvector(rounded, Half8);
+    std::memcpy(p, &h, sizeof h);
 }
 
-// K voxels of C (or cin) channels from voxel `at` on; where scale is given, leaky ReLU of x·scale + shift.
-template <int C>
-INLINE void widen_row(const void* x, long x_bf16, long at, const float* scale, const float* shift, float slope, long K, long cin,
-                      float* row) {
-    const long c_in = C ? C : cin;
-    if (x_bf16)
-        widen<C>(static_cast<const bf16*>(x) + at * c_in, scale, shift, slope, K, cin, row);
-    else
-        widen<C>(static_cast<const float*>(x) + at * c_in, scale, shift, slope, K, cin, row);
+INLINE Vec<8> leaky(Vec<8> a, float slope) { return a > 0 ? a : slope * a; }
+
+// Numbers per channel, repeated until the channels fill whole vectors: a run of voxels is then a run of vectors.
+struct Pattern {
+    long length;
+    std::vector<float> values;
+    Pattern(const float* of, long channels) : length(std::lcm(channels, 8L)), values(size_t(length)) {
+        for (long e = 0; e < length; e++) values[size_t(e)] = of[e % channels];
+    }
+    INLINE Vec<8> at(long e) const { return load<8>(values.data() + e); }
+};
+
+// What a layer left to be done: leaky ReLU of x·scale + shift, both (channels,).
+struct OpenNorm {
+    Pattern scale, shift;
+    float slope;
+};
+
+// f(vector, place in the pattern, index) over `count` numbers, the last few filled up with zeros and cut off again.
+template <class TX, class TY, class F> INLINE void map(const TX* x, TY* y, long count, long length, F f) {
+    long e = 0, at = 0;
+    for (; e + 8 <= count; e += 8) {
+        store8(y + e, f(load8(x + e), at));
+        at = at + 8 == length ? 0 : at + 8;
+    }
+    if (e < count) {
+        TX from[8] = {};
+        TY to[8];
+        std::copy(x + e, x + count, from);
+        store8(to, f(load8(from), at));
+        std::copy(to, to + (count - e), y + e);
+    }
+}
+
+template <class TX, class TY> void close_run(const TX* x, const OpenNorm& norm, TY* y, long count) {
+    if (norm.scale.length == 8) {  // up to eight channels: the pattern stays in registers
+        const Vec<8> scale = norm.scale.at(0), shift = norm.shift.at(0);
+        map(x, y, count, 8, [&](Vec<8> v, long) { return leaky(v * scale + shift, norm.slope); });
+    } else
+        map(x, y, count, norm.scale.length,
+            [&](Vec<8> v, long at) { return leaky(v * norm.scale.at(at) + norm.shift.at(at), norm.slope); });
+}
+
+// `count` numbers of a channels-last volume from number `at` on, as floats, the norm closed if there is one.
+inline void widen_run(const void* x, long x_bf16, long at, const OpenNorm* norm, long count, float* out) {
+    auto run = [&](auto* from) {
+        if (norm)
+            close_run(from + at, *norm, out, count);
+        else
+            map(from + at, out, count, 8, [](Vec<8> v, long) { return v; });
+    };
+    x_bf16 ? run(static_cast<const bf16*>(x)) : run(static_cast<const float*>(x));
+}
+
+// The open norms of a batch, from scale and shift (b, channels); none where they are null.
+inline std::vector<OpenNorm> open_norms(const float* scale, const float* shift, float slope, long b, long channels) {
+    std::vector<OpenNorm> out;
+    for (long s = 0; scale && s < b; s++)
+        out.push_back({Pattern(scale + s * channels, channels), Pattern(shift + s * channels, channels), slope});
+    return out;
 }
 
 }  // namespace sacbnet

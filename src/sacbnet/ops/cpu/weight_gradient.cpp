@@ -13,8 +13,7 @@ constexpr long RUN = 256;  // voxels summed in registers: what they need of x an
 struct Problem {
     const void* x;  // (b, I, J, K, cin)
     long x_bf16;
-    const float *scale, *shift;  // (b, cin) or null: see widen_row
-    float slope;
+    std::vector<OpenNorm> norms;  // of each sample, or none
     const void* g;  // (b, I, J, K, cout)
     long g_bf16;
     const int64_t* labels;  // (b, I, J, K) or null
@@ -79,24 +78,20 @@ void fill(const Problem& q, long b, long i, float* plane) {
         std::fill_n(plane, (q.J + 2) * line, 0.f);
         return;
     }
-    const float *scale = q.scale ? q.scale + b * q.cin : nullptr, *shift = q.scale ? q.shift + b * q.cin : nullptr;
-    for (long j = 0; j < q.J; j++) {
-        const long at = ((b * q.I + i) * q.J + j) * q.K;
-        float* row = plane + (j + 1) * line + q.cin;
-        auto widened = q.cin == 8 ? widen_row<8> : q.cin == 16 ? widen_row<16> : widen_row<0>;
-        widened(q.x, q.x_bf16, at, scale, shift, q.slope, q.K, q.cin, row);
-    }
+    const OpenNorm* norm = q.norms.empty() ? nullptr : &q.norms[size_t(b)];
+    for (long j = 0; j < q.J; j++)
+        widen_run(q.x, q.x_bf16, ((b * q.I + i) * q.J + j) * q.K * q.cin, norm, q.K * q.cin, plane + (j + 1) * line + q.cin);
 }
 
 void fill_gradient(const Problem& q, long b, long i, float* plane) {
     for (long j = 0; j < q.J; j++) {
-        const long at = ((b * q.I + i) * q.J + j) * q.K;
+        const long at = ((b * q.I + i) * q.J + j) * q.K * q.cout;
         float* row = plane + ((j + 1) * (q.K + 2) + 1) * q.padded;
         if (q.padded == q.cout)
-            widen_row<0>(q.g, q.g_bf16, at, nullptr, nullptr, 0, q.K, q.cout, row);
+            widen_run(q.g, q.g_bf16, at, nullptr, q.K * q.cout, row);
         else
             for (long k = 0; k < q.K; k++)
-                widen_row<0>(q.g, q.g_bf16, at + k, nullptr, nullptr, 0, 1, q.cout, row + k * q.padded);
+                widen_run(q.g, q.g_bf16, at + k * q.cout, nullptr, q.cout, row + k * q.padded);
     }
 }
 
@@ -142,7 +137,7 @@ void slab(const Problem& q, long b, long from, long to, float* memory, float* su
     }
 }
 
-template <int L, int NV> void run(Problem q, float* out, long threads) {
+template <int L, int NV> void run(Problem& q, float* out, long threads) {
     q.padded = (q.cout + L * NV - 1) / (L * NV) * (L * NV);
     // planes of a task: by the shape alone, and so that the sums of all tasks stay below some 64 MB
     long tasks = std::max(1L, std::min((q.I + slab_of(q.I) - 1) / slab_of(q.I), (16L << 20) / q.size() / q.b));
@@ -173,7 +168,7 @@ template <int L, int NV> void run(Problem q, float* out, long threads) {
 API void weight_gradient(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const void* g, long g_bf16,
                          const int64_t* labels, long n, float* out, long b, long I, long J, long K, long cin, long cout,
                          long threads) {
-    Problem q{x, x_bf16, scale, shift, float(slope), g, g_bf16, labels, n, b, I, J, K, cin, cout, 0};
+    Problem q{x, x_bf16, open_norms(scale, shift, float(slope), b, cin), g, g_bf16, labels, n, b, I, J, K, cin, cout, 0};
     if (cout <= 8) return run<8, 1>(q, out, threads);
     if (WIDE == 8) return run<8, 2>(q, out, threads);
     if (cout <= 16) return run<WIDE, 1>(q, out, threads);
