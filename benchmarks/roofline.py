@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from sacbnet.models.config import SACBNetConfig
 
@@ -28,7 +29,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Peak:
-    """What the machine achieves: bytes/s of a triad on long vectors, FLOP/s of a large product of matrices."""
+    """What the machine achieves: bytes/s of a triad on long vectors, FLOP/s of a matrix product or a convolution."""
 
     bytes_s: float
     flops_s: float
@@ -95,12 +96,13 @@ def network(size: tuple[int, ...], config: SACBNetConfig, width: int, training: 
 def measure_peak(device: torch.device, dtype: torch.dtype, seconds: float = 2.0) -> Peak:
     """Best of many short runs, which other processes interrupt least, in about twice `seconds`.
 
-    The FLOP/s are the better of float32's and dtype's, since operands may be widened: some CPUs are a hundred times
-    slower at bfloat16. On CUDA products of float32 may use TF32 if convolutions may.
+    The FLOP/s are the best of float32 and dtype, since operands may be widened (some CPUs are a hundred times slower at
+    bfloat16), and of a product of matrices and a convolution, which another library may compute (MKL's products are
+    slow on some CPUs). On CUDA products of float32 may use TF32 if convolutions may.
     """
     cuda = device.type == "cuda"
     kinds = {torch.float32, dtype}
-    flops = max(_flops(8192 if cuda else 1024, device, kind, seconds / len(kinds)) for kind in kinds)
+    flops = max(_flops(device, kind, seconds / len(kinds)) for kind in kinds)
     return Peak(_bandwidth(2**28 if cuda else 2**24, device, seconds), flops)
 
 
@@ -109,14 +111,22 @@ def _bandwidth(n: int, device: torch.device, seconds: float) -> float:
     return 3 * 4 * n / _best(lambda: torch.add(a, b, alpha=0.5, out=out), device, seconds)
 
 
-def _flops(side: int, device: torch.device, dtype: torch.dtype, seconds: float) -> float:
+def _flops(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
+    side, c, edge = (8192, 256, 64) if device.type == "cuda" else (1024, 64, 16)
     m = torch.randn(side, side, device=device).to(dtype)
+    x = torch.randn(2, c, edge, edge, edge, device=device).to(dtype, memory_format=torch.channels_last_3d)
+    w = torch.randn(c, c, 3, 3, 3, device=device).to(dtype, memory_format=torch.channels_last_3d)
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     try:
-        return 2 * side**3 / _best(lambda: m @ m, device, seconds)
+        product = 2 * side**3 / _best(lambda: m @ m, device, seconds / 2)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
+    with torch.inference_mode():
+        convolution = conv(x[:, 0].numel(), c, c, 4, False).flops / _best(
+            lambda: F.conv3d(x, w, padding=1), device, seconds / 2
+        )
+    return max(product, convolution)
 
 
 def _best(call: Callable[[], object], device: torch.device, seconds: float) -> float:
