@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sacbnet.ops.matching import match
+from sacbnet.ops.matching import match, match_plain
 
 
 def naive(moving, fixed):
@@ -20,10 +20,18 @@ def naive(moving, fixed):
     return out
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # the compiled form, and the plain one
 @pytest.mark.parametrize("size", [(4, 3, 5), (1, 1, 1), (1, 6, 2)])
-def test_equals_explicit_loops(size):
-    moving, fixed = torch.randn(2, 2, 3, *size, dtype=torch.float64)
-    torch.testing.assert_close(match(moving, fixed), naive(moving, fixed))
+def test_equals_explicit_loops(size, dtype):
+    moving, fixed = torch.randn(2, 2, 3, *size, dtype=dtype)
+    torch.testing.assert_close(
+        match(moving, fixed), naive(moving, fixed), atol=1e-5 if dtype == torch.float32 else 1e-7, rtol=1e-5
+    )
+
+
+def test_plain_form_in_single_precision():
+    moving, fixed = torch.randn(2, 1, 3, 4, 3, 5)
+    torch.testing.assert_close(match_plain(moving, fixed), match(moving, fixed), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

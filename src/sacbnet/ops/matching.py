@@ -5,14 +5,30 @@ Source: Cheng et al., SACB-Net, CVPR 2025, section 3.3.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .cpu import matching as compiled
+from .cpu import native
+
 
 def match(moving: Tensor, fixed: Tensor) -> Tensor:
+    """`match_plain`'s result by the fastest form for the device at hand: the only one that others call."""
+    if native.usable(moving, fixed):
+        return compiled.match(moving, fixed)
+    on_gpu = fixed.is_cuda and not native.switched_off() and torch.float64 not in (moving.dtype, fixed.dtype)
+    if on_gpu and find_spec("triton"):
+        from .gpu.matching import match as match_on_gpu  # not to be imported without Triton
+
+        return match_on_gpu(moving, fixed)
+    return match_plain(moving, fixed)
+
+
+def match_plain(moving: Tensor, fixed: Tensor) -> Tensor:
     """Expected offset of each fixed voxel's match: moving, fixed (b, c, i, j, k) -> (b, 3, i, j, k), voxels in [-1, 1].
 
     Softmax over the raw dot products of a fixed feature vector with the 27 moving ones around it; zeros beyond the

@@ -1,4 +1,4 @@
-"""Resampling of tensors: the one place that calls `grid_sample`.
+"""Resampling of tensors: the one place that calls `grid_sample`, and on the CPU the compiled kernel instead.
 
 Tensors are (batch, channel, i, j, k). Coordinates and displacements have three channels in the order (i, j, k), in
 voxels of the sampled tensor, voxel centres at whole numbers (`align_corners=True`).
@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..ops.cpu import warp as compiled
 
 Mode = Literal["linear", "nearest"]
 Padding = Literal["zeros", "border"]
@@ -28,6 +30,8 @@ def sample(image: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: P
     padding "zeros" fades to 0 within one voxel of the edge (what the published network does); "border" repeats the
     edge. Always computed in at least float32: half precision cannot address a 200-voxel axis.
     """
+    if mode == "linear" and compiled.takes(image, coordinates):
+        return compiled.warp(image, coordinates, absolute=True, border=padding == "border")
     size = image.shape[2:]
     wide = torch.promote_types(torch.promote_types(image.dtype, coordinates.dtype), torch.float32)
     if not image.dtype == coordinates.dtype == wide:
@@ -62,6 +66,8 @@ def _grid_sample(image: Tensor, grid: Tensor, mode: Mode, padding: Padding) -> T
 
 def warp(image: Tensor, displacement_vox: Tensor, mode: Mode = "linear", padding: Padding = "zeros") -> Tensor:
     """moved(p) = image(p + u(p)). image (b, c, i, j, k), displacement_vox (b, 3, i, j, k) -> (b, c, i, j, k)."""
+    if mode == "linear" and compiled.takes(image, displacement_vox):
+        return compiled.warp(image, displacement_vox, border=padding == "border")
     wide = torch.promote_types(displacement_vox.dtype, torch.float32)
     here = identity(tuple(displacement_vox.shape[2:]), displacement_vox.device, wide)
     return sample(image, here + displacement_vox, mode, padding)
@@ -69,4 +75,6 @@ def warp(image: Tensor, displacement_vox: Tensor, mode: Mode = "linear", padding
 
 def compose(outer_vox: Tensor, inner_vox: Tensor, padding: Padding = "zeros") -> Tensor:
     """Displacement of (id + outer) ∘ (id + inner): outer(p + inner(p)) + inner(p). All (b, 3, i, j, k), voxels."""
+    if outer_vox.dtype == inner_vox.dtype == torch.float32 and compiled.takes(outer_vox, inner_vox):
+        return compiled.warp(outer_vox, inner_vox, border=padding == "border", add=True)
     return warp(outer_vox, inner_vox, padding=padding) + inner_vox

@@ -1,0 +1,56 @@
+"""Local matching in C++: scores, softmax and expectation in one pass.
+
+Source: Cheng et al., SACB-Net, CVPR 2025, section 3.3. Definition: `sacbnet.ops.matching`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from . import native
+from .memory import empty
+
+
+def match(moving: Tensor, fixed: Tensor) -> Tensor:
+    """Expected offset of each fixed voxel's match: moving, fixed (b, c, i, j, k) -> (b, 3, i, j, k) float32.
+
+    For tensors that are `native.usable`; sums are float32, gradients have the type of what they are of.
+    """
+    out: Tensor = _Match.apply(moving, fixed)
+    return out
+
+
+class _Match(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, moving: Tensor, fixed: Tensor) -> Tensor:
+        moving, fixed = native.channels_last(moving), native.channels_last(fixed)
+        ctx.save_for_backward(moving, fixed)
+        out = empty((fixed.shape[0], 3, *fixed.shape[2:]), planar=True)
+        native.call("matching", *_volumes(moving, fixed), out, *_sizes(fixed))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        moving, fixed = ctx.saved_tensors
+        of_moving, of_fixed = (
+            empty(x.shape, x.dtype) if needed else None
+            for x, needed in zip((moving, fixed), ctx.needs_input_grad, strict=True)
+        )
+        volumes = _volumes(moving, fixed)
+        native.call("matching_backward", *volumes, g.float().contiguous(), of_moving, of_fixed, *_sizes(fixed))
+        return of_moving, of_fixed
+
+
+def _volumes(moving: Tensor, fixed: Tensor) -> tuple[Tensor | int, ...]:
+    return moving, int(moving.dtype == torch.bfloat16), fixed, int(fixed.dtype == torch.bfloat16)
+
+
+def _sizes(x: Tensor) -> tuple[int, ...]:
+    """(b, i, j, k, c, threads) of x (b, c, i, j, k)."""
+    b, c, i, j, k = x.shape
+    return b, i, j, k, c, torch.get_num_threads()
