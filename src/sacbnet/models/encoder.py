@@ -10,6 +10,7 @@ from itertools import groupby
 from torch import Tensor, nn
 
 from ..ops.conv import EPS, SLOPE, conv3d, conv_blocks
+from ..ops.pointwise import pool2
 from .config import SACBNetConfig
 
 
@@ -34,6 +35,13 @@ class Conv(nn.Conv3d):
         return conv3d(x, self.weight, self.bias)
 
 
+class Pool(nn.Module):
+    """Mean of 2×2×2 voxels: (b, c, i, j, k) -> (b, c, i/2, j/2, k/2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pool2(x)
+
+
 class Chain(nn.Sequential):
     """Modules one after the other, neighbouring blocks in one go: between them nothing is normalised in memory."""
 
@@ -56,10 +64,10 @@ class Encoder(nn.Module):
         c = [config.channels(level) for level in range(1, 6)]
         base = config.base_channels
         self.level1 = Chain(Block(1, base), Block(base, c[0]), Block(c[0], c[0]))
-        self.level2 = Chain(nn.AvgPool3d(2), Block(c[0], c[1]), Block(c[1], c[1]))
-        self.level3 = Chain(nn.AvgPool3d(2), Block(c[1], c[2]), Block(c[2], c[2]))
-        self.level4 = Chain(nn.AvgPool3d(2), Block(c[2], c[3]), Block(c[3], c[3]))
-        self.level5 = Chain(nn.AvgPool3d(2), Block(c[3], c[4]), Block(c[4], c[4]))
+        self.level2 = Chain(Pool(), Block(c[0], c[1]), Block(c[1], c[1]))
+        self.level3 = Chain(Pool(), Block(c[1], c[2]), Block(c[2], c[2]))
+        self.level4 = Chain(Pool(), Block(c[2], c[3]), Block(c[3], c[3]))
+        self.level5 = Chain(Pool(), Block(c[3], c[4]), Block(c[4], c[4]))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         features = [self.level1(image)]

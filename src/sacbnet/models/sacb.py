@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.adaptive_conv import adaptive_conv
+from ..ops.conv import SLOPE
 from ..ops.kmeans import KMeans, kmeans
 from ..ops.neighbourhood import neighbourhood_mean
+from ..ops.pointwise import leaky_add
 from .config import SACBNetConfig
 from .encoder import Block
 
@@ -67,7 +69,7 @@ class SACB(nn.Module):
         taps = torch.sigmoid(self.to_taps(centres))  # (b, n, 27)
         bias = self.to_bias(centres)  # (b, n, c)
         y = adaptive_conv(z, labels.view(-1, *z.shape[2:]), taps, self.kernel, bias)  # (b, c, i, j, k)
-        return F.leaky_relu(y, 0.1) + x
+        return leaky_add(y, x, SLOPE)
 
 
 def mlp(d_in: int, hidden: int, d_out: int) -> nn.Sequential:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..ops.matching import match
+from ..ops.pointwise import concatenate
 from ..spatial.warp import compose, warp
 from .config import SACBNetConfig
 from .encoder import Block, Chain, Conv, Encoder
@@ -46,24 +47,24 @@ class SACBNet(nn.Module):
         )  # with c = 4: (b, 8, i, j, k), (b, 16, i/2, ..), (b, 32, i/4, ..), (b, 64, i/8, ..), (b, 64, i/16, ..)
 
         # level 5
-        f5, m5 = self.sacb5(torch.cat([f5, m5])).chunk(2)  # (b, 64, i/16, j/16, k/16) each
+        f5, m5 = self.sacb5(concatenate([f5, m5], 0)).chunk(2)  # (b, 64, i/16, j/16, k/16) each
         u = _up(self.matching(m5, f5))  # (b, 3, i/8, j/8, k/8), voxels of its own level
 
         # level 4
-        f4, m4 = self.sacb4(torch.cat([f4, warp(m4, u)])).chunk(2)  # (b, 64, i/8, j/8, k/8)
+        f4, m4 = self.sacb4(concatenate([f4, warp(m4, u)], 0)).chunk(2)  # (b, 64, i/8, j/8, k/8)
         u = _up(compose(u, self.matching(m4, f4)))  # (b, 3, i/4, j/4, k/4)
 
         # level 3
-        f3, m3 = self.sacb3(torch.cat([f3, warp(m3, u)])).chunk(2)  # (b, 32, i/4, j/4, k/4)
+        f3, m3 = self.sacb3(concatenate([f3, warp(m3, u)], 0)).chunk(2)  # (b, 32, i/4, j/4, k/4)
         u = _up(compose(u, self.matching(m3, f3)))  # (b, 3, i/2, j/2, k/2)
 
         # level 2
-        f2, m2 = self.sacb2(torch.cat([f2, warp(m2, u)])).chunk(2)  # (b, 16, i/2, j/2, k/2)
+        f2, m2 = self.sacb2(concatenate([f2, warp(m2, u)], 0)).chunk(2)  # (b, 16, i/2, j/2, k/2)
         u = _up(compose(u, self.matching(m2, f2)))  # (b, 3, i, j, k)
 
         # level 1: convolutions instead of matching
-        f1, m1 = self.refine(torch.cat([f1, warp(m1, u)])).chunk(2)  # (b, 8, i, j, k)
-        u = compose(u, self.head(torch.cat([f1, m1], dim=1)).to(u.dtype))  # (b, 3, i, j, k)
+        f1, m1 = self.refine(f1), self.refine(warp(m1, u))  # (b, 8, i, j, k) each
+        u = compose(u, self.head(concatenate([f1, m1], 1)).to(u.dtype))  # (b, 3, i, j, k)
 
         return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .cpu import native
+from .cpu.memory import empty
 
 
 @torch.no_grad()
@@ -15,7 +16,7 @@ def neighbourhood_mean(z: Tensor) -> Tensor:
     if not native.usable(z):
         return F.avg_pool3d(F.pad(z.to(torch.promote_types(z.dtype, torch.float32)), (1,) * 6), 3, stride=1)
     z = native.channels_last(z)
-    out = native.empty(tuple(z.shape))
+    out = empty(tuple(z.shape))
     b, c, *size = z.shape
     native.call("neighbourhood_mean", z, z.dtype == torch.bfloat16, out, b, *size, c, torch.get_num_threads())
     return out

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .native import call, channels_last, empty
+from .memory import empty
+from .native import call, channels_last
 
 SLOPE = 0.1  # of leaky ReLU
 EPS = 1e-5  # of instance norm

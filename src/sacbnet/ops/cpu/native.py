@@ -27,11 +27,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .memory import empty as empty
+
 LOG = logging.getLogger(__name__)
 SOURCES = Path(__file__).parent
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread")
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
-_MADV_HUGEPAGE = 14
 
 
 @contextlib.contextmanager
@@ -153,14 +154,3 @@ def _as_c(value: Tensor | int | float | None) -> ctypes.c_void_p | ctypes.c_long
 def channels_last(x: Tensor) -> Tensor:
     """x (b, c, i, j, k) with its channels side by side in memory, as the kernels read it."""
     return x.contiguous(memory_format=torch.channels_last_3d)
-
-
-def empty(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-    """(b, c, i, j, k), channels side by side, on huge pages where the system has them: half the page faults' cost."""
-    out = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last_3d)
-    size = out.numel() * out.element_size()
-    if size >= 1 << 22 and platform.system() == "Linux":
-        start = -(-out.data_ptr() // 4096) * 4096
-        libc = ctypes.CDLL(None)
-        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size - 4096), ctypes.c_int(_MADV_HUGEPAGE))  # advice only
-    return out
