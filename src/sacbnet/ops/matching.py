@@ -17,7 +17,10 @@ from .cpu import native
 
 
 def match(moving: Tensor, fixed: Tensor) -> Tensor:
-    """`match_plain`'s result by the fastest form for the device at hand: the only one that others call."""
+    """Expected offset of each fixed voxel's match: moving, fixed (b, c, i, j, k) -> (b, 3, i, j, k), voxels in [-1, 1].
+
+    By the fastest form for the device at hand; `match_plain` defines the result. Sums and result are at least float32.
+    """
     if native.usable(moving, fixed):
         return compiled.match(moving, fixed)
     on_gpu = fixed.is_cuda and not native.switched_off() and torch.float64 not in (moving.dtype, fixed.dtype)
