@@ -21,7 +21,7 @@ def match(moving: Tensor, fixed: Tensor) -> Tensor:
 
     By the fastest form for the device at hand; `match_plain` defines the result. Sums and result are at least float32.
     """
-    if native.usable(moving, fixed):
+    if native.usable(moving, fixed) and moving.shape == fixed.shape:  # unlike shapes: the plain form's error
         return compiled.match(moving, fixed)
     on_gpu = fixed.is_cuda and not native.switched_off() and torch.float64 not in (moving.dtype, fixed.dtype)
     if on_gpu and find_spec("triton"):

@@ -109,3 +109,5 @@ def test_dispatch():
     with native.plain_kernels():
         assert torch.equal(dispatched(moving, fixed), match_plain(moving, fixed))
     assert dispatched(moving.double(), fixed.double()).dtype == torch.float64
+    with pytest.raises(RuntimeError):
+        dispatched(moving[:, :5], fixed)
