@@ -20,8 +20,14 @@ class Block(nn.Sequential):
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__(nn.Conv3d(c_in, c_out, 3, padding=1), nn.InstanceNorm3d(c_out, eps=EPS), nn.LeakyReLU(SLOPE))
 
+    def parameters_of_conv(self) -> tuple[Tensor, Tensor]:
+        """Weight (c_out, c_in, 3, 3, 3) and bias (c_out,)."""
+        conv = self[0]
+        assert isinstance(conv, nn.Conv3d) and conv.bias is not None
+        return conv.weight, conv.bias
+
     def forward(self, x: Tensor) -> Tensor:
-        return conv_blocks(x, [self[0].weight], [self[0].bias])
+        return conv_blocks(x, [self.parameters_of_conv()])
 
 
 class Conv(nn.Conv3d):
@@ -48,8 +54,7 @@ class Chain(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         for together, modules in groupby(self, lambda module: isinstance(module, Block)):
             if together:
-                convolutions = [module[0] for module in modules]
-                x = conv_blocks(x, [m.weight for m in convolutions], [m.bias for m in convolutions])
+                x = conv_blocks(x, [module.parameters_of_conv() for module in modules if isinstance(module, Block)])
             else:
                 for module in modules:
                     x = module(x)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..ops.matching import match
 from ..ops.pointwise import concatenate
-from ..spatial.warp import compose, warp
+from ..spatial.warp import compose, up, warp
 from .config import SACBNetConfig
 from .encoder import Block, Chain, Conv, Encoder
 from .sacb import SACB
@@ -48,19 +48,19 @@ class SACBNet(nn.Module):
 
         # level 5
         f5, m5 = self.sacb5(concatenate([f5, m5], 0)).chunk(2)  # (b, 64, i/16, j/16, k/16) each
-        u = _up(self.matching(m5, f5))  # (b, 3, i/8, j/8, k/8), voxels of its own level
+        u = up(self.matching(m5, f5))  # (b, 3, i/8, j/8, k/8), voxels of its own level
 
         # level 4
         f4, m4 = self.sacb4(concatenate([f4, warp(m4, u)], 0)).chunk(2)  # (b, 64, i/8, j/8, k/8)
-        u = _up(compose(u, self.matching(m4, f4)))  # (b, 3, i/4, j/4, k/4)
+        u = up(compose(u, self.matching(m4, f4)))  # (b, 3, i/4, j/4, k/4)
 
         # level 3
         f3, m3 = self.sacb3(concatenate([f3, warp(m3, u)], 0)).chunk(2)  # (b, 32, i/4, j/4, k/4)
-        u = _up(compose(u, self.matching(m3, f3)))  # (b, 3, i/2, j/2, k/2)
+        u = up(compose(u, self.matching(m3, f3)))  # (b, 3, i/2, j/2, k/2)
 
         # level 2
         f2, m2 = self.sacb2(concatenate([f2, warp(m2, u)], 0)).chunk(2)  # (b, 16, i/2, j/2, k/2)
-        u = _up(compose(u, self.matching(m2, f2)))  # (b, 3, i, j, k)
+        u = up(compose(u, self.matching(m2, f2)))  # (b, 3, i, j, k)
 
         # level 1: convolutions instead of matching
         f1, m1 = self.refine(f1), self.refine(warp(m1, u))  # (b, 8, i, j, k) each
@@ -74,11 +74,6 @@ class Matching(nn.Module):
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         return match(moving, fixed)
-
-
-def _up(displacement_vox: Tensor) -> Tensor:
-    """To the next finer level, in its voxels: (b, 3, i, j, k) -> (b, 3, 2i, 2j, 2k)."""
-    return F.interpolate(2 * displacement_vox, scale_factor=2, mode="trilinear", align_corners=True)
 
 
 def _pad(image: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def adaptive_conv(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor
     clusters. Elsewhere, and for float64, the plain form below.
     """
     if storage := fast_storage(z, tap_weights.float(), kernel, bias.float()):
-        from .cpu.conv import AdaptiveConv
+        from ..compiled.conv import AdaptiveConv
 
         return AdaptiveConv.apply(z, labels, tap_weights.float(), kernel, bias.float(), storage)
     if triton_serves(z):

@@ -15,22 +15,23 @@ from .dispatch import fast_storage
 SLOPE, EPS = 0.1, 1e-5  # of leaky ReLU; of instance norm
 
 
-def conv_blocks(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+def conv_blocks(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Blocks of convolution → instance norm → leaky ReLU, one after the other: (b, c, i, j, k) -> (b, c', i, j, k).
 
-    weights (c_out, c_in, 3, 3, 3) and biases (c_out,) of each. On the CPU the whole row runs compiled: memory is read
+    parameters: weight (c_out, c_in, 3, 3, 3) and bias (c_out,) of each. On the CPU the whole row runs compiled: memory is read
     and written once per block, and one volume per block is kept for the backward pass.
     """
+    weights, biases = zip(*parameters, strict=True)
     if storage := fast_storage(x, *weights, *biases):
-        from .cpu.conv import Blocks
+        from ..compiled.conv import Blocks
 
         return Blocks.apply(x, storage, *weights, *biases)
-    return conv_blocks_plain(x, weights, biases)
+    return conv_blocks_plain(x, parameters)
 
 
-def conv_blocks_plain(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+def conv_blocks_plain(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """The definition of `conv_blocks`."""
-    for weight, bias in zip(weights, biases, strict=True):
+    for weight, bias in parameters:
         x = F.instance_norm(F.conv3d(x, weight, bias, padding=1), eps=EPS)
         x = F.leaky_relu_(x, SLOPE)  # in place is safe: the norm keeps its input, not its output, for the backward pass
     return x
@@ -39,7 +40,7 @@ def conv_blocks_plain(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Ten
 def conv3d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """3×3×3, zero padded: x (b, c, i, j, k), weight (c_out, c, 3, 3, 3), bias (c_out,) -> (b, c_out, i, j, k)."""
     if storage := fast_storage(x, weight, bias):
-        from .cpu.conv import Conv
+        from ..compiled.conv import Conv
 
         return Conv.apply(x, weight, bias, storage)
     return F.conv3d(x, weight, bias, padding=1)

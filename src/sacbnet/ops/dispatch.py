@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from .cpu import native
+from ..compiled import native
 
 plain_kernels = native.plain_kernels
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..compiled import native
 from ..errors import InputError
-from .cpu import native
 
 SAMPLE = 16384  # voxels on which the centres are found: the inertia of all suffers 0.1%, less than between two seeds
 

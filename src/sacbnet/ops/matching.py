@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cpu import matching as compiled
-from .cpu import native
+from ..compiled import matching as compiled
+from ..compiled import native
 
 
 def match(moving: Tensor, fixed: Tensor) -> Tensor:

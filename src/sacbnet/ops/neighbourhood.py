@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cpu import native
-from .cpu.memory import empty
+from ..compiled import native
+from ..compiled.memory import empty
 
 
 @torch.no_grad()

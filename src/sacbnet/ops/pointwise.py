@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cpu import native
-from .cpu.memory import empty
+from ..compiled import native
+from ..compiled.memory import empty
 
 
 def pool2(x: Tensor) -> Tensor:
     """Mean of 2×2×2 voxels: (b, c, i, j, k) -> (b, c, i//2, j//2, k//2); what is left over at a high end is dropped."""
     if native.usable(x) and not any(n % 2 for n in x.shape[2:]):
-        from .cpu.pointwise import Pool2
+        from ..compiled.pointwise import Pool2
 
         return Pool2.apply(x)
     return F.avg_pool3d(x, 2)
@@ -24,7 +24,7 @@ def pool2(x: Tensor) -> Tensor:
 def leaky_add(y: Tensor, x: Tensor, slope: float) -> Tensor:
     """Leaky ReLU of y, plus x: both (b, c, i, j, k)."""
     if native.usable(x, y) and x.dtype == y.dtype:
-        from .cpu.pointwise import LeakyAdd
+        from ..compiled.pointwise import LeakyAdd
 
         return LeakyAdd.apply(y, x, slope)
     return F.leaky_relu(y, slope) + x

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ops.cpu import warp as compiled
+from ..compiled import native
+from ..compiled import warp as compiled
 
 Mode = Literal["linear", "nearest"]
 Padding = Literal["zeros", "border"]
@@ -78,3 +79,13 @@ def compose(outer_vox: Tensor, inner_vox: Tensor, padding: Padding = "zeros") ->
     if outer_vox.dtype == inner_vox.dtype == torch.float32 and compiled.takes(outer_vox, inner_vox):
         return compiled.warp(outer_vox, inner_vox, border=padding == "border", add=True)
     return warp(outer_vox, inner_vox, padding=padding) + inner_vox
+
+
+def up(displacement_vox: Tensor) -> Tensor:
+    """To a lattice twice as fine, in its voxels: (b, 3, i, j, k) -> (b, 3, 2i, 2j, 2k), trilinear.
+
+    The corners of the two lattices coincide (`align_corners=True`), as the published network has it.
+    """
+    if native.usable(displacement_vox) and displacement_vox.dtype == torch.float32:
+        return compiled.up(displacement_vox)
+    return F.interpolate(2 * displacement_vox, scale_factor=2, mode="trilinear", align_corners=True)

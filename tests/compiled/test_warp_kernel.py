@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sacbnet.ops.cpu import native
-from sacbnet.ops.cpu import warp as compiled
+from sacbnet.compiled import native
+from sacbnet.compiled import warp as compiled
 from sacbnet.spatial.warp import compose, identity, sample, warp
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="there is no C++ compiler")

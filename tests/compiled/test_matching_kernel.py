@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sacbnet.ops.cpu import native
-from sacbnet.ops.cpu.matching import match
+from sacbnet.compiled import native
+from sacbnet.compiled.matching import match
 from sacbnet.ops.matching import match as dispatched
 from sacbnet.ops.matching import match_plain
 

@@ -1,6 +1,6 @@
-// Gradient of a 3×3×3 convolution for its kernel: for each tap the sum over the voxels v of x(v + t) ⊗ g(v), kept
-// apart by the cluster of v where there are clusters. From those sums follow both the gradient of the kernel and that
-// of the tap weights (Cheng et al., SACB-Net, CVPR 2025, section 3.2), by products of small matrices.
+// Gradient of the adaptive convolution for its kernel and tap weights: for each cluster and tap the sum over the
+// voxels v of the cluster of z(v + t) ⊗ g(v). From those sums both gradients follow by products of small matrices
+// (Cheng et al., SACB-Net, CVPR 2025, section 3.2).
 //
 // Voxels are sorted by cluster, plane by plane, so that the sums stay in registers over many voxels.
 #include "rows.h"
@@ -13,10 +13,9 @@ constexpr long RUN = 256;  // voxels summed in registers: what they need of x an
 struct Problem {
     const void* x;  // (b, I, J, K, cin)
     long x_bf16;
-    std::vector<OpenNorm> norms;  // of each sample, or none
     const void* g;  // (b, I, J, K, cout)
     long g_bf16;
-    const int64_t* labels;  // (b, I, J, K) or null
+    const int64_t* labels;  // (b, I, J, K)
     long n, b, I, J, K, cin, cout;
     long padded;  // cout, filled up to whole vectors
     long size() const { return n * (27 * cin + 1) * padded; }  // of one sum: row 27·cin is that of g itself
@@ -24,7 +23,7 @@ struct Problem {
 
 // Σ over `count` voxels of TI input channels ⊗ NV vectors of g, added to out (TI, padded).
 template <int L, int NV, int TI>
-INLINE void outer(const float* x, long cin, const float* g, long padded, const int32_t* at, long count, float* out) {
+__attribute__((noinline)) void outer(const float* x, long cin, const float* g, long padded, const int32_t* at, long count, float* out) {
     Vec<L> acc[TI][NV];
 #pragma GCC unroll 8
     for (int t = 0; t < TI; t++)
@@ -78,9 +77,8 @@ void fill(const Problem& q, long b, long i, float* plane) {
         std::fill_n(plane, (q.J + 2) * line, 0.f);
         return;
     }
-    const OpenNorm* norm = q.norms.empty() ? nullptr : &q.norms[size_t(b)];
     for (long j = 0; j < q.J; j++)
-        widen_run(q.x, q.x_bf16, ((b * q.I + i) * q.J + j) * q.K * q.cin, norm, q.K * q.cin, plane + (j + 1) * line + q.cin);
+        widen_run(q.x, q.x_bf16, ((b * q.I + i) * q.J + j) * q.K * q.cin, nullptr, q.K * q.cin, plane + (j + 1) * line + q.cin);
 }
 
 void fill_gradient(const Problem& q, long b, long i, float* plane) {
@@ -97,13 +95,13 @@ void fill_gradient(const Problem& q, long b, long i, float* plane) {
 
 // The plane's voxels sorted by cluster: `at` their indices in a padded plane, cluster n from start[n] to start[n + 1].
 void sort(const Problem& q, long b, long i, int32_t* at, std::vector<long>& start) {
-    const int64_t* labels = q.labels ? q.labels + (b * q.I + i) * q.J * q.K : nullptr;
+    const int64_t* labels = q.labels + (b * q.I + i) * q.J * q.K;
     std::fill(start.begin(), start.end(), 0);
-    for (long v = 0; v < q.J * q.K; v++) start[size_t(labels ? labels[v] : 0) + 1]++;
+    for (long v = 0; v < q.J * q.K; v++) start[size_t(labels[v]) + 1]++;
     for (long n = 0; n < q.n; n++) start[size_t(n) + 1] += start[size_t(n)];
     std::vector<long> next(start.begin(), start.end() - 1);
     for (long j = 0, v = 0; j < q.J; j++)
-        for (long k = 0; k < q.K; k++, v++) at[next[size_t(labels ? labels[v] : 0)]++] = int32_t((j + 1) * (q.K + 2) + k + 1);
+        for (long k = 0; k < q.K; k++, v++) at[next[size_t(labels[v])]++] = int32_t((j + 1) * (q.K + 2) + k + 1);
 }
 
 template <int L, int NV>
@@ -146,17 +144,20 @@ template <int L, int NV> void run(Problem& q, float* out, long threads) {
     const long floats = (q.J + 2) * (q.K + 2) * (3 * q.cin + q.padded + 1);
     std::vector<Scratch> memory;
     for (long w = 0; w < std::min(threads, q.b * tasks); w++) memory.push_back(scratch(floats));
-    Scratch sums = scratch(q.b * tasks * q.size());
+    const bool whole = tasks == 1 && q.padded == q.cout;  // nothing to add up
+    Scratch sums = scratch(whole ? 0 : q.b * tasks * q.size());
+    float* to = whole ? out : sums.get();
     parallel(q.b * tasks, threads, [&](long task, long worker) {
         const long from = task % tasks * planes;
-        slab<L, NV>(q, task / tasks, from, std::min(q.I, from + planes), memory[worker].get(), sums.get() + task * q.size());
+        slab<L, NV>(q, task / tasks, from, std::min(q.I, from + planes), memory[size_t(worker)].get(), to + task * q.size());
     });
-    const long samples = q.labels ? q.b : 1, each = q.b * tasks / samples, rows = q.n * (27 * q.cin + 1);
-    parallel(samples * rows, threads, [&](long row, long) {
-        const float* from = sums.get() + row / rows * each * q.size() + row % rows * q.padded;
+    if (whole) return;
+    const long rows = q.n * (27 * q.cin + 1);
+    parallel(q.b * rows, threads, [&](long row, long) {
+        const float* from = sums.get() + row / rows * tasks * q.size() + row % rows * q.padded;
         for (long c = 0; c < q.cout; c++) {
             double sum = 0;
-            for (long e = 0; e < each; e++) sum += from[e * q.size() + c];
+            for (long e = 0; e < tasks; e++) sum += from[e * q.size() + c];
             out[row * q.cout + c] = float(sum);
         }
     });
@@ -164,11 +165,10 @@ template <int L, int NV> void run(Problem& q, float* out, long threads) {
 
 }  // namespace
 
-// out: (b with clusters, else 1; n; 27·cin + 1; cout), the last row Σ g.
-API void weight_gradient(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const void* g, long g_bf16,
-                         const int64_t* labels, long n, float* out, long b, long I, long J, long K, long cin, long cout,
-                         long threads) {
-    Problem q{x, x_bf16, open_norms(scale, shift, float(slope), b, cin), g, g_bf16, labels, n, b, I, J, K, cin, cout, 0};
+// out (b, n, 27·cin + 1, cout), the last row Σ g.
+API void adaptive_conv_gradient(const void* x, long x_bf16, const void* g, long g_bf16, const int64_t* labels, long n, float* out,
+                                long b, long I, long J, long K, long cin, long cout, long threads) {
+    Problem q{x, x_bf16, g, g_bf16, labels, n, b, I, J, K, cin, cout, 0};
     if (cout <= 8) return run<8, 1>(q, out, threads);
     if (WIDE == 8) return run<8, 2>(q, out, threads);
     if (cout <= 16) return run<WIDE, 1>(q, out, threads);

@@ -33,12 +33,12 @@ struct Problem {
 // a strip of rows, narrow enough for three planes of its input to stay in the second cache, through some planes.
 struct Tasks {
     long I, J, planes, rows, slabs, strips;
-    Tasks(long I, long J, long floats_per_row) : I(I), J(J) {
-        planes = std::max(4L, (I + 3) / 4);
-        slabs = (I + planes - 1) / planes;
-        rows = std::max(4L, (400L << 10) / (3 * 4 * floats_per_row) - 2);
-        strips = (J + rows - 1) / rows;
+    Tasks(long I, long J, long floats_per_row, long most = 1 << 20) : I(I), J(J) {
+        strips = std::min(most, (J - 1) / std::max(4L, (400L << 10) / (3 * 4 * floats_per_row) - 2) + 1);
         rows = (J + strips - 1) / strips;
+        strips = (J + rows - 1) / rows;
+        planes = std::max({4L, (I + 3) / 4, I / std::max(1L, most / strips)});
+        slabs = (I + planes - 1) / planes;
     }
     long count() const { return slabs * strips; }
     struct Task {
@@ -52,7 +52,7 @@ struct Tasks {
 
 // ---- the product: T outputs × NV vectors of channels, over nine taps ----
 template <int L, int NV, int T, int C, int STEP>
-INLINE void product(const float* x, const long* offsets, long cin, const float* w, float* out, bool add) {
+__attribute__((noinline)) void product(const float* x, const long* offsets, long cin, const float* w, float* out, bool add) {
     const long c_in = C ? C : cin, step = STEP * c_in;  // from one output's input to the next one's
     Vec<L> acc[T][NV];
 #pragma GCC unroll 16

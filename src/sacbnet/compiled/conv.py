@@ -67,14 +67,21 @@ def convolve(
     return y, None if total is None else total.sum(1)
 
 
-def kernel_gradient(x: Volume, g: Tensor, labels: Tensor | None = None, clusters: int = 1) -> Tensor:
-    """For tap t the sum over voxels v of x(v + t) ⊗ g(v): (b with labels, else 1; n; 27·c + 1; c_out), last row Σ g."""
+def kernel_gradient(x: Volume, g: Tensor) -> Tensor:
+    """For tap t the sum over all voxels v of x(v + t) ⊗ g(v): (27·c + 1, c_out), the last row Σ g."""
     b, c, *size = x.values.shape
-    out = torch.empty(b if labels is not None else 1, clusters, 27 * c + 1, g.shape[1])
-    call(
-        "weight_gradient", *x.arguments(), g, _is_bf16(g), labels, clusters, out,
-        b, *size, c, g.shape[1], torch.get_num_threads(),
-    )  # fmt: skip
+    out = torch.empty(27 * c + 1, g.shape[1])
+    shape = (b, *size, c, g.shape[1], torch.get_num_threads())
+    call("conv_gradient", *x.arguments(), g, _is_bf16(g), out, *shape)
+    return out
+
+
+def regional_gradient(z: Tensor, g: Tensor, labels: Tensor, clusters: int) -> Tensor:
+    """The same over the voxels of each cluster: labels (b, i, j, k) -> (b, n, 27·c + 1, c_out)."""
+    b, c, *size = z.shape
+    out = empty((1, b, clusters, 27 * c + 1, g.shape[1]), planar=True)[0]
+    shape = (b, *size, c, g.shape[1], torch.get_num_threads())
+    call("adaptive_conv_gradient", z, _is_bf16(z), g, _is_bf16(g), labels, clusters, out, *shape)
     return out
 
 
@@ -123,7 +130,7 @@ class Blocks(torch.autograd.Function):
                 dy, b, size[0] * size[1] * size[2], c, torch.get_num_threads(),
             )  # fmt: skip
             del g
-            gradients.insert(0, _as_kernel(kernel_gradient(volumes[n], dy)[0, 0, :-1], weights[n]))
+            gradients.insert(0, _as_kernel(kernel_gradient(volumes[n], dy)[:-1], weights[n]))
             if n > 0 or ctx.needs_input_grad[0]:
                 g, _ = convolve(Volume(dy), weights[n], volumes[n].values.dtype, transposed=True)
         biases = [w.new_zeros(len(w)) for w in weights]
@@ -154,10 +161,12 @@ class AdaptiveConv(torch.autograd.Function):
             dz, _ = convolve(Volume(g), kernel, z.dtype, regions=Regions(labels, taps), transposed=True)
         if not any(ctx.needs_input_grad[2:5]):
             return dz, None, None, None, None, None
-        sums = kernel_gradient(Volume(z), g, labels, n)  # (b, n, 27·c + 1, c_out)
-        per_tap = sums[:, :, :-1].view(b, n, 27, z.shape[1], g.shape[1])
-        d_kernel = torch.einsum("bnt,bntio->oit", taps, per_tap)
-        d_taps = torch.einsum("oit,bntio->bnt", kernel, per_tap)
+        sums = regional_gradient(z, g, labels, n)  # (b, n, 27·c + 1, c_out)
+        per_tap = sums[:, :, :-1].view(b * n, 27, -1).transpose(0, 1)  # (27, b·n, c·c_out)
+        d_kernel = torch.bmm(taps.view(1, b * n, 27).permute(2, 0, 1), per_tap)  # (27, 1, c·c_out)
+        d_kernel = d_kernel.view(27, z.shape[1], g.shape[1]).permute(2, 1, 0)
+        flat = kernel.permute(2, 1, 0).reshape(27, -1, 1)
+        d_taps = torch.bmm(per_tap, flat).view(27, b, n).permute(1, 2, 0)
         return dz, None, d_taps, d_kernel, sums[:, :, -1], None
 
 
@@ -178,7 +187,7 @@ class Conv(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         g = channels_last(g)
         dx = convolve(Volume(g), weight, x.dtype, transposed=True)[0] if ctx.needs_input_grad[0] else None
-        sums = kernel_gradient(Volume(x), g)[0, 0]
+        sums = kernel_gradient(Volume(x), g)
         return dx, _as_kernel(sums[:-1], weight), sums[-1], None
 
 

@@ -51,7 +51,7 @@ template <int L, int NV, int T, int C> struct Adaptive {
     };
 
     // CHUNK outputs from `at` on, counted over the padded rows of the strip
-    static INLINE void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long area, const float* weights, const Memory& to) {
+    static void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long area, const float* weights, const Memory& to) {
         const long c_in = C ? C : q.cin, line = q.K + 2;
         const float* taps = q.taps + task.s * q.n * 27;
         const int32_t* here = to.labels + i % 3 * area + line + 1 + at;

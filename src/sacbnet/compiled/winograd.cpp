@@ -72,7 +72,7 @@ template <int L, int NV, int T, int C> struct Winograd {
     static constexpr int W = L * NV;
 
     // Four outputs of each of `count` tiles from `at` on, counted over the rows of the strip.
-    static INLINE void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long count, long tiles, const float* memory,
+    static void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long count, long tiles, const float* memory,
                              const long* offsets, const float* weights, float* m, double* total) {
         const long c_in = C ? C : q.cin;
         for (long block = 0; block < q.cout; block += W) {
