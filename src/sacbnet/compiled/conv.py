@@ -46,6 +46,7 @@ def convolve(
     regions: Regions | None = None,
     transposed: bool = False,
     sums: bool = False,
+    out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """3×3×3, zero padded, weight (c_out, c, 27), bias (b, n, c_out) -> (b, c_out, i, j, k), its Σ and Σ² (b, 2, c_out).
 
@@ -53,7 +54,7 @@ def convolve(
     """
     b, c, *size = x.values.shape
     c_out = weight.shape[1 if transposed else 0]
-    y = empty((b, c_out, *size), dtype)
+    y = empty((b, c_out, *size), dtype) if out is None else out
     shape = (b, *size, c, c_out, torch.get_num_threads())
     if regions:
         assert x.scale is None and not sums
@@ -96,21 +97,16 @@ class Blocks(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
         count = len(parameters) // 2
         weights = [w.detach().reshape(*w.shape[:2], 27).contiguous() for w in parameters[:count]]
-        volumes = [Volume(channels_last(x))]
-        for weight in weights:
-            y, sums = convolve(volumes[-1], weight, dtype, sums=True)
-            assert sums is not None
-            volumes.append(Volume(y, *_norm(sums, y[0, 0].numel())))
-            if not any(ctx.needs_input_grad):
-                del volumes[0]
-        y, scale, shift = volumes[-1]
-        b, c, *size = y.shape
-        voxels = size[0] * size[1] * size[2]
-        call("close_norm", y, _is_bf16(y), scale, shift, SLOPE, y, b, voxels, c, torch.get_num_threads())
-        if any(ctx.needs_input_grad):
-            ctx.count = count
-            ctx.save_for_backward(*[t for volume in volumes for t in volume], *weights)
-        return y
+        x = channels_last(x)
+        if not any(ctx.needs_input_grad):  # one sample at a time: only one's intermediate volumes exist
+            out = empty((len(x), len(weights[-1]), *x.shape[2:]), dtype)
+            for sample, into in zip(x.split(1), out.split(1), strict=True):
+                _row_of_blocks(sample, weights, dtype, into)
+            return out
+        volumes = _row_of_blocks(x, weights, dtype)
+        ctx.count = count
+        ctx.save_for_backward(*[t for volume in volumes for t in volume], *weights)
+        return volumes[-1].values
 
     @staticmethod
     @once_differentiable
@@ -135,6 +131,23 @@ class Blocks(torch.autograd.Function):
                 g, _ = convolve(Volume(dy), weights[n], volumes[n].values.dtype, transposed=True)
         biases = [w.new_zeros(len(w)) for w in weights]
         return g if ctx.needs_input_grad[0] else None, None, *gradients, *biases
+
+
+def _row_of_blocks(x: Tensor, weights: list[Tensor], dtype: torch.dtype, into: Tensor | None = None) -> list[Volume]:
+    """The input and each block's convolution, the last one normalised; with `into`, for that alone, only the last."""
+    volumes = [Volume(x)]
+    for n, weight in enumerate(weights):
+        out = into if n == len(weights) - 1 else None
+        y, sums = convolve(volumes[-1], weight, dtype, sums=True, out=out)
+        assert sums is not None
+        volumes.append(Volume(y, *_norm(sums, y[0, 0].numel())))
+        if into is not None:
+            del volumes[0]
+    y, scale, shift = volumes[-1]
+    b, c, *size = y.shape
+    voxels = size[0] * size[1] * size[2]
+    call("close_norm", y, _is_bf16(y), scale, shift, SLOPE, y, b, voxels, c, torch.get_num_threads())
+    return volumes
 
 
 class AdaptiveConv(torch.autograd.Function):

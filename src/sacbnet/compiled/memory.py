@@ -1,7 +1,7 @@
 """Memory for the kernels' results, used again and again: a fresh page costs more than a convolution's share of it.
 
-The C library returns every large block to the system at once, and each next one is faulted in page by page: of a full
-forward pass that was up to half the time. Here blocks that no tensor uses any more wait for the next request.
+The C library returns every large block to the system at once, and each next one is faulted in page by page: that was
+half the time of a full forward pass. Here blocks that no tensor uses any more wait for the next request.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import mmap
 import threading
 import weakref
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,35 +20,52 @@ SMALLEST = 1 << 20  # bytes; below, the C library does it well
 KEPT = 1 << 30  # bytes that may lie idle
 
 
-class _Blocks:
-    """Idle blocks by size. A lock guards them: tensors may die in any thread."""
+class Block(NamedTuple):
+    """Bytes start..stop of a mapping."""
+
+    mapping: mmap.mmap
+    start: int
+    stop: int
+
+
+class _Store:
+    """Idle blocks: the smallest that fits is taken and its rest kept; neighbours are joined again."""
 
     def __init__(self) -> None:
-        self.idle: dict[int, list[mmap.mmap]] = {}
-        self.bytes = 0
-        self.lock = threading.RLock()  # a tensor may die while a block is being taken
+        self.idle: list[Block] = []
+        self.lock = threading.RLock()  # tensors may die in any thread, and while a block is being taken
 
-    def take(self, size: int) -> mmap.mmap:
+    def take(self, size: int) -> Block:
         with self.lock:
-            fitting = [s for s, blocks in self.idle.items() if blocks and size <= s <= size + size // 8]
-            if fitting:
-                self.bytes -= min(fitting)
-                return self.idle[min(fitting)].pop()
-        return mmap.mmap(-1, size)
+            fitting = [block for block in self.idle if block.stop - block.start >= size]
+            if not fitting:
+                return Block(mmap.mmap(-1, size), 0, size)
+            block = min(fitting, key=lambda b: b.stop - b.start)
+            self._remove(block)
+            taken = Block(block.mapping, block.start, block.start + size)
+            if taken.stop < block.stop:
+                self.idle.append(Block(block.mapping, taken.stop, block.stop))
+            return taken
 
-    def put(self, block: mmap.mmap) -> None:
+    def put(self, block: Block) -> None:
         with self.lock:
-            if self.bytes + len(block) <= KEPT:
-                self.idle.setdefault(len(block), []).append(block)
-                self.bytes += len(block)
+            for other in [b for b in self.idle if b.mapping is block.mapping]:
+                if other.stop == block.start or block.stop == other.start:
+                    self._remove(other)
+                    block = Block(block.mapping, min(block.start, other.start), max(block.stop, other.stop))
+            self.idle.append(block)
+            if sum(b.stop - b.start for b in self.idle) > KEPT:
+                self.release()
 
     def release(self) -> None:
         with self.lock:
-            self.idle.clear()
-            self.bytes = 0
+            self.idle = [b for b in self.idle if b.stop - b.start < len(b.mapping)]
+
+    def _remove(self, block: Block) -> None:
+        self.idle = [b for b in self.idle if b is not block]
 
 
-_BLOCKS = _Blocks()
+_STORE = _Store()
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, *, planar: bool = False) -> Tensor:
@@ -58,13 +76,13 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, *, planar:
     if size < SMALLEST:
         form = torch.contiguous_format if planar else torch.channels_last_3d
         return torch.empty(shape, dtype=dtype, memory_format=form)
-    block = _BLOCKS.take(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
-    view = (ctypes.c_char * size).from_buffer(block)
-    flat = torch.frombuffer(view, dtype=dtype, count=count)  # keeps the view, and the view the block
-    weakref.finalize(view, _BLOCKS.put, block).atexit = False
+    block = _STORE.take(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+    view = (ctypes.c_char * size).from_buffer(block.mapping, block.start)
+    flat = torch.frombuffer(view, dtype=dtype, count=count)  # keeps the view, and the view the mapping
+    weakref.finalize(view, _STORE.put, block).atexit = False
     return flat.view(shape) if planar else flat.view(b, i, j, k, c).permute(0, 4, 1, 2, 3)
 
 
 def release_memory() -> None:
-    """Return the memory that lies idle to the system."""
-    _BLOCKS.release()
+    """Return to the system what lies idle (of each mapping, all or nothing)."""
+    _STORE.release()

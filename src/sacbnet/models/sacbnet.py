@@ -63,8 +63,11 @@ class SACBNet(nn.Module):
         u = up(compose(u, self.matching(m2, f2)))  # (b, 3, i, j, k)
 
         # level 1: convolutions instead of matching
-        f1, m1 = self.refine(f1), self.refine(warp(m1, u))  # (b, 8, i, j, k) each
-        u = compose(u, self.head(concatenate([f1, m1], 1)).to(u.dtype))  # (b, 3, i, j, k)
+        m1 = self.refine(warp(m1, u))
+        f1 = self.refine(f1)
+        both = concatenate([f1, m1], 1)  # (b, 16, i, j, k)
+        del f1, m1  # the largest volumes
+        u = compose(u, self.head(both).to(u.dtype))  # (b, 3, i, j, k)
 
         return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
 

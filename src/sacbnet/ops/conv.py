@@ -18,8 +18,8 @@ SLOPE, EPS = 0.1, 1e-5  # of leaky ReLU; of instance norm
 def conv_blocks(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """Blocks of convolution → instance norm → leaky ReLU, one after the other: (b, c, i, j, k) -> (b, c', i, j, k).
 
-    parameters: weight (c_out, c_in, 3, 3, 3) and bias (c_out,) of each. On the CPU the whole row runs compiled: memory is read
-    and written once per block, and one volume per block is kept for the backward pass.
+    parameters: weight (c_out, c_in, 3, 3, 3) and bias (c_out,) of each. On the CPU the whole row runs compiled:
+    memory is read and written once per block, and one volume per block is kept for the backward pass.
     """
     weights, biases = zip(*parameters, strict=True)
     if storage := fast_storage(x, *weights, *biases):
