@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
 from .affine import AffineKind, align
 from .apply import carry
+from .compiled.memory import release_memory
 from .delivery import deliver, inverse_grid, round_trip
 from .errors import InputError, RegistrationError
 from .inputs import Inputs, read_inputs
 from .io.images import ImageSource
 from .metrics import folding
 from .models.weights import load_weights, weights_hash
+from .ops.dispatch import kernels_for
 from .preprocess import Pair, prepare
 from .refine import RefineOptions, refine
 from .report.measure import measure, refuse_worse
@@ -28,6 +30,7 @@ from .spatial.transforms import Affine
 if TYPE_CHECKING:
     from .models.sacbnet import SACBNet
 
+Precision = Literal["float32", "bfloat16"]
 Progress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 STEPS_WITHOUT_NETWORK = 60
 
@@ -39,7 +42,8 @@ class Options:
     weights: "none", or a safetensors file of SACB-Net. affine: "none" (the headers already agree), "rigid" or
     "affine". refine: Adam steps at each level of the per-pair refinement; None is 60 without weights and 0 with.
     device: "auto", "cpu", "cuda", "cuda:1". spacing: mm at which the pair is worked on; None is the weights' own, or
-    chosen by the fixed image (`preprocess.working_spacing`).
+    chosen by the fixed image (`preprocess.working_spacing`). precision: in which the network's features are stored,
+    "float32" or "bfloat16", which halves their memory; displacements and refinement are float32 always.
     """
 
     weights: str = "none"
@@ -47,12 +51,15 @@ class Options:
     refine: int | None = None
     device: str = "auto"
     spacing: float | None = None
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.affine not in ("none", "rigid", "affine"):
             raise InputError(f"affine is {self.affine!r}; none, rigid or affine was expected")
         if self.refine is not None and self.refine < 0:
             raise InputError(f"refine is {self.refine}; a number of steps, 0 or more, was expected")
+        if self.precision not in ("float32", "bfloat16"):
+            raise InputError(f"precision is {self.precision!r}; float32 or bfloat16 was expected")
         if self.spacing is not None and not (np.isfinite(self.spacing) and self.spacing > 0):
             raise InputError(f"spacing is {self.spacing} mm; a positive number was expected")
 
@@ -97,6 +104,9 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     device = pick_device(o.device)
     network, metadata = (None, None) if o.weights == "none" else load_weights(o.weights, str(device))
 
+    progress("kernels", 0.0)
+    with account.stage("kernels"):
+        kernels_for(device)  # compiles them the first time
     with account.stage("prepare"):
         pair = prepare(inputs.canonical(), o.spacing, metadata)
     progress("affine", 0.0)
@@ -156,8 +166,10 @@ def _displacement(
     u = torch.zeros(1, 3, *pair.grid.shape, device=device)
     if network is not None:
         progress("network", 0.0)
-        with account.stage("network"), torch.no_grad():
+        half = torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16")
+        with account.stage("network"), torch.no_grad(), half:
             u = finite(network(moving, fixed), "the network's displacement", "these weights do not suit these images")
+        release_memory()
     if o.steps:
         with account.stage("refine"):
             u = refine(

@@ -27,6 +27,11 @@ class Affine(StrEnum):
     affine = "affine"
 
 
+class Precision(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 def register(
     fixed: Annotated[
         Path,
@@ -71,6 +76,10 @@ def register(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel="Method")] = "auto",
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Of the network's features; bfloat16 halves their memory.", rich_help_panel="Method"),
+    ] = Precision.float32,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Register a moving image to a fixed one."""
@@ -95,6 +104,7 @@ def register(
             refine=refine,
             spacing=spacing,
             device=device,
+            precision=precision.value,
         )
         progress("write", 0.0)
         paths = result.save(out)

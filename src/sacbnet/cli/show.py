@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 STAGES = {
+    "kernels": "kernels (compiled at the first run)",
     "affine": "affine alignment",
     "network": "network",
     "refine": "refinement",

@@ -66,8 +66,9 @@ class SACB(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         z = self.project(x)  # (b, c, i, j, k)
         labels, centres, _ = self.cluster(describe(z, self.descriptor))  # (b, p), (b, n, d)
-        taps = torch.sigmoid(self.to_taps(centres))  # (b, n, 27)
-        bias = self.to_bias(centres)  # (b, n, c)
+        with torch.autocast(z.device.type, enabled=False):  # a few numbers, on which all voxels depend
+            taps = torch.sigmoid(self.to_taps(centres))  # (b, n, 27)
+            bias = self.to_bias(centres)  # (b, n, c)
         y = adaptive_conv(z, labels.view(-1, *z.shape[2:]), taps, self.kernel, bias)  # (b, c, i, j, k)
         return leaky_add(y, x, SLOPE)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -38,9 +39,12 @@ def conv_blocks_plain(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) ->
 
 
 def conv3d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """3×3×3, zero padded: x (b, c, i, j, k), weight (c_out, c, 3, 3, 3), bias (c_out,) -> (b, c_out, i, j, k)."""
-    if storage := fast_storage(x, weight, bias):
+    """3×3×3, zero padded: x (b, c, i, j, k), weight (c_out, c, 3, 3, 3), bias (c_out,) -> (b, c_out, i, j, k).
+
+    The result is float32 under autocast where it is compiled: this is the layer that ends in a displacement.
+    """
+    if fast_storage(x, weight, bias):
         from ..compiled.conv import Conv
 
-        return Conv.apply(x, weight, bias, storage)
+        return Conv.apply(x, weight, bias, torch.float32)
     return F.conv3d(x, weight, bias, padding=1)

@@ -33,3 +33,12 @@ def triton_serves(*tensors: Tensor) -> bool:
         and not native.switched_off()
         and find_spec("triton") is not None
     )
+
+
+def kernels_for(device: torch.device) -> str:
+    """ "compiled", "triton" or "plain": the form that serves on this device; builds the compiled one if need be."""
+    if native.switched_off():
+        return "plain"
+    if device.type == "cuda":
+        return "triton" if find_spec("triton") is not None else "plain"
+    return "compiled" if device.type == "cpu" and native.library() is not None else "plain"

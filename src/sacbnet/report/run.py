@@ -16,6 +16,7 @@ import torch
 
 from .. import __version__
 from ..io.images import Image
+from ..ops.dispatch import kernels_for
 
 FORMAT_VERSION = 1
 
@@ -62,6 +63,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
+        "kernels": kernels_for(device),
     }
 
 
