@@ -100,7 +100,7 @@ def test_run_json(registered, result) -> None:
     assert environment["sacbnet"] == sacbnet.__version__ and environment["torch"] == version("torch")
     assert environment["numpy"] == np.__version__ and environment["device"]
     assert report["options"] == {
-        "weights": "none", "affine": "affine", "refine": 15, "device": "auto", "spacing": None,
+        "weights": "none", "affine": "affine", "refine": 15, "device": "auto", "spacing": None, "precision": "float32",
     }  # fmt: skip
     assert report["weights"] == {"name": "none"}
     assert report["fixed"]["shape"] == [40, 48, 40] and report["moving"]["shape"] == [54, 50, 28]
@@ -246,7 +246,7 @@ def test_progress_is_told(pair) -> None:
     told: list[tuple[str, float]] = []
     sacbnet.register(pair.fixed, pair.aligned, progress=lambda s, f: told.append((s, f)), **QUICK)
     stages = list(dict.fromkeys(stage for stage, _ in told))
-    assert stages == ["affine", "refine", "transform", "measure", "inverse", "resample"]
+    assert stages == ["kernels", "affine", "refine", "transform", "measure", "inverse", "resample"]
     steps = [f for stage, f in told if stage == "refine"]
     assert steps == sorted(steps) and steps[-1] == 1.0 and all(0 <= f <= 1 for _, f in told)
 

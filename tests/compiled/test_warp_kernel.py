@@ -172,3 +172,16 @@ def test_up_equals_interpolate(shape):
         assert_close(found[-1], expected)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     assert_close(gradients(compiled.up, u.transpose(2, 4)), plain(by_torch, u.transpose(2, 4)))
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+def test_slope_at_lattice_points_is_that_of_both_sides(channels) -> None:
+    """Where all optimisation starts: one-sided slopes would push the whole image one way."""
+    image = torch.rand(1, channels, 5, 6, 9, generator=torch.Generator().manual_seed(0))
+    image = image.contiguous(memory_format=torch.channels_last_3d)
+    u = torch.zeros(1, 3, 5, 6, 9, requires_grad=True)
+    (slope,) = torch.autograd.grad(warp(image, u).sum(), u)
+    total = torch.nn.functional.pad(image.sum(1), (1,) * 6)  # zeros beyond the edge
+    for axis in range(3):
+        ahead, behind = (torch.roll(total, n, axis + 1)[0, 1:-1, 1:-1, 1:-1] for n in (-1, 1))
+        torch.testing.assert_close(slope[0, axis], (ahead - behind) / 2)

@@ -1,6 +1,6 @@
-// 3×3×3 convolution, zero padded, of channels-last volumes, its taps weighted by the cluster of the voxel (Cheng et al.,
-// SACB-Net, CVPR 2025, section 3.2): each input vector is scaled by its tap's weight on the way into a direct product.
-// The cost does not depend on the number of clusters, and nothing 27 times the size of the input ever exists.
+// 3×3×3 convolution, zero padded, of channels-last volumes, its taps weighted by the cluster of the voxel (Cheng et
+// al., SACB-Net, CVPR 2025, section 3.2): each input vector is scaled by its tap's weight on the way into a direct
+// product. The cost does not depend on the number of clusters, and nothing 27 times the size of the input ever exists.
 #include "conv.h"
 
 namespace sacbnet {
@@ -8,7 +8,8 @@ namespace {
 
 constexpr long CHUNK = 24;  // outputs whose inputs, weighted, stay in the first cache
 
-template <int W> std::vector<float> kernel(const Problem& q) {  // [block][27][cin][W]
+template <int W>
+std::vector<float> kernel(const Problem& q) {  // [block][27][cin][W]
     long blocks = (q.cout + W - 1) / W;
     std::vector<float> out(size_t(blocks * 27 * q.cin * W), 0.f);
     for (long co = 0; co < q.cout; co++)
@@ -18,7 +19,8 @@ template <int W> std::vector<float> kernel(const Problem& q) {  // [block][27][c
 }
 
 // Rows j0 - 1 to j1 of one plane, with a voxel of zeros before and after each, and their clusters.
-template <int C> void fill(const Problem& q, const Tasks::Task& task, long i, float* plane, int32_t* labels) {
+template <int C>
+void fill(const Problem& q, const Tasks::Task& task, long i, float* plane, int32_t* labels) {
     const long c_in = C ? C : q.cin, line = q.K + 2;
     for (long j = task.j0 - 1; j <= task.j1; j++, plane += line * c_in, labels += line) {
         if (i < 0 || i >= q.I || j < 0 || j >= q.J) {
@@ -32,7 +34,8 @@ template <int C> void fill(const Problem& q, const Tasks::Task& task, long i, fl
     }
 }
 
-template <int C> INLINE void weigh(const float* x, const float* taps, const int32_t* labels, long c_in, float* out) {
+template <int C>
+INLINE void weigh(const float* x, const float* taps, const int32_t* labels, long c_in, float* out) {
     for (long t = 0; t < CHUNK; t++, x += c_in, out += c_in) {
         const float a = taps[labels[t] * 27];
         if constexpr (C >= 8)
@@ -42,7 +45,8 @@ template <int C> INLINE void weigh(const float* x, const float* taps, const int3
     }
 }
 
-template <int L, int NV, int T, int C> struct Adaptive {
+template <int L, int NV, int T, int C>
+struct Adaptive {
     static constexpr int W = L * NV;
 
     struct Memory {  // of one worker
@@ -51,7 +55,8 @@ template <int L, int NV, int T, int C> struct Adaptive {
     };
 
     // CHUNK outputs from `at` on, counted over the padded rows of the strip
-    static void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long area, const float* weights, const Memory& to) {
+    static void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long area, const float* weights,
+                      const Memory& to) {
         const long c_in = C ? C : q.cin, line = q.K + 2;
         const float* taps = q.taps + task.s * q.n * 27;
         const int32_t* here = to.labels + i % 3 * area + line + 1 + at;
@@ -68,8 +73,9 @@ template <int L, int NV, int T, int C> struct Adaptive {
             }
             for (long block = 0; block < q.cout; block += W)
                 for (long t = 0; t < CHUNK; t += T)
-                    product<L, NV, T, C, 1>(to.weighed + t * c_in, offsets, c_in, weights + (block * 3 + di * W) * 9 * c_in,
-                                            to.m + block * CHUNK + t * W, di > 0);
+                    product<L, NV, T, C, 1>(to.weighed + t * c_in, offsets, c_in,
+                                            weights + (block * 3 + di * W) * 9 * c_in, to.m + block * CHUNK + t * W,
+                                            di > 0);
         }
         for (long block = 0; block < q.cout; block += W) {
             Out<L, NV> out(q, task.s, block);
@@ -83,11 +89,14 @@ template <int L, int NV, int T, int C> struct Adaptive {
 
     static void strip(const Problem& q, const Tasks::Task& task, long area, const float* weights, const Memory& to) {
         const long c_in = C ? C : q.cin;
-        auto next = [&](long i) { fill<C>(q, task, i, to.planes + (i + 3) % 3 * area * c_in, to.labels + (i + 3) % 3 * area); };
+        auto next = [&](long i) {
+            fill<C>(q, task, i, to.planes + (i + 3) % 3 * area * c_in, to.labels + (i + 3) % 3 * area);
+        };
         next(task.i0 - 1), next(task.i0);
         for (long i = task.i0; i < task.i1; i++) {
             next(i + 1);
-            for (long at = 0; at < (task.j1 - task.j0) * (q.K + 2); at += CHUNK) chunk(q, task, i, at, area, weights, to);
+            for (long at = 0; at < (task.j1 - task.j0) * (q.K + 2); at += CHUNK)
+                chunk(q, task, i, at, area, weights, to);
         }
     }
 
@@ -112,10 +121,11 @@ template <int L, int NV, int T, int C> struct Adaptive {
 
 }  // namespace
 
-API void adaptive_conv(const void* x, long x_bf16, const float* weight, long transposed, const float* bias, const int64_t* labels,
-                       const float* taps, long n, void* y, long y_bf16, long b, long I, long J, long K, long cin, long cout,
-                       long threads) {
-    const Problem q{x, x_bf16, {}, weight, transposed, bias, labels, taps, n, y, y_bf16, nullptr, b, I, J, K, cin, cout};
+API void adaptive_conv(const void* x, long x_bf16, const float* weight, long transposed, const float* bias,
+                       const int64_t* labels, const float* taps, long n, void* y, long y_bf16, long b, long I, long J,
+                       long K, long cin, long cout, long threads) {
+    const Problem q{x, x_bf16, {},      weight, transposed, bias, labels, taps, n,
+                    y, y_bf16, nullptr, b,      I,          J,    K,      cin,  cout};
     by_shape<Adaptive>(q, threads);
 }
 

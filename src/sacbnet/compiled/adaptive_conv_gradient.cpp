@@ -17,13 +17,14 @@ struct Problem {
     long g_bf16;
     const int64_t* labels;  // (b, I, J, K)
     long n, b, I, J, K, cin, cout;
-    long padded;  // cout, filled up to whole vectors
+    long padded;                                               // cout, filled up to whole vectors
     long size() const { return n * (27 * cin + 1) * padded; }  // of one sum: row 27·cin is that of g itself
 };
 
 // Σ over `count` voxels of TI input channels ⊗ NV vectors of g, added to out (TI, padded).
 template <int L, int NV, int TI>
-__attribute__((noinline)) void outer(const float* x, long cin, const float* g, long padded, const int32_t* at, long count, float* out) {
+__attribute__((noinline)) void outer(const float* x, long cin, const float* g, long padded, const int32_t* at,
+                                     long count, float* out) {
     Vec<L> acc[TI][NV];
 #pragma GCC unroll 8
     for (int t = 0; t < TI; t++)
@@ -78,7 +79,8 @@ void fill(const Problem& q, long b, long i, float* plane) {
         return;
     }
     for (long j = 0; j < q.J; j++)
-        widen_run(q.x, q.x_bf16, ((b * q.I + i) * q.J + j) * q.K * q.cin, nullptr, q.K * q.cin, plane + (j + 1) * line + q.cin);
+        widen_run(q.x, q.x_bf16, ((b * q.I + i) * q.J + j) * q.K * q.cin, nullptr, q.K * q.cin,
+                  plane + (j + 1) * line + q.cin);
 }
 
 void fill_gradient(const Problem& q, long b, long i, float* plane) {
@@ -135,7 +137,8 @@ void slab(const Problem& q, long b, long from, long to, float* memory, float* su
     }
 }
 
-template <int L, int NV> void run(Problem& q, float* out, long threads) {
+template <int L, int NV>
+void run(Problem& q, float* out, long threads) {
     q.padded = (q.cout + L * NV - 1) / (L * NV) * (L * NV);
     // planes of a task: by the shape alone, and so that the sums of all tasks stay below some 64 MB
     long tasks = std::max(1L, std::min((q.I + slab_of(q.I) - 1) / slab_of(q.I), (16L << 20) / q.size() / q.b));
@@ -149,7 +152,8 @@ template <int L, int NV> void run(Problem& q, float* out, long threads) {
     float* to = whole ? out : sums.get();
     parallel(q.b * tasks, threads, [&](long task, long worker) {
         const long from = task % tasks * planes;
-        slab<L, NV>(q, task / tasks, from, std::min(q.I, from + planes), memory[size_t(worker)].get(), to + task * q.size());
+        slab<L, NV>(q, task / tasks, from, std::min(q.I, from + planes), memory[size_t(worker)].get(),
+                    to + task * q.size());
     });
     if (whole) return;
     const long rows = q.n * (27 * q.cin + 1);
@@ -166,8 +170,8 @@ template <int L, int NV> void run(Problem& q, float* out, long threads) {
 }  // namespace
 
 // out (b, n, 27·cin + 1, cout), the last row Σ g.
-API void adaptive_conv_gradient(const void* x, long x_bf16, const void* g, long g_bf16, const int64_t* labels, long n, float* out,
-                                long b, long I, long J, long K, long cin, long cout, long threads) {
+API void adaptive_conv_gradient(const void* x, long x_bf16, const void* g, long g_bf16, const int64_t* labels, long n,
+                                float* out, long b, long I, long J, long K, long cin, long cout, long threads) {
     Problem q{x, x_bf16, g, g_bf16, labels, n, b, I, J, K, cin, cout, 0};
     if (cout <= 8) return run<8, 1>(q, out, threads);
     if (WIDE == 8) return run<8, 2>(q, out, threads);

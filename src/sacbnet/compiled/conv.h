@@ -52,7 +52,8 @@ struct Tasks {
 
 // ---- the product: T outputs × NV vectors of channels, over nine taps ----
 template <int L, int NV, int T, int C, int STEP>
-__attribute__((noinline)) void product(const float* x, const long* offsets, long cin, const float* w, float* out, bool add) {
+__attribute__((noinline)) void product(const float* x, const long* offsets, long cin, const float* w, float* out,
+                                       bool add) {
     const long c_in = C ? C : cin, step = STEP * c_in;  // from one output's input to the next one's
     Vec<L> acc[T][NV];
 #pragma GCC unroll 16
@@ -81,7 +82,8 @@ __attribute__((noinline)) void product(const float* x, const long* offsets, long
 }
 
 // ---- output: bias, sums, and the few channels that do not fill a vector ----
-template <int L, int NV> struct Out {
+template <int L, int NV>
+struct Out {
     static constexpr int W = L * NV;
     const Problem& q;
     long block, width;  // channels block .. block + width
@@ -91,7 +93,8 @@ template <int L, int NV> struct Out {
     Out(const Problem& q, long b, long block) : q(q), block(block), width(std::min<long>(W, q.cout - block)) {
         bias = q.bias ? q.bias + b * q.n * q.cout + block : nullptr;
     }
-    template <class TY> INLINE void write(TY* y, const float* v) {
+    template <class TY>
+    INLINE void write(TY* y, const float* v) {
         if (width == W)
             for (int c = 0; c < W; c++) put(y + c, v[c]);
         else if (width == 4)
@@ -124,20 +127,29 @@ template <int L, int NV> struct Out {
     }
 };
 
-template <int N> using Number = std::integral_constant<int, N>;
+template <int N>
+using Number = std::integral_constant<int, N>;
 
 // The template for the channels at hand: L × NV outputs in T places at once, C inputs (0: any number).
-template <template <int, int, int, int> class Kernel> void by_shape(const Problem& q, long threads) {
+template <template <int, int, int, int> class Kernel>
+void by_shape(const Problem& q, long threads) {
     auto by_input = [&](auto l, auto nv, auto t) {
         constexpr int L = decltype(l)::value, NV = decltype(nv)::value, T = decltype(t)::value;
         switch (q.cin) {
-            case 1: return Kernel<L, NV, T, 1>::run(q, threads);
-            case 4: return Kernel<L, NV, T, 4>::run(q, threads);
-            case 8: return Kernel<L, NV, T, 8>::run(q, threads);
-            case 16: return Kernel<L, NV, T, 16>::run(q, threads);
-            case 32: return Kernel<L, NV, T, 32>::run(q, threads);
-            case 64: return Kernel<L, NV, T, 64>::run(q, threads);
-            default: return Kernel<L, NV, T, 0>::run(q, threads);
+            case 1:
+                return Kernel<L, NV, T, 1>::run(q, threads);
+            case 4:
+                return Kernel<L, NV, T, 4>::run(q, threads);
+            case 8:
+                return Kernel<L, NV, T, 8>::run(q, threads);
+            case 16:
+                return Kernel<L, NV, T, 16>::run(q, threads);
+            case 32:
+                return Kernel<L, NV, T, 32>::run(q, threads);
+            case 64:
+                return Kernel<L, NV, T, 64>::run(q, threads);
+            default:
+                return Kernel<L, NV, T, 0>::run(q, threads);
         }
     };
     if (q.cout <= 8) return by_input(Number<8>{}, Number<1>{}, Number<12>{});

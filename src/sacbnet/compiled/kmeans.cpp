@@ -8,8 +8,8 @@ constexpr long PART = 8192;  // voxels of a task: fixed, so that sums do not dep
 constexpr int L = 8;
 
 struct Problem {
-    const float* x;  // (p, c)
-    long p, c, n, lanes;  // lanes: n, filled up to whole vectors
+    const float* x;            // (p, c)
+    long p, c, n, lanes;       // lanes: n, filled up to whole vectors
     std::vector<float> table;  // (c + 1, lanes): -2 s, last |s|²; infinite where a cluster takes no part
 };
 
@@ -25,7 +25,8 @@ void tabulate(Problem& q, const float* centres, const bool* duplicate) {
 }
 
 // Nearest centre of T voxels from `x` on, the first of equals: |s|² - 2 x·s orders as the distance does.
-template <int T> INLINE void nearest(const Problem& q, const float* x, int32_t* label) {
+template <int T>
+INLINE void nearest(const Problem& q, const float* x, int32_t* label) {
     float best[T];
     std::fill_n(best, T, INFINITY);
     std::fill_n(label, T, 0);
@@ -128,8 +129,8 @@ long lloyd(Problem& q, float* centres, long max_rounds, double tolerance, int64_
 }  // namespace
 
 // Lloyd's rounds of each sample: x (b, p, c), centres (b, n, c) in and out, labels (b, p), rounds (b).
-API void lloyd(const float* x, float* centres, long max_rounds, double tolerance, int64_t* labels, int64_t* rounds, long b, long p,
-               long c, long n, long threads) {
+API void lloyd(const float* x, float* centres, long max_rounds, double tolerance, int64_t* labels, int64_t* rounds,
+               long b, long p, long c, long n, long threads) {
     auto sample = [&](long s, long workers) {
         Problem q{x + s * p * c, p, c, n, (n + L - 1) / L * L, {}};
         rounds[s] = lloyd(q, centres + s * n * c, max_rounds, tolerance, labels + s * p, workers);
@@ -141,7 +142,8 @@ API void lloyd(const float* x, float* centres, long max_rounds, double tolerance
 }
 
 // Mean over the 3×3×3 neighbourhood, zeros beyond the edge: z, out (b, I, J, K, c).
-API void neighbourhood_mean(const void* z, long z_bf16, float* out, long b, long I, long J, long K, long c, long threads) {
+API void neighbourhood_mean(const void* z, long z_bf16, float* out, long b, long I, long J, long K, long c,
+                            long threads) {
     const long slabs = (I + slab_of(I) - 1) / slab_of(I), row = K * c, area = J * row;
     std::vector<Scratch> memory;
     for (long w = 0; w < std::min(threads, b * slabs); w++) memory.push_back(scratch(3 * area + 4 * (row + 2 * c)));

@@ -4,8 +4,12 @@
 
 namespace sacbnet {
 
-template <int L> struct IntsOf { typedef int32_t type __attribute__((vector_size(4 * L))); };
-template <int L> using Ints = typename IntsOf<L>::type;
+template <int L>
+struct IntsOf {
+    typedef int32_t type __attribute__((vector_size(4 * L)));
+};
+template <int L>
+using Ints = typename IntsOf<L>::type;
 
 // Elements of a and b by number, b's from 8 on. GCC before 12 knows it by another name.
 #if defined(__clang__) || __GNUC__ >= 12

@@ -28,7 +28,8 @@ struct Problem {
 constexpr long LEAD = WIDE;
 long line_of(long K) { return ((K + 2 * WIDE + 15) / 16 | 1) * 16; }
 
-template <class T> void turn(const T* x, long K, long C, long line, float* row) {  // (K, C) -> (C, line)
+template <class T>
+void turn(const T* x, long K, long C, long line, float* row) {  // (K, C) -> (C, line)
     row += LEAD;
     for (long k = 0; k < K; k += 8)
         for (long c = 0; c < C; c += 8) {
@@ -46,7 +47,8 @@ template <class T> void turn(const T* x, long K, long C, long line, float* row) 
         }
 }
 
-template <class T> void turn_back(const float* row, long K, long C, long line, T* y) {  // (C, line) -> (K, C)
+template <class T>
+void turn_back(const float* row, long K, long C, long line, T* y) {  // (C, line) -> (K, C)
     row += LEAD;
     for (long k = 0; k < K; k += 8)
         for (long c = 0; c < C; c += 8) {
@@ -175,8 +177,8 @@ void gather_row(const Problem& q, const Ring& other, const Ring& ds, long i, lon
 #pragma GCC unroll 9
             for (int n = 0; n < 9; n++) {
                 const long t = di * 9 + n;
-                const float* from = OF_MOVING ? ds.at(i + di - 1, j + n / 3 - 1) + (26 - t) * line + n % 3 - 1
-                                              : ds.at(i, j) + t * line;
+                const float* from =
+                    OF_MOVING ? ds.at(i + di - 1, j + n / 3 - 1) + (26 - t) * line + n % 3 - 1 : ds.at(i, j) + t * line;
                 w[n] = load<WIDE>(from + LEAD + k);
             }
             const float* x = other.at(i + di - 1, j - 1) + LEAD + k;

@@ -7,13 +7,15 @@ namespace {
 
 constexpr long PART = 16384, RUN = 512;  // voxels of a task, and of a sum in single precision: fixed by the shape
 
-template <class T, class G> struct Backward {
+template <class T, class G>
+struct Backward {
     const G* g;
     const T* y;
     bool closed;  // y is the output, of which leaky ReLU can be undone
 
     // f(normalised value, gradient for it, place in the pattern) of `count` numbers from number `from` on
-    template <class F> INLINE void each(const OpenNorm& norm, long from, long count, F f) const {
+    template <class F>
+    INLINE void each(const OpenNorm& norm, long from, long count, F f) const {
         const float inverse = 1 / norm.slope;
         const long length = norm.scale.length;
         long at = from % length;
@@ -36,7 +38,8 @@ template <class T, class G> struct Backward {
 };
 
 // One sample; mean (2, length): of the gradient before the norm, and of it times the normalised value.
-template <class T, class G> void sums(const Backward<T, G>& q, const OpenNorm& norm, long from, long to, long channels, double* out) {
+template <class T, class G>
+void sums(const Backward<T, G>& q, const OpenNorm& norm, long from, long to, long channels, double* out) {
     const long length = norm.scale.length;
     std::vector<float> total(size_t(2 * length));
     std::fill_n(out, 2 * channels, 0.);
@@ -58,10 +61,13 @@ template <class T, class G> void sums(const Backward<T, G>& q, const OpenNorm& n
 }
 
 template <class T, class G>
-void backward(const Backward<T, G>& all, const std::vector<OpenNorm>& norms, long b, long voxels, long channels, G* out, long threads) {
+void backward(const Backward<T, G>& all, const std::vector<OpenNorm>& norms, long b, long voxels, long channels, G* out,
+              long threads) {
     const long parts = (voxels + PART - 1) / PART;
     std::vector<double> partial(size_t(b * parts * 2 * channels));
-    auto of = [&](long s) { return Backward<T, G>{all.g + s * voxels * channels, all.y + s * voxels * channels, all.closed}; };
+    auto of = [&](long s) {
+        return Backward<T, G>{all.g + s * voxels * channels, all.y + s * voxels * channels, all.closed};
+    };
     // parts begin at whole patterns, for PART is a multiple of any that 8 and the channels make
     auto range = [&](long task) {
         const long from = task % parts * PART;
@@ -98,8 +104,8 @@ void backward(const Backward<T, G>& all, const std::vector<OpenNorm>& norms, lon
 }  // namespace
 
 // out = leaky ReLU of y·scale + shift: y, out (b, voxels, channels), of one type, may be the same; scale (b, channels).
-API void close_norm(const void* y, long y_bf16, const float* scale, const float* shift, double slope, void* out, long b, long voxels,
-                    long channels, long threads) {
+API void close_norm(const void* y, long y_bf16, const float* scale, const float* shift, double slope, void* out, long b,
+                    long voxels, long channels, long threads) {
     const long parts = (voxels + PART - 1) / PART;
     const auto norms = open_norms(scale, shift, float(slope), b, channels);
     parallel(b * parts, threads, [&](long task, long) {
@@ -114,8 +120,8 @@ API void close_norm(const void* y, long y_bf16, const float* scale, const float*
 }
 
 // Gradient of close_norm and of the mean and variance within it, for y. `closed`: y holds the output instead.
-API void norm_gradient(const void* g, long g_bf16, const void* y, long y_bf16, long closed, const float* scale, const float* shift,
-                       double slope, void* out, long b, long voxels, long channels, long threads) {
+API void norm_gradient(const void* g, long g_bf16, const void* y, long y_bf16, long closed, const float* scale,
+                       const float* shift, double slope, void* out, long b, long voxels, long channels, long threads) {
     const auto norms = open_norms(scale, shift, float(slope), b, channels);
     auto with = [&](auto* from, auto* values, auto* to) {
         using G = std::decay_t<decltype(*to)>;

@@ -7,7 +7,8 @@ namespace {
 
 constexpr long PART = 1 << 17;  // numbers of a task
 
-template <class T> void pool_row(const T* const rows[4], long K, long c, T* out) {
+template <class T>
+void pool_row(const T* const rows[4], long K, long c, T* out) {
     for (long k = 0; k < K / 2; k++)
         for (long e = 0; e < c; e += 8) {
             const long left = std::min(8L, c - e), at = 2 * k * c + e;
@@ -32,7 +33,8 @@ template <class T> void pool_row(const T* const rows[4], long K, long c, T* out)
         }
 }
 
-template <class T> void unpool_row(const T* g, long K, long c, T* const rows[4]) {
+template <class T>
+void unpool_row(const T* g, long K, long c, T* const rows[4]) {
     for (long k = 0; k < K / 2; k++)
         for (long e = 0; e < c; e++) {
             T value;
@@ -41,7 +43,8 @@ template <class T> void unpool_row(const T* g, long K, long c, T* const rows[4])
         }
 }
 
-template <class T> void pool(T* x, T* y, bool back, long b, long I, long J, long K, long c, long threads) {
+template <class T>
+void pool(T* x, T* y, bool back, long b, long I, long J, long K, long c, long threads) {
     const long lines = J / 2, line = K * c;
     parallel(b * (I / 2), threads, [&](long task, long) {
         const long s = task / (I / 2), i = task % (I / 2) * 2;
@@ -54,7 +57,8 @@ template <class T> void pool(T* x, T* y, bool back, long b, long I, long J, long
     });
 }
 
-template <class T> void add(const T* y, const T* x, float slope, T* out, bool back, long count, long threads) {
+template <class T>
+void add(const T* y, const T* x, float slope, T* out, bool back, long count, long threads) {
     parallel((count + PART - 1) / PART, threads, [&](long task, long) {
         const long to = std::min(count, (task + 1) * PART);
         for (long e = task * PART; e < to; e += 8) {
@@ -81,11 +85,14 @@ API void pool2(void* x, void* y, long half, long back, long b, long I, long J, l
 }
 
 // out = leaky ReLU of y, plus x; back: x is the gradient, and out the one for y. out may be y or x.
-API void leaky_add(const void* y, const void* x, double slope, void* out, long half, long back, long count, long threads) {
+API void leaky_add(const void* y, const void* x, double slope, void* out, long half, long back, long count,
+                   long threads) {
     if (half)
-        add(static_cast<const bf16*>(y), static_cast<const bf16*>(x), float(slope), static_cast<bf16*>(out), back, count, threads);
+        add(static_cast<const bf16*>(y), static_cast<const bf16*>(x), float(slope), static_cast<bf16*>(out), back,
+            count, threads);
     else
-        add(static_cast<const float*>(y), static_cast<const float*>(x), float(slope), static_cast<float*>(out), back, count, threads);
+        add(static_cast<const float*>(y), static_cast<const float*>(x), float(slope), static_cast<float*>(out), back,
+            count, threads);
 }
 
 }  // namespace sacbnet

@@ -43,7 +43,8 @@ struct OpenNorm {
 };
 
 // f(vector, place in the pattern, index) over `count` numbers, the last few filled up with zeros and cut off again.
-template <class TX, class TY, class F> INLINE void map(const TX* x, TY* y, long count, long length, F f) {
+template <class TX, class TY, class F>
+INLINE void map(const TX* x, TY* y, long count, long length, F f) {
     long e = 0, at = 0;
     for (; e + 8 <= count; e += 8) {
         store8(y + e, f(load8(x + e), at));
@@ -58,7 +59,8 @@ template <class TX, class TY, class F> INLINE void map(const TX* x, TY* y, long 
     }
 }
 
-template <class TX, class TY> void close_run(const TX* x, const OpenNorm& norm, TY* y, long count) {
+template <class TX, class TY>
+void close_run(const TX* x, const OpenNorm& norm, TY* y, long count) {
     if (norm.scale.length == 8) {  // up to eight channels: the pattern stays in registers
         const Vec<8> scale = norm.scale.at(0), shift = norm.shift.at(0);
         map(x, y, count, 8, [&](Vec<8> v, long) { return leaky(v * scale + shift, norm.slope); });

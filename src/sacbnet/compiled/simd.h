@@ -21,15 +21,23 @@ constexpr int WIDE = 16;  // floats in the widest register
 constexpr int WIDE = 8;
 #endif
 
-template <int L> struct VecOf { typedef float type __attribute__((vector_size(4 * L))); };
-template <int L> using Vec = typename VecOf<L>::type;
+template <int L>
+struct VecOf {
+    typedef float type __attribute__((vector_size(4 * L)));
+};
+template <int L>
+using Vec = typename VecOf<L>::type;
 
-template <int L> INLINE Vec<L> load(const float* p) {
+template <int L>
+INLINE Vec<L> load(const float* p) {
     Vec<L> v;
     std::memcpy(&v, p, sizeof v);  // an unaligned load
     return v;
 }
-template <int L> INLINE void store(float* p, Vec<L> v) { std::memcpy(p, &v, sizeof v); }
+template <int L>
+INLINE void store(float* p, Vec<L> v) {
+    std::memcpy(p, &v, sizeof v);
+}
 
 struct bf16 {
     uint16_t bits;
@@ -50,7 +58,8 @@ INLINE void put(bf16* p, float x) {  // to nearest, ties to even, as torch round
 }
 
 // f(task, worker) for each task; which worker takes which is left to chance, so results may depend on the task alone.
-template <class F> void parallel(long tasks, long workers, F f) {
+template <class F>
+void parallel(long tasks, long workers, F f) {
     workers = std::max(1L, std::min(workers, tasks));
     std::atomic<long> next{0};
     auto work = [&](long worker) {

@@ -1,7 +1,7 @@
 // A displacement at twice the resolution, in voxels there: trilinear, corner voxels on corner voxels, times two.
 //
-// Output o of an axis of n voxels lies at o (n − 1) / (2n − 1): for o = 2m between m − 1 and m, for o = 2m + 1 between m
-// and m + 1. So each axis is two weighted sums of neighbours, and its gradient one of four.
+// Output o of an axis of n voxels lies at o (n − 1) / (2n − 1): for o = 2m between m − 1 and m, for o = 2m + 1 between
+// m and m + 1. So each axis is two weighted sums of neighbours, and its gradient one of four.
 #include "simd.h"
 
 namespace sacbnet {

@@ -29,10 +29,14 @@ struct Problem {
 struct Axis {
     Ints<8> base;
     V weight[2];
-    V slope[2];  // of the weights; at a kink that to the right, as grid_sample has it
+    V slope[2];  // of the weights; at a kink that to the right, or to the left
+    bool kink;   // whether any of the eight is at one
 };
 
-template <bool SLOPES> INLINE Axis axis(V x, long size, bool border) {
+enum Side { NONE, RIGHT, LEFT };  // of a kink, on which slopes are taken
+
+template <Side SIDE>
+INLINE Axis axis(V x, long size, bool border) {
     Axis a;
     const V zero{};
     const float top = float(size - 1);
@@ -46,13 +50,23 @@ template <bool SLOPES> INLINE Axis axis(V x, long size, bool border) {
     low = low < top - 1 ? low : zero + (top - 1);
     a.base = __builtin_convertvector(low, Ints<8>);
     V d = x - __builtin_convertvector(a.base, V);
+    if (SIDE == LEFT) {
+        a.base = (d == 0) & (a.base > 0) ? a.base - 1 : a.base;
+        d = x - __builtin_convertvector(a.base, V);
+    }
+    if (SIDE == RIGHT) {
+        const Ints<8> at = (d == 0) | (d == 1);
+        a.kink = false;
+        for (int n = 0; n < 8; n++) a.kink |= at[n] != 0;
+    }
 #pragma GCC unroll 2
     for (int n = 0; n < 2; n++, d -= 1) {
         V w = 1 - (d < 0 ? -d : d);
         a.weight[n] = w > 0 ? w : zero;
-        if (SLOPES) {
-            V s = (d >= 0) & (d < 1) ? zero - 1 : zero;
-            s = (d >= -1) & (d < 0) ? zero + 1 : s;
+        if (SIDE != NONE) {
+            const Ints<8> falls = SIDE == RIGHT ? (d >= 0) & (d < 1) : (d > 0) & (d <= 1);
+            const Ints<8> rises = SIDE == RIGHT ? (d >= -1) & (d < 0) : (d > -1) & (d <= 0);
+            const V s = falls ? zero - 1 : rises ? zero + 1 : zero;
             a.slope[n] = inside ? s : zero;
         }
     }
@@ -64,7 +78,8 @@ struct Block {
     int32_t base[8];  // voxel of the image
     float own[3][8];  // what `at` holds
 
-    template <bool SLOPES> INLINE void find(const Problem& q, long b, long oi, long oj, long ok) {
+    template <Side SIDE>
+    INLINE void find(const Problem& q, long b, long oi, long oj, long ok) {
         const float* from = q.at + b * 3 * q.points() + (oi * q.oj + oj) * q.ok + ok;
         V u[3];
         if (ok + 8 <= q.ok)
@@ -77,12 +92,13 @@ struct Block {
         for (long a = 0; a < 3; a++) store<8>(own[a], u[a]);
         const V step = {0, 1, 2, 3, 4, 5, 6, 7};
         const float index = q.absolute ? 0.f : 1.f;
-        i = axis<SLOPES>(u[0] + index * float(oi), q.I, q.border);
-        j = axis<SLOPES>(u[1] + index * float(oj), q.J, q.border);
-        k = axis<SLOPES>(u[2] + index * (step + float(ok)), q.K, q.border);
+        i = axis<SIDE>(u[0] + index * float(oi), q.I, q.border);
+        j = axis<SIDE>(u[1] + index * float(oj), q.J, q.border);
+        k = axis<SIDE>(u[2] + index * (step + float(ok)), q.K, q.border);
         const Ints<8> at = (i.base * int32_t(q.J) + j.base) * int32_t(q.K) + k.base;
         std::memcpy(base, &at, sizeof base);
     }
+    INLINE bool kink() const { return i.kink || j.kink || k.kink; }
     INLINE void lines(float (*w)[8]) const {  // weights of the four lines along k around each point
 #pragma GCC unroll 4
         for (int n = 0; n < 4; n++) store<8>(w[n], i.weight[n / 2] * j.weight[n % 2]);
@@ -107,19 +123,22 @@ INLINE Vec<4> pair(const float* p) {
 }
 INLINE Vec<4> pair(const bf16* p) { return Vec<4>{widen(p[0]), widen(p[1]), 0, 0}; }
 
-template <class T> INLINE V load_some(const T* p, long count) {
+template <class T>
+INLINE V load_some(const T* p, long count) {
     if (count >= 8) return load8(p);
     V v{};
     for (long n = 0; n < count; n++) v[n] = widen(p[n]);
     return v;
 }
-template <class T> INLINE void store_some(T* p, V v, long count) {
+template <class T>
+INLINE void store_some(T* p, V v, long count) {
     if (count >= 8) return store8(p, v);
     for (long n = 0; n < count; n++) put(p + n, v[n]);
 }
 
 // f(b, oi, oj) for each row of points.
-template <class F> void each_row(const Problem& q, long threads, F f) {
+template <class F>
+void each_row(const Problem& q, long threads, F f) {
     parallel(q.b * q.oi, threads, [&](long task, long) {
         for (long oj = 0; oj < q.oj; oj++) f(q, task / q.oi, task % q.oi, oj);
     });

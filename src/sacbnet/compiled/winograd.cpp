@@ -7,24 +7,31 @@ namespace sacbnet {
 namespace {
 
 // outputs that share a stay of the weights in the first cache, and whose inputs fit beside them
-template <int C> constexpr long CHUNK = C && C <= 16 ? 12 : 24;
+template <int C>
+constexpr long CHUNK = C && C <= 16 ? 12 : 24;
 
-template <int W> std::vector<float> kernel(const Problem& q) {  // [block][6][9][cin][W]
+template <int W>
+std::vector<float> kernel(const Problem& q) {  // [block][6][9][cin][W]
     long blocks = (q.cout + W - 1) / W;
     std::vector<float> out(size_t(blocks * 6 * 9 * q.cin * W), 0.f);
     for (long co = 0; co < q.cout; co++)
         for (long r = 0; r < 9; r++)
             for (long ci = 0; ci < q.cin; ci++) {
                 double g0 = q.tap(co, ci, 3 * r), g1 = q.tap(co, ci, 3 * r + 1), g2 = q.tap(co, ci, 3 * r + 2);
-                double u[6] = {g0 / 4, -(g0 + g1 + g2) / 6, -(g0 - g1 + g2) / 6, g0 / 24 + g1 / 12 + g2 / 6,
-                               g0 / 24 - g1 / 12 + g2 / 6, g2};
+                double u[6] = {g0 / 4,
+                               -(g0 + g1 + g2) / 6,
+                               -(g0 - g1 + g2) / 6,
+                               g0 / 24 + g1 / 12 + g2 / 6,
+                               g0 / 24 - g1 / 12 + g2 / 6,
+                               g2};
                 for (long p = 0; p < 6; p++)
                     out[size_t((((co / W * 6 + p) * 9 + r) * q.cin + ci) * W + co % W)] = float(u[p]);
             }
     return out;
 }
 
-template <int L> INLINE void transform(const float* row, float* v, long c_in) {
+template <int L>
+INLINE void transform(const float* row, float* v, long c_in) {
     auto d = [&](int n) { return load<L>(row + n * c_in); };
     auto d0 = d(0), d1 = d(1), d2 = d(2), d3 = d(3), d4 = d(4), d5 = d(5);
     auto even = d4 - 4 * d2, odd = d3 - 4 * d1, even2 = d4 - d2, odd2 = 2 * (d3 - d1);
@@ -37,7 +44,8 @@ template <int L> INLINE void transform(const float* row, float* v, long c_in) {
 }
 
 // Rows j0 - 1 to j1 of one plane: (rows, tiles, 6, cin), zeros beyond the volume.
-template <int C> void fill(const Problem& q, const Tasks::Task& task, long i, long tiles, float* row, float* plane) {
+template <int C>
+void fill(const Problem& q, const Tasks::Task& task, long i, long tiles, float* row, float* plane) {
     const long c_in = C ? C : q.cin, line = tiles * 6 * c_in;
     for (long j = task.j0 - 1; j <= task.j1; j++, plane += line) {
         if (i < 0 || i >= q.I || j < 0 || j >= q.J) {
@@ -56,7 +64,8 @@ template <int C> void fill(const Problem& q, const Tasks::Task& task, long i, lo
     }
 }
 
-template <int L, int NV> INLINE void transform_back(const float* m, long point, float (*y)[L * NV]) {
+template <int L, int NV>
+INLINE void transform_back(const float* m, long point, float (*y)[L * NV]) {
     for (int v = 0; v < NV; v++, m += L) {
         auto m0 = load<L>(m), m1 = load<L>(m + point), m2 = load<L>(m + 2 * point), m3 = load<L>(m + 3 * point);
         auto m4 = load<L>(m + 4 * point), m5 = load<L>(m + 5 * point);
@@ -68,12 +77,13 @@ template <int L, int NV> INLINE void transform_back(const float* m, long point, 
     }
 }
 
-template <int L, int NV, int T, int C> struct Winograd {
+template <int L, int NV, int T, int C>
+struct Winograd {
     static constexpr int W = L * NV;
 
     // Four outputs of each of `count` tiles from `at` on, counted over the rows of the strip.
-    static void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long count, long tiles, const float* memory,
-                             const long* offsets, const float* weights, float* m, double* total) {
+    static void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long count, long tiles,
+                      const float* memory, const long* offsets, const float* weights, float* m, double* total) {
         const long c_in = C ? C : q.cin;
         for (long block = 0; block < q.cout; block += W) {
             const float* w = weights + block * 6 * 9 * c_in;
@@ -116,7 +126,8 @@ template <int L, int NV, int T, int C> struct Winograd {
         const long tiles = (q.K + 3) / 4;
         const Tasks tasks(q.I, q.J, tiles * 6 * q.cin);
         const auto weights = kernel<W>(q);
-        const long floats = 3 * ((tasks.rows + 2) * tiles + CHUNK<C>) * 6 * q.cin + (4 * tiles + 8) * q.cin + 6 * (CHUNK<C> + T) * W;
+        const long floats =
+            3 * ((tasks.rows + 2) * tiles + CHUNK<C>)*6 * q.cin + (4 * tiles + 8) * q.cin + 6 * (CHUNK<C> + T) * W;
         std::vector<Scratch> memory;
         for (long w = 0; w < std::min(threads, q.b * tasks.count()); w++) {
             memory.push_back(scratch(floats));
@@ -132,11 +143,15 @@ template <int L, int NV, int T, int C> struct Winograd {
 // Tasks per sample: rows of `sums`.
 API long conv_tasks(long I, long J, long K, long cin) { return Tasks(I, J, (K + 3) / 4 * 6 * cin).count(); }
 
-API void conv(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const float* weight, long transposed,
-              const float* bias, void* y, long y_bf16, double* sums, long b, long I, long J, long K, long cin, long cout,
-              long threads) {
-    const Problem q{x, x_bf16, open_norms(scale, shift, float(slope), b, cin), weight, transposed, bias, nullptr, nullptr, 1,
-                    y, y_bf16, sums, b, I, J, K, cin, cout};
+API void conv(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const float* weight,
+              long transposed, const float* bias, void* y, long y_bf16, double* sums, long b, long I, long J, long K,
+              long cin, long cout, long threads) {
+    const Problem q{x,       x_bf16,     open_norms(scale, shift, float(slope), b, cin),
+                    weight,  transposed, bias,
+                    nullptr, nullptr,    1,
+                    y,       y_bf16,     sums,
+                    b,       I,          J,
+                    K,       cin,        cout};
     if (sums) std::fill_n(sums, b * conv_tasks(I, J, K, cin) * 2 * cout, 0.);
     by_shape<Winograd>(q, threads);
 }

@@ -1,13 +1,16 @@
 // Gradient of the convolution of winograd.cpp for its kernel, by the same transform: per tile of four outputs the
-// kernel's gradient is G' [(A g) ⊙ (B' x)], six products for twelve, and G' can wait until the sum over all tiles is done.
+// kernel's gradient is G' [(A g) ⊙ (B' x)], six products for twelve, and G' can wait until the sum over all tiles is
+// done.
 #include "conv.h"
 
 namespace sacbnet {
 namespace {
 
-// Σ over `count` tiles of CI inputs ⊗ NV vectors of each of three rows of g, `pitch` apart; added to out (3, cin, padded).
+// Σ over `count` tiles of CI inputs ⊗ NV vectors of each of three rows of g, `pitch` apart; added to out (3, cin,
+// padded).
 template <int L, int NV, int CI>
-__attribute__((noinline)) void outer(const float* x, long cin, const float* g, long padded, long pitch, long count, float* out) {
+__attribute__((noinline)) void outer(const float* x, long cin, const float* g, long padded, long pitch, long count,
+                                     float* out) {
     Vec<L> acc[CI][3][NV];
     auto place = [&](int c, int r, int v) { return out + ((2 - r) * cin + c) * padded + v * L; };
 #pragma GCC unroll 4
@@ -39,7 +42,8 @@ __attribute__((noinline)) void outer(const float* x, long cin, const float* g, l
             for (int v = 0; v < NV; v++) store<L>(place(c, r, v), acc[c][r][v]);
 }
 
-template <int L> INLINE void transform_input(const float* row, float* to, long step, long point) {
+template <int L>
+INLINE void transform_input(const float* row, float* to, long step, long point) {
     auto d = [&](int n) { return load<L>(row + n * step); };
     auto d0 = d(0), d1 = d(1), d2 = d(2), d3 = d(3), d4 = d(4), d5 = d(5);
     auto even = d4 - 4 * d2, odd = d3 - 4 * d1, even2 = d4 - d2, odd2 = 2 * (d3 - d1);
@@ -51,7 +55,8 @@ template <int L> INLINE void transform_input(const float* row, float* to, long s
     store<L>(to + 5 * point, 4 * d1 - 5 * d3 + d5);
 }
 
-template <int L> INLINE void transform_gradient(const float* row, float* to, long step, long point) {
+template <int L>
+INLINE void transform_gradient(const float* row, float* to, long step, long point) {
     auto g = [&](int n) { return load<L>(row + n * step); };
     auto g0 = g(0), g1 = g(1), g2 = g(2), g3 = g(3);
     auto even = g0 + g2, odd = g1 + g3, even4 = g0 + 4 * g2, odd4 = 2 * g1 + 8 * g3;
@@ -64,7 +69,8 @@ template <int L> INLINE void transform_gradient(const float* row, float* to, lon
 }
 
 // Each tile of a row of `step` numbers per voxel: f(place in the row, place in the plane).
-template <class F1, class F4, class F8> void tiles_of(long tiles, long step, const F8& f8, const F4& f4, const F1& f1) {
+template <class F1, class F4, class F8>
+void tiles_of(long tiles, long step, const F8& f8, const F4& f4, const F1& f1) {
     for (long t = 0; t < tiles; t++) {
         long c = 0;
         for (; c + 8 <= step; c += 8) f8(4 * t * step + c, t * step + c);
@@ -74,8 +80,8 @@ template <class F1, class F4, class F8> void tiles_of(long tiles, long step, con
 }
 
 struct Gradient {
-    Problem q;        // its input
-    const void* g;    // (b, I, J, K, cout)
+    Problem q;      // its input
+    const void* g;  // (b, I, J, K, cout)
     long g_bf16, padded, tiles;
     long size() const { return (54 * q.cin + 1) * padded; }  // (6, 3, 3, cin, padded), and Σ g
 
@@ -104,7 +110,8 @@ struct Gradient {
             else
                 for (long k = 0; k < q.K; k++) widen_run(g, g_bf16, at + k * q.cout, nullptr, q.cout, row + k * padded);
             for (long k = 0; k < q.K; k++)
-                for (long c = 0; c < padded; c += 8) store<8>(sum + c, load<8>(sum + c) + load<8>(row + k * padded + c));
+                for (long c = 0; c < padded; c += 8)
+                    store<8>(sum + c, load<8>(sum + c) + load<8>(row + k * padded + c));
             tiles_of(
                 tiles, padded, [&](long e, long o) { transform_gradient<8>(row + e, plane + o, padded, point); },
                 [](long, long) {}, [](long, long) {});
@@ -115,7 +122,8 @@ struct Gradient {
 };
 
 template <int L, int NV>
-void products(const Gradient& a, const float* x, const float* g, long count, float* out) {  // one point, one plane of taps
+void products(const Gradient& a, const float* x, const float* g, long count,
+              float* out) {  // one point, one plane of taps
     constexpr int MOST = NV == 1 ? 3 : 2;
     const long pitch = a.tiles * a.padded, cin = a.q.cin;
     for (long block = 0; block < a.padded; block += L * NV) {
@@ -128,7 +136,8 @@ void products(const Gradient& a, const float* x, const float* g, long count, flo
     }
 }
 
-template <int L, int NV> void strip(const Gradient& a, const Tasks& tasks, long number, float* memory, float* sums) {
+template <int L, int NV>
+void strip(const Gradient& a, const Tasks& tasks, long number, float* memory, float* sums) {
     const Tasks::Task task = tasks.at(number);
     const long cin = a.q.cin, of_x = (tasks.rows + 2) * a.tiles * cin, of_g = (tasks.rows + 4) * a.tiles * a.padded;
     const long chunk = std::max(16L, 1024 / std::max(cin, a.padded));  // tiles whose x and g stay in the first cache
@@ -164,19 +173,21 @@ void finish(const Gradient& a, const float* sums, long tasks, float* out, long t
             }
             double m[6];
             for (long p = 0; p < 6; p++) m[p] = total((p * 9 * cin + row) * a.padded + co);
-            const double taps[3] = {m[0] / 4 - (m[1] + m[2]) / 6 + (m[3] + m[4]) / 24, (m[2] - m[1]) / 6 + (m[3] - m[4]) / 12,
-                                    (m[3] + m[4] - m[1] - m[2]) / 6 + m[5]};
+            const double taps[3] = {m[0] / 4 - (m[1] + m[2]) / 6 + (m[3] + m[4]) / 24,
+                                    (m[2] - m[1]) / 6 + (m[3] - m[4]) / 12, (m[3] + m[4] - m[1] - m[2]) / 6 + m[5]};
             for (long t = 0; t < 3; t++) out[((row / cin * 3 + t) * cin + row % cin) * cout + co] = float(taps[t]);
         }
     });
 }
 
-template <int L, int NV> void run(Gradient& a, float* out, long threads) {
+template <int L, int NV>
+void run(Gradient& a, float* out, long threads) {
     const Problem& q = a.q;
     a.padded = (q.cout + L * NV - 1) / (L * NV) * (L * NV);
     // the sums of all tasks stay below some 64 MB
     const Tasks tasks(q.I, q.J, a.tiles * 6 * (q.cin + a.padded / 3), std::max(1L, (16L << 20) / a.size() / q.b));
-    const long floats = 6 * a.tiles * (3 * (tasks.rows + 2) * q.cin + (tasks.rows + 4) * a.padded) + (4 * a.tiles + 8) * (q.cin + a.padded);
+    const long floats = 6 * a.tiles * (3 * (tasks.rows + 2) * q.cin + (tasks.rows + 4) * a.padded) +
+                        (4 * a.tiles + 8) * (q.cin + a.padded);
     std::vector<Scratch> memory;
     for (long w = 0; w < std::min(threads, q.b * tasks.count()); w++) {
         memory.push_back(scratch(floats));
@@ -192,11 +203,14 @@ template <int L, int NV> void run(Gradient& a, float* out, long threads) {
 }  // namespace
 
 // out (27·cin + 1, cout): for tap t the sum over all voxels v of x(v + t) ⊗ g(v); last Σ g.
-API void conv_gradient(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const void* g, long g_bf16,
-                       float* out, long b, long I, long J, long K, long cin, long cout, long threads) {
-    Gradient a{{x, x_bf16, open_norms(scale, shift, float(slope), b, cin), nullptr, 0, nullptr, nullptr, nullptr, 1, nullptr, 0, nullptr,
-                b, I, J, K, cin, cout},
-               g, g_bf16, 0, (K + 3) / 4};
+API void conv_gradient(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const void* g,
+                       long g_bf16, float* out, long b, long I, long J, long K, long cin, long cout, long threads) {
+    Gradient a{{x, x_bf16, open_norms(scale, shift, float(slope), b, cin), nullptr, 0, nullptr, nullptr, nullptr, 1,
+                nullptr, 0, nullptr, b, I, J, K, cin, cout},
+               g,
+               g_bf16,
+               0,
+               (K + 3) / 4};
     if (cout <= 8) return run<8, 1>(a, out, threads);
     if (WIDE == 8) return run<8, 2>(a, out, threads);
     if (cout <= 16) return run<WIDE, 1>(a, out, threads);
