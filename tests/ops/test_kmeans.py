@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from sacbnet.compiled import native
 from sacbnet.errors import InputError
+from sacbnet.ops.dispatch import plain_kernels
 from sacbnet.ops.kmeans import kmeans
 
 
@@ -145,3 +147,43 @@ def test_bad_arguments(arguments):
 def test_empty_features():
     with pytest.raises(InputError, match="shape"):
         kmeans(torch.rand(1, 0, 3), 2)
+
+
+def inertia(x, result):
+    return (x - result.centres.gather(1, result.labels[..., None].expand_as(x))).square().sum(2).mean(1)
+
+
+def test_sample_of_many_voxels_does_as_well_as_all_of_them():
+    x = torch.tensor(blobs(p=100_000, c=8, clusters=9)).float()[None]
+    fast = kmeans(x, 7)
+    seeds = torch.randperm(100_000, generator=torch.Generator().manual_seed(0))[:21].view(3, 7)
+    for start in seeds:
+        converged = kmeans(x, 7, seeds=start[None], max_rounds=1000)
+        assert inertia(x, fast) < 1.005 * inertia(x, converged)
+    nearest = torch.cdist(x, fast.centres).argmin(2)
+    assert (nearest == fast.labels).float().mean() > 0.97  # of centres that the last round still moved a little
+
+
+@pytest.mark.parametrize("shape", [(1, 40_000, 16), (2, 1000, 5), (3, 17, 64), (1, 9000, 3)])
+@pytest.mark.parametrize("clusters", [1, 7, 31])
+def test_compiled_equals_plain(shape, clusters):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    fast = kmeans(x, clusters, max_rounds=8)
+    with plain_kernels():
+        plain = kmeans(x, clusters, max_rounds=8)
+    assert (fast.labels == plain.labels).float().mean() > 0.999  # voxels half-way between two centres
+    torch.testing.assert_close(fast.centres, plain.centres, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(native.library() is None, reason="no C++ compiler; torch's sums depend on the threads")
+def test_thread_count_changes_no_bit():
+    x = torch.randn(2, 50_000, 16, generator=torch.Generator().manual_seed(0))
+    threads, results = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 5):
+            torch.set_num_threads(n)
+            results.append(kmeans(x, 7))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert torch.equal(results[0].labels, other.labels) and torch.equal(results[0].centres, other.centres)

@@ -10,6 +10,7 @@ is none of their business: the centres are found on a sample of the voxels, and 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -41,8 +42,8 @@ def kmeans(
 ) -> KMeans:
     """Cluster the p feature vectors of each sample, features (b, p, c), into `clusters` groups; no gradient.
 
-    With `seeds` (b, n), voxels: Lloyd's rounds on all voxels from there. Without: k-means++ and the rounds on a fixed
-    random sample of 16,384 voxels, then one round on all (where there are no more than that, they are the sample).
+    With `seeds` (b, n), voxels: Lloyd's rounds on all voxels from there. Without: greedy k-means++ and the rounds on a
+    fixed random sample of 16,384 voxels, then one round on all (where there are no more, they are the sample).
     The draws come from a generator of its own started with `seed`: the global random state is neither read nor
     changed. A sample of the batch ends when the squared shift of its centres, summed, is <= tolerance, or after
     max_rounds; it gives exactly what it gives alone. On CUDA the host waits once, at the end.
@@ -87,19 +88,26 @@ def _check(features: Tensor, clusters: int, seeds: Tensor | None, max_rounds: in
 
 
 def _plus_plus(x: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
-    """Seeds of each sample: x (b, p, c) -> (b, n, c).
+    """Seeds of each sample: x (b, p, c) -> (b, n, c), by greedy k-means++: of some drawn, the one that helps most.
 
     Drawing a voxel with probability ~ d² is finding the least of (exponential variate / d²). The variates come from
     the CPU whatever the device, so every device draws alike.
     """
-    race = torch.empty(clusters, x.shape[1], dtype=torch.float64).exponential_(generator=generator).to(x)
-    samples = torch.arange(len(x), device=x.device)
-    centres = [x[:, race[0].argmin()]]  # (b, c)
-    nearest = torch.full_like(x[:, :, 0], torch.inf)
+    b, p, c = x.shape
+    tries = min(p, 2 + int(math.log(clusters)))  # as scikit-learn has it
+    race = torch.empty(clusters, p).exponential_(generator=generator).to(x)
+    seeds = [x[:, race[0].argmin()]]  # (b, c)
+    nearest = (x - seeds[0][:, None]).square().sum(2)  # (b, p)
     for n in range(1, clusters):
-        nearest = torch.minimum(nearest, (x - centres[-1][:, None]).square().sum(2))
-        centres.append(x[samples, (race[n] / nearest).argmin(1)])  # all 0: infinite, the first voxel is repeated
-    return torch.stack(centres, 1)
+        drawn = (race[n] / nearest).topk(tries, dim=1, largest=False).indices  # (b, t); all 0: infinite, any voxel
+        candidates = x.gather(1, drawn[..., None].expand(b, tries, c))
+        reached = torch.stack([(x - s[:, None]).square().sum(2) for s in candidates.unbind(1)], 1)  # (b, t, p)
+        reached = torch.minimum(reached, nearest[:, None])
+        best = reached.sum(2).argmin(1)  # (b,)
+        samples = torch.arange(b, device=x.device)
+        seeds.append(candidates[samples, best])
+        nearest = reached[samples, best]
+    return torch.stack(seeds, 1)
 
 
 def _lloyd(x: Tensor, centres: Tensor, max_rounds: int, tolerance: float) -> KMeans:

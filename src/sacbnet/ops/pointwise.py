@@ -18,7 +18,7 @@ def pool2(x: Tensor) -> Tensor:
         from ..compiled.pointwise import Pool2
 
         return Pool2.apply(x)
-    return F.avg_pool3d(x, 2)
+    return F.avg_pool3d(x.float() if x.dtype == torch.bfloat16 else x, 2).to(x.dtype)  # torch has no bfloat16 one
 
 
 def leaky_add(y: Tensor, x: Tensor, slope: float) -> Tensor:
