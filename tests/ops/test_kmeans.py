@@ -166,12 +166,22 @@ def test_sample_of_many_voxels_does_as_well_as_all_of_them():
 
 @pytest.mark.parametrize("shape", [(1, 40_000, 16), (2, 1000, 5), (3, 17, 64), (1, 9000, 3)])
 @pytest.mark.parametrize("clusters", [1, 7, 31])
-def test_compiled_equals_plain(shape, clusters):
+def test_compiled_rounds_equal_plain_ones(shape, clusters):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    fast = kmeans(x, clusters, max_rounds=8)
+    seeds = torch.arange(clusters).expand(shape[0], -1) * 5 % shape[1]  # of 17 voxels some are taken twice
+    fast = kmeans(x, clusters, seeds=seeds, max_rounds=8)
     with plain_kernels():
-        plain = kmeans(x, clusters, max_rounds=8)
+        plain = kmeans(x, clusters, seeds=seeds, max_rounds=8)
     assert (fast.labels == plain.labels).float().mean() > 0.999  # voxels half-way between two centres
+    torch.testing.assert_close(fast.centres, plain.centres, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(2, 1000, 5), (3, 400, 64), (1, 4000, 16)])
+def test_compiled_seeding_equals_the_plain_one(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    fast = kmeans(x, 7, max_rounds=1)
+    with plain_kernels():
+        plain = kmeans(x, 7, max_rounds=1)
     torch.testing.assert_close(fast.centres, plain.centres, rtol=1e-3, atol=1e-3)
 
 

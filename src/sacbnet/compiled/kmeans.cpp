@@ -126,7 +126,56 @@ long lloyd(Problem& q, float* centres, long max_rounds, double tolerance, int64_
     }
 }
 
+float distance(const float* a, const float* b, long c) {
+    Vec<L> sum{};
+    float rest = 0;
+    long e = 0;
+    for (; e + L <= c; e += L) {
+        const Vec<L> d = load<L>(a + e) - load<L>(b + e);
+        sum += d * d;
+    }
+    for (; e < c; e++) rest += (a[e] - b[e]) * (a[e] - b[e]);
+    for (int n = 0; n < L; n++) rest += sum[n];
+    return rest;
+}
+
+// Greedy k-means++ of one sample: of `tries` voxels drawn with probability ~ d², the one that brings all nearest.
+void seed(const float* x, const float* race, long tries, float* centres, long p, long c, long n) {
+    const size_t count = size_t(p);
+    std::vector<float> nearest(count, INFINITY), reached(count), best(count);
+    std::vector<std::pair<float, long>> drawn(count);
+    long chosen = std::min_element(race, race + p) - race;
+    for (long m = 0;; m++) {
+        std::copy_n(x + chosen * c, c, centres + m * c);
+        if (m == 0)
+            for (long v = 0; v < p; v++) nearest[size_t(v)] = distance(x + v * c, centres, c);
+        if (m + 1 == n) return;
+        for (long v = 0; v < p; v++) drawn[size_t(v)] = {race[(m + 1) * p + v] / nearest[size_t(v)], v};
+        std::partial_sort(drawn.begin(), drawn.begin() + tries, drawn.end());
+        double least = INFINITY;
+        for (long t = 0; t < tries; t++) {
+            const float* candidate = x + drawn[size_t(t)].second * c;
+            double sum = 0;
+            for (long v = 0; v < p; v++) {
+                reached[size_t(v)] = std::min(nearest[size_t(v)], distance(x + v * c, candidate, c));
+                sum += reached[size_t(v)];
+            }
+            if (sum < least || t == 0) {
+                least = sum, chosen = drawn[size_t(t)].second;
+                best.swap(reached);
+            }
+        }
+        nearest.swap(best);
+    }
+}
+
 }  // namespace
+
+// Seeds of each sample: x (b, p, c), race (n, p) exponential variates -> centres (b, n, c).
+API void plus_plus(const float* x, const float* race, long tries, float* centres, long b, long p, long c, long n,
+                   long threads) {
+    parallel(b, threads, [&](long s, long) { seed(x + s * p * c, race, tries, centres + s * n * c, p, c, n); });
+}
 
 // Lloyd's rounds of each sample: x (b, p, c), centres (b, n, c) in and out, labels (b, p), rounds (b).
 API void lloyd(const float* x, float* centres, long max_rounds, double tolerance, int64_t* labels, int64_t* rounds,

@@ -70,8 +70,9 @@ def library() -> ctypes.CDLL | None:
             _build(compiler, sources, file)
         return ctypes.CDLL(str(file))
     except (OSError, subprocess.SubprocessError) as why:
-        detail = getattr(why, "stderr", None) or why
-        LOG.warning("the compiled kernels are not to be had (%s); the plain ones are used, which are slower", detail)
+        said = str(getattr(why, "stderr", None) or why).strip().splitlines() or [type(why).__name__]
+        reason = next((line for line in said if "error" in line), said[0])
+        LOG.warning("the compiled kernels are not to be had (%s); the plain ones are used, which are slower", reason)
         return None
 
 
