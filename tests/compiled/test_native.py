@@ -94,3 +94,17 @@ def test_dtypes_and_forms():
         planar = empty((2, 3, 80, 40, 40), dtype, planar=True)
         assert planar.is_contiguous() and planar.dtype == dtype
         assert empty((2, 3, 80, 40, 40), dtype).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_a_forked_process_has_memory_of_its_own():
+    import os
+
+    memory.release_memory()
+    mine = empty((1, 8, 40, 40, 40))
+    mine[0, 0, 0, 0, 0] = 1
+    child = os.fork()
+    if child == 0:
+        mine[0, 0, 0, 0, 0] = 2  # one number: torch's threads do not survive a fork
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert mine[0, 0, 0, 0, 0] == 1

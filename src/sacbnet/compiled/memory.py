@@ -18,6 +18,7 @@ from torch import Tensor
 
 SMALLEST = 1 << 20  # bytes; below, the C library does it well
 KEPT = 1 << 30  # bytes that may lie idle
+PRIVATE = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)  # a forked process has its own
 
 
 class Block(NamedTuple):
@@ -39,7 +40,7 @@ class _Store:
         with self.lock:
             fitting = [block for block in self.idle if block.stop - block.start >= size]
             if not fitting:
-                return Block(mmap.mmap(-1, size), 0, size)
+                return Block(mmap.mmap(-1, size, flags=PRIVATE), 0, size)
             block = min(fitting, key=lambda b: b.stop - b.start)
             self._remove(block)
             taken = Block(block.mapping, block.start, block.start + size)

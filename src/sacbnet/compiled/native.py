@@ -31,7 +31,8 @@ from .memory import empty as empty
 
 LOG = logging.getLogger(__name__)
 SOURCES = Path(__file__).parent
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread")
+_NATIVE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+FLAGS = ("-O3", _NATIVE, "-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread")
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 
@@ -51,8 +52,11 @@ def switched_off() -> bool:
 
 
 def usable(*tensors: Tensor | None) -> bool:
-    """Whether the compiled kernels can take these: on the CPU, float32 or bfloat16, compiled and not switched off."""
-    if switched_off() or any(
+    """Whether the compiled kernels can take these: on the CPU, float32 or bfloat16, compiled and not switched off.
+
+    Under torch.compile the plain forms are traced instead: there is no memory yet to point at.
+    """
+    if switched_off() or torch.compiler.is_compiling() or any(
         t is not None and (t.device.type != "cpu" or t.dtype not in (torch.float32, torch.bfloat16)) for t in tensors
     ):
         return False

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -66,7 +67,10 @@ void parallel(long tasks, long workers, F f) {
         for (long task; (task = next++) < tasks;) f(task, worker);
     };
     std::vector<std::thread> others;
-    for (long w = 1; w < workers; w++) others.emplace_back(work, w);
+    try {
+        for (long w = 1; w < workers; w++) others.emplace_back(work, w);
+    } catch (const std::system_error&) {  // no more threads are to be had: those there are do it all
+    }
     work(0);
     for (auto& thread : others) thread.join();
 }
