@@ -50,6 +50,20 @@ struct Tasks {
     }
 };
 
+// ---- Winograd's F(4,3): six inputs, `step` apart, to the six points of a tile, `point` apart ----
+template <int L>
+INLINE void transform_input(const float* row, float* to, long step, long point) {
+    auto d = [&](int n) { return load<L>(row + n * step); };
+    auto d0 = d(0), d1 = d(1), d2 = d(2), d3 = d(3), d4 = d(4), d5 = d(5);
+    auto even = d4 - 4 * d2, odd = d3 - 4 * d1, even2 = d4 - d2, odd2 = 2 * (d3 - d1);
+    store<L>(to, 4 * d0 - 5 * d2 + d4);
+    store<L>(to + point, even + odd);
+    store<L>(to + 2 * point, even - odd);
+    store<L>(to + 3 * point, even2 + odd2);
+    store<L>(to + 4 * point, even2 - odd2);
+    store<L>(to + 5 * point, 4 * d1 - 5 * d3 + d5);
+}
+
 // ---- the product: T outputs × NV vectors of channels, over nine taps ----
 template <int L, int NV, int T, int C, int STEP>
 __attribute__((noinline)) void product(const float* x, const long* offsets, long cin, const float* w, float* out,
@@ -126,9 +140,6 @@ struct Out {
         }
     }
 };
-
-template <int N>
-using Number = std::integral_constant<int, N>;
 
 // The template for the channels at hand: L × NV outputs in T places at once, C inputs (0: any number).
 template <template <int, int, int, int> class Kernel>

@@ -158,7 +158,7 @@ class AdaptiveConv(torch.autograd.Function):
         ctx: Any, z: Tensor, labels: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor, dtype: torch.dtype
     ) -> Tensor:
         z, labels = channels_last(z), labels.contiguous()
-        taps, kernel, bias = (t.float().contiguous() for t in (taps, kernel, bias))
+        taps, kernel, bias = (t.contiguous() for t in (taps, kernel, bias))
         y, _ = convolve(Volume(z), kernel, dtype, bias=bias, regions=Regions(labels, taps))
         ctx.save_for_backward(z, labels, taps, kernel)
         return y

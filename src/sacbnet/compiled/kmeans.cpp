@@ -53,7 +53,7 @@ INLINE void add(const float* x, long c, float* sum) {
     sum[c] += 1;
 }
 
-// Labels of one part (where wanted) and, added up, its sums (n, c + 1), the last column the count.
+// Labels of one part and, added up, its sums (n, c + 1), the last column the count.
 void part(const Problem& q, long task, int64_t* labels, float* sums) {
     std::fill_n(sums, q.n * (q.c + 1), 0.f);
     const long from = task * PART, to = std::min(q.p, from + PART);
@@ -63,13 +63,13 @@ void part(const Problem& q, long task, int64_t* labels, float* sums) {
         nearest<4>(q, q.x + v * q.c, label);
         for (int t = 0; t < 4; t++) {
             add(q.x + (v + t) * q.c, q.c, sums + label[t] * (q.c + 1));
-            if (labels) labels[v + t] = label[t];
+            labels[v + t] = label[t];
         }
     }
     for (; v < to; v++) {
         nearest<1>(q, q.x + v * q.c, label);
         add(q.x + v * q.c, q.c, sums + label[0] * (q.c + 1));
-        if (labels) labels[v] = label[0];
+        labels[v] = label[0];
     }
 }
 

@@ -27,8 +27,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .memory import empty as empty
-
 LOG = logging.getLogger(__name__)
 SOURCES = Path(__file__).parent
 _NATIVE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"

@@ -42,7 +42,7 @@ struct OpenNorm {
     float slope;
 };
 
-// f(vector, place in the pattern, index) over `count` numbers, the last few filled up with zeros and cut off again.
+// f(vector, place in the pattern) over `count` numbers, the last few filled up with zeros and cut off again.
 template <class TX, class TY, class F>
 INLINE void map(const TX* x, TY* y, long count, long length, F f) {
     long e = 0, at = 0;

@@ -40,6 +40,10 @@ INLINE void store(float* p, Vec<L> v) {
     std::memcpy(p, &v, sizeof v);
 }
 
+// A number as a type, to choose a template by.
+template <int N>
+using Number = std::integral_constant<int, N>;
+
 struct bf16 {
     uint16_t bits;
 };

@@ -5,7 +5,7 @@ namespace sacbnet {
 namespace {
 
 template <class T, int C>
-void last(const Problem& q, long b, long oi, long oj) {
+void sample_last(const Problem& q, long b, long oi, long oj) {
     const long c_in = C ? C : q.C;
     const T* image = static_cast<const T*>(q.image) + b * q.voxels() * c_in;
     T* out = static_cast<T*>(q.out) + (b * q.points() + (oi * q.oj + oj) * q.ok) * c_in;
@@ -43,7 +43,7 @@ void last(const Problem& q, long b, long oi, long oj) {
 }
 
 template <class T, int C>
-void planar(const Problem& q, long b, long oi, long oj) {
+void sample_planar(const Problem& q, long b, long oi, long oj) {
     const long channels = C ? C : q.C, voxels = q.voxels(), points = q.points();
     const long to[4] = {0, q.K, q.J * q.K, (q.J + 1) * q.K};
     const T* image = static_cast<const T*>(q.image) + b * channels * voxels;
@@ -69,41 +69,20 @@ void planar(const Problem& q, long b, long oi, long oj) {
     }
 }
 
-template <class T, int C, bool PLANAR>
-void run(const Problem& q, long threads) {
-    if constexpr (PLANAR)
-        each_row(q, threads, planar<T, C>);
-    else
-        each_row(q, threads, last<T, C>);
-}
-
-template <class T>
-void by_channels(const Problem& q, long threads) {
-    if (q.planar) switch (q.C) {
-            case 1:
-                return run<T, 1, true>(q, threads);
-            case 3:
-                return run<T, 3, true>(q, threads);
-            default:
-                return run<T, 0, true>(q, threads);
-        }
-    switch (q.C) {
-        case 8:
-            return run<T, 8, false>(q, threads);
-        case 16:
-            return run<T, 16, false>(q, threads);
-        default:
-            return run<T, 0, false>(q, threads);
-    }
-}
-
 }  // namespace
 
 API void warp(const void* image, long bf16_image, long planar, long b, long C, long I, long J, long K, const float* at,
               long absolute, long border, long oi, long oj, long ok, long add, void* out, long threads) {
     const Problem q{image,  bf16_image, planar, b,  C,   I,       J,       K,       at, absolute,
                     border, oi,         oj,     ok, out, nullptr, nullptr, nullptr, add};
-    (bf16_image ? by_channels<bf16> : by_channels<float>)(q, threads);
+    by_channels(q, [&](auto zero, auto channels, auto in_planes) {
+        using T = decltype(zero);
+        constexpr int C = decltype(channels)::value;
+        if constexpr (decltype(in_planes)::value)
+            each_row(q, threads, sample_planar<T, C>);
+        else
+            each_row(q, threads, sample_last<T, C>);
+    });
 }
 
 }  // namespace sacbnet

@@ -144,5 +144,31 @@ void each_row(const Problem& q, long threads, F f) {
     });
 }
 
+// f(a number of the image's type, its channels (0: any number), whether it is planar), the last two as types.
+template <class F>
+void by_channels(const Problem& q, F f) {
+    auto of_type = [&](auto zero) {
+        std::true_type planar;
+        std::false_type last;
+        if (q.planar) switch (q.C) {
+                case 1:
+                    return f(zero, Number<1>{}, planar);
+                case 3:
+                    return f(zero, Number<3>{}, planar);
+                default:
+                    return f(zero, Number<0>{}, planar);
+            }
+        switch (q.C) {
+            case 8:
+                return f(zero, Number<8>{}, last);
+            case 16:
+                return f(zero, Number<16>{}, last);
+            default:
+                return f(zero, Number<0>{}, last);
+        }
+    };
+    q.bf16_image ? of_type(bf16{}) : of_type(0.f);
+}
+
 }  // namespace
 }  // namespace sacbnet

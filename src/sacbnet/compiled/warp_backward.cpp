@@ -208,26 +208,6 @@ void run(const Problem& q, long threads) {
     if (q.d_image) scatter<T, C, PLANAR>(q, threads);
 }
 
-template <class T>
-void by_channels(const Problem& q, long threads) {
-    if (q.planar) switch (q.C) {
-            case 1:
-                return run<T, 1, true>(q, threads);
-            case 3:
-                return run<T, 3, true>(q, threads);
-            default:
-                return run<T, 0, true>(q, threads);
-        }
-    switch (q.C) {
-        case 8:
-            return run<T, 8, false>(q, threads);
-        case 16:
-            return run<T, 16, false>(q, threads);
-        default:
-            return run<T, 0, false>(q, threads);
-    }
-}
-
 }  // namespace
 
 API void warp_backward(const void* image, long bf16_image, long planar, long b, long C, long I, long J, long K,
@@ -235,7 +215,11 @@ API void warp_backward(const void* image, long bf16_image, long planar, long b, 
                        float* d_at, float* d_image, long threads) {
     const Problem q{image,  bf16_image, planar, b,  C,       I, J,    K,       at, absolute,
                     border, oi,         oj,     ok, nullptr, g, d_at, d_image, add};
-    (bf16_image ? by_channels<bf16> : by_channels<float>)(q, threads);
+    by_channels(q, [&](auto zero, auto channels, auto in_planes) {
+        using T = decltype(zero);
+        constexpr int C = decltype(channels)::value;
+        run<T, C, decltype(in_planes)::value>(q, threads);
+    });
 }
 
 }  // namespace sacbnet

@@ -30,19 +30,6 @@ std::vector<float> kernel(const Problem& q) {  // [block][6][9][cin][W]
     return out;
 }
 
-template <int L>
-INLINE void transform(const float* row, float* v, long c_in) {
-    auto d = [&](int n) { return load<L>(row + n * c_in); };
-    auto d0 = d(0), d1 = d(1), d2 = d(2), d3 = d(3), d4 = d(4), d5 = d(5);
-    auto even = d4 - 4 * d2, odd = d3 - 4 * d1, even2 = d4 - d2, odd2 = 2 * (d3 - d1);
-    store<L>(v, 4 * d0 - 5 * d2 + d4);
-    store<L>(v + c_in, even + odd);
-    store<L>(v + 2 * c_in, even - odd);
-    store<L>(v + 3 * c_in, even2 + odd2);
-    store<L>(v + 4 * c_in, even2 - odd2);
-    store<L>(v + 5 * c_in, 4 * d1 - 5 * d3 + d5);
-}
-
 // Rows j0 - 1 to j1 of one plane: (rows, tiles, 6, cin), zeros beyond the volume.
 template <int C>
 void fill(const Problem& q, const Tasks::Task& task, long i, long tiles, float* row, float* plane) {
@@ -57,9 +44,9 @@ void fill(const Problem& q, const Tasks::Task& task, long i, long tiles, float* 
             const float* d = row + 4 * t * c_in;
             float* v = plane + 6 * t * c_in;
             long c = 0;
-            for (; c + 8 <= c_in; c += 8) transform<8>(d + c, v + c, c_in);
-            for (; c + 4 <= c_in; c += 4) transform<4>(d + c, v + c, c_in);
-            for (; c < c_in; c++) transform<1>(d + c, v + c, c_in);
+            for (; c + 8 <= c_in; c += 8) transform_input<8>(d + c, v + c, c_in, c_in);
+            for (; c + 4 <= c_in; c += 4) transform_input<4>(d + c, v + c, c_in, c_in);
+            for (; c < c_in; c++) transform_input<1>(d + c, v + c, c_in, c_in);
         }
     }
 }

@@ -43,19 +43,6 @@ __attribute__((noinline)) void outer(const float* x, long cin, const float* g, l
 }
 
 template <int L>
-INLINE void transform_input(const float* row, float* to, long step, long point) {
-    auto d = [&](int n) { return load<L>(row + n * step); };
-    auto d0 = d(0), d1 = d(1), d2 = d(2), d3 = d(3), d4 = d(4), d5 = d(5);
-    auto even = d4 - 4 * d2, odd = d3 - 4 * d1, even2 = d4 - d2, odd2 = 2 * (d3 - d1);
-    store<L>(to, 4 * d0 - 5 * d2 + d4);
-    store<L>(to + point, even + odd);
-    store<L>(to + 2 * point, even - odd);
-    store<L>(to + 3 * point, even2 + odd2);
-    store<L>(to + 4 * point, even2 - odd2);
-    store<L>(to + 5 * point, 4 * d1 - 5 * d3 + d5);
-}
-
-template <int L>
 INLINE void transform_gradient(const float* row, float* to, long step, long point) {
     auto g = [&](int n) { return load<L>(row + n * step); };
     auto g0 = g(0), g1 = g(1), g2 = g(2), g3 = g(3);

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..compiled.conv import AdaptiveConv
 from .dispatch import fast_storage, triton_serves
 
 
@@ -21,10 +22,9 @@ def adaptive_conv(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor
     Compiled on the CPU, a Triton kernel on CUDA: the cost is that of one convolution, whatever the number of
     clusters. Elsewhere, and for float64, the plain form below.
     """
-    if storage := fast_storage(z, tap_weights.float(), kernel, bias.float()):
-        from ..compiled.conv import AdaptiveConv
-
-        return AdaptiveConv.apply(z, labels, tap_weights.float(), kernel, bias.float(), storage)
+    taps, biases = tap_weights.float(), bias.float()
+    if storage := fast_storage(z, taps, kernel, biases):
+        return AdaptiveConv.apply(z, labels, taps, kernel, biases, storage)
     if triton_serves(z):
         from .gpu.adaptive_conv import adaptive_conv as on_gpu
 

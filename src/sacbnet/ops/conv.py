@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..compiled.conv import EPS, SLOPE, Blocks, Conv
 from .dispatch import fast_storage
-
-SLOPE, EPS = 0.1, 1e-5  # of leaky ReLU; of instance norm
 
 
 def conv_blocks(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -24,8 +23,6 @@ def conv_blocks(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) -> Tenso
     """
     weights, biases = zip(*parameters, strict=True)
     if storage := fast_storage(x, *weights, *biases):
-        from ..compiled.conv import Blocks
-
         return Blocks.apply(x, storage, *weights, *biases)
     return conv_blocks_plain(x, parameters)
 
@@ -44,7 +41,5 @@ def conv3d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     The result is float32 under autocast where it is compiled: this is the layer that ends in a displacement.
     """
     if fast_storage(x, weight, bias):
-        from ..compiled.conv import Conv
-
         return Conv.apply(x, weight, bias, torch.float32)
     return F.conv3d(x, weight, bias, padding=1)

@@ -5,7 +5,6 @@ Source: Cheng et al., SACB-Net, CVPR 2025, section 3.3.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from itertools import product
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ..compiled import matching as compiled
 from ..compiled import native
+from .dispatch import triton_serves
 
 
 def match(moving: Tensor, fixed: Tensor) -> Tensor:
@@ -23,8 +23,7 @@ def match(moving: Tensor, fixed: Tensor) -> Tensor:
     """
     if native.usable(moving, fixed) and moving.shape == fixed.shape:  # unlike shapes: the plain form's error
         return compiled.match(moving, fixed)
-    on_gpu = fixed.is_cuda and not native.switched_off() and torch.float64 not in (moving.dtype, fixed.dtype)
-    if on_gpu and find_spec("triton"):
+    if triton_serves(moving, fixed):
         from .gpu.matching import match as match_on_gpu  # not to be imported without Triton
 
         return match_on_gpu(moving, fixed)

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from ..compiled import native
 from ..compiled.memory import empty
+from ..compiled.pointwise import LeakyAdd, Pool2
 
 
 def pool2(x: Tensor) -> Tensor:
     """Mean of 2×2×2 voxels: (b, c, i, j, k) -> (b, c, i//2, j//2, k//2); what is left over at a high end is dropped."""
     if native.usable(x) and not any(n % 2 for n in x.shape[2:]):
-        from ..compiled.pointwise import Pool2
-
         return Pool2.apply(x)
     return F.avg_pool3d(x.float() if x.dtype == torch.bfloat16 else x, 2).to(x.dtype)  # torch has no bfloat16 one
 
@@ -24,8 +23,6 @@ def pool2(x: Tensor) -> Tensor:
 def leaky_add(y: Tensor, x: Tensor, slope: float) -> Tensor:
     """Leaky ReLU of y, plus x: both (b, c, i, j, k)."""
     if native.usable(x, y) and x.dtype == y.dtype:
-        from ..compiled.pointwise import LeakyAdd
-
         return LeakyAdd.apply(y, x, slope)
     return F.leaky_relu(y, slope) + x
 
