@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .errors import InputError
+from ..errors import InputError
 
 EPSILON = 1e-5  # added to the product of two windows' summed squared deviations, as VoxelMorph has it
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from sacbnet.errors import InputError
-from sacbnet.losses import _banded, _pooled, gradient_loss, ncc_loss
+from sacbnet.losses import gradient_loss, ncc_loss
+from sacbnet.losses.similarity import _banded, _pooled
 
 
 def naive_ncc_map(moved, fixed, window):
@@ -53,7 +54,7 @@ def test_no_gradient_is_computed_under_no_grad(monkeypatch):
     def slope(*_):
         raise AssertionError("computed")
 
-    monkeypatch.setattr("sacbnet.losses._slope", slope)
+    monkeypatch.setattr("sacbnet.losses.similarity._slope", slope)
     moved, fixed = pair(grad=True)
     with torch.no_grad():
         assert not ncc_loss(moved, fixed).requires_grad
