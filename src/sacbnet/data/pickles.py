@@ -1,0 +1,125 @@
+"""TransMorph's pickles (the preprocessed IXI set), read without executing anything in them.
+
+A pickle is a program that may call any function it names. Here the few names by which arrays are stored stand for plain
+holders of data instead; numpy's own functions are not reached (a crafted dtype can corrupt memory through them).
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+_ROLES = {("numpy", "ndarray"): "ndarray", ("numpy", "dtype"): "dtype", ("_codecs", "encode"): "encode"}
+for _core in ("numpy.core", "numpy._core"):  # numpy 1 and 2
+    _ROLES[f"{_core}.multiarray", "_reconstruct"] = "reconstruct"
+    _ROLES[f"{_core}.numeric", "_frombuffer"] = "frombuffer"  # protocol 5
+
+
+def read_pickle(path: str | Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """(image, labels) of a pickled pair of arrays, each (i, j, k); labels None where it holds an image alone.
+
+    The image may be of any real type, labels are integers. Raises InputError for anything but numpy arrays of numbers.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            found = _Unpickler(file, encoding="latin1").load()
+    except InputError as error:
+        raise InputError(f"{path} {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    except Exception as error:  # what damaged bytes make an unpickler do is not foreseen
+        raise InputError(f"{path} is no pickle of numpy arrays, or damaged ({error})") from error
+    parts = found if isinstance(found, (tuple, list)) else (found,)
+    if not 1 <= len(parts) <= 2 or not all(isinstance(p, _Array) and p.values is not None for p in parts):
+        raise InputError(f"{path} holds {_describe(found)}; a pair of arrays, image and labels, was expected")
+    image, labels = parts[0].values, parts[1].values if len(parts) == 2 else None
+    if labels is not None and labels.shape != image.shape:
+        raise InputError(f"{path} holds an image of shape {image.shape} and labels of shape {labels.shape}")
+    return image, labels
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ROLES:
+            raise InputError(f"asks for {module}.{name}; only numpy arrays are read from a pickle, convert it to NIfTI")
+        return _Global(_ROLES[module, name])
+
+
+class _Global:
+    """What one of the admitted names stands for; a new one each time, for a pickle can set its attributes."""
+
+    __slots__ = ("role",)
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.role == "reconstruct":  # (ndarray, (0,), b"b"); the state follows
+            return _Array()
+        if self.role == "frombuffer":
+            raw, dtype, shape, order = arguments
+            array = _Array()
+            array.fill(shape, dtype, order == "F", raw)
+            return array
+        if self.role == "dtype":
+            return _Type(arguments[0])
+        if self.role == "encode" and arguments[1] in ("latin1", "latin-1"):  # bytes in protocols below 3
+            return arguments[0].encode("latin1")
+        raise InputError(f"calls {self.role} in a way that numpy does not; convert it to NIfTI")
+
+
+class _Type:
+    """Stands for numpy.dtype: numbers of a fixed size, nothing else (an object array could carry anything)."""
+
+    __slots__ = ("order", "spec")
+
+    def __init__(self, spec: str) -> None:
+        match = re.fullmatch(r"([<>|=]?)(b1|[iu][1248]|f[248])", spec) if isinstance(spec, str) else None
+        if match is None:
+            raise InputError(f"holds an array of type {str(spec)[:20]!r}; arrays of real numbers were expected")
+        self.order, self.spec = match.groups()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """(version, byte order, subarray, names, fields, size, alignment, flags)"""
+        if any(part is not None for part in state[2:5]) or state[1] not in ("<", ">", "|", "="):
+            raise InputError("holds an array of structures; arrays of real numbers were expected")
+        self.order = state[1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.order + self.spec)
+
+
+class _Array:
+    """Stands for numpy.ndarray, whose state is (version, shape, dtype, Fortran order, bytes)."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: NDArray[Any] | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.fill(*state[-4:])
+
+    def fill(self, shape: tuple[int, ...], dtype: _Type, fortran: bool, raw: Any) -> None:
+        data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)  # text: written by Python 2
+        kind = dtype.dtype
+        if len(data) != prod(shape) * kind.itemsize:
+            raise InputError(f"holds {len(data)} bytes for an array of shape {shape} and type {kind}; it is damaged")
+        values = np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
+        self.values = values.astype(kind.newbyteorder("="))
+
+
+def _describe(found: Any) -> str:
+    if isinstance(found, (tuple, list)):
+        return f"{len(found)} things ({', '.join(type(part).__name__.strip('_') for part in found[:4])})"
+    return f"a {type(found).__name__.strip('_')}"
