@@ -245,7 +245,7 @@ def _paired(
 
 def _sorted(cases: list[Case], source: Path) -> PairList:
     cases = sorted(cases, key=lambda case: natural(case.name))
-    for one, other in zip(cases, cases[1:], strict=False):
+    for one, other in pairwise(cases):
         if one.name == other.name:
             raise InputError(
                 f"{source} holds two cases {one.name!r} ({one.image} and {other.image}); rename one of them"

@@ -1,0 +1,165 @@
+"""A pack: the images and labels of a set on one grid in one file, memory-mapped, so that training waits for no disk.
+
+The file is safetensors: `images` (n, i, j, k) uint8 or uint16, intensities in [0, 1] as round(x · (2^bits − 1));
+`labels` (n, i, j, k) uint8, uint16 or int32 where there are any; the rest is text in its metadata (docs/data.md).
+Reading needs neither nibabel nor SimpleITK, and opens no other file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import InputError
+from ..spatial.grid import Grid, Shape
+from .cases import Case
+
+FORMAT = "sacbnet-pack"
+FORMAT_VERSION = 1
+Align = Literal["header", "centre"]
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """How a set is brought to one grid.
+
+    spacing_mm: isotropic; None keeps the images' own, which must then be one. shape: of the box, about the centre of
+    the first case; None takes that case's own box. align: "header" trusts the world coordinates of the files;
+    "centre" brings the centres of the boxes together, for images that share no world. bits: 8 or 16 an intensity.
+    """
+
+    spacing_mm: float | None = None
+    shape: Shape | None = None
+    align: Align = "header"
+    bits: int = 16
+
+    def __post_init__(self) -> None:
+        if self.spacing_mm is not None and not 0 < self.spacing_mm < np.inf:
+            raise InputError(f"the spacing of a pack is {self.spacing_mm} mm; a positive number was expected")
+        if self.shape is not None and (len(self.shape) != 3 or min(self.shape) < 2):
+            raise InputError(f"the shape of a pack is {self.shape}; three sizes of at least 2 were expected")
+        if self.align not in ("header", "centre"):
+            raise InputError(f"the alignment of a pack is {self.align!r}; 'header' or 'centre' was expected")
+        if self.bits not in (8, 16):
+            raise InputError(f"a pack of {self.bits} bits was asked for; 8 or 16 were expected")
+
+
+class Pack:
+    """An open pack. It can be pickled: another process opens the file anew."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file: Any = None
+        self.metadata = _metadata(self.path)
+        facts = {name: json.loads(text) for name, text in self.metadata.items() if name in _FACTS}
+        self.names: tuple[str, ...] = tuple(facts["names"])
+        self.pairs: tuple[tuple[int, int], ...] = tuple((m, f) for m, f in facts["pairs"])
+        self.label_values: tuple[int, ...] = tuple(facts["label_values"])
+        self.sources: dict[str, list[int]] = facts["sources"]
+        self._labelled: list[bool] = facts["labelled"]
+        self._highest = np.float32(2 ** int(facts["bits"]) - 1)
+        self.affine: NDArray[np.float64] = np.array(facts["affine"])
+        self.shape: Shape = tuple(self._tensors.get_slice("images").get_shape()[1:])
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The grid all cases share; world mm in RAS."""
+        return Grid(self.shape, self.affine)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        return tuple(float(s) for s in self.grid.spacing)  # type: ignore[return-value]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Pack, (self.path,)
+
+    @property
+    def _tensors(self) -> Any:
+        if self._file is None:
+            self._file = safe_open(self.path, framework="numpy")
+        return self._file
+
+    def _read(self, tensor: str, case: int) -> NDArray[Any]:
+        if not -len(self) <= case < len(self):
+            raise IndexError(f"case {case} of a pack of {len(self)}")
+        return np.asarray(self._tensors.get_slice(tensor)[case % len(self)])
+
+    def image(self, case: int) -> Tensor:
+        """(1, 1, i, j, k) float32 in [0, 1]."""
+        values = self._read("images", case).astype(np.float32)
+        values /= self._highest
+        return torch.from_numpy(values)[None, None]
+
+    def labels(self, case: int) -> Tensor | None:
+        """(1, 1, i, j, k) uint8 where the pack stores them so (no value above 255), else int32; None without labels."""
+        if not self._labelled[case]:
+            return None
+        values = self._read("labels", case)
+        return torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.int32))[None, None]
+
+    def changed_sources(self) -> tuple[str, ...]:
+        """Files that the pack was made of and that have another size or time now; those that are gone do not count."""
+
+        def now(path: Path) -> list[int]:
+            return [path.stat().st_size, path.stat().st_mtime_ns]
+
+        there = {name: Path(name) for name in self.sources if Path(name).is_file()}
+        return tuple(name for name, path in there.items() if now(path) != self.sources[name])
+
+
+def open_pack(path: str | Path) -> Pack:
+    """Open a pack. Raises InputError for a file that is missing, damaged, no pack, or of a newer version."""
+    try:
+        return Pack(path)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read as a pack ({error}); make it again by sacbnet data pack") from error
+
+
+def build_pack(
+    cases: Sequence[Case],
+    path: str | Path,
+    options: PackOptions | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    pairs: Sequence[tuple[int, int]] = (),
+) -> Pack:
+    """Read the cases one by one, bring them to one grid and to [0, 1], write the pack, and open it.
+
+    progress: called with the name of each case and the fraction done. pairs: (moving, fixed) to be kept in the pack,
+    as indices of the cases. Raises InputError or GridError for a case that cannot be used, OutputError where the file
+    cannot be written; then nothing is left under `path`.
+    """
+    from .packing import write_pack  # which needs the readers of images
+
+    write_pack(cases, Path(path), options or PackOptions(), progress or (lambda name, fraction: None), pairs)
+    return open_pack(path)
+
+
+_FACTS = ("names", "pairs", "label_values", "sources", "labelled", "bits", "affine")
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist or is no file; a pack was expected: make one by sacbnet data pack")
+    with safe_open(path, framework="numpy") as file:
+        metadata: dict[str, str] = file.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{path} is no pack of sacbnet; make one by sacbnet data pack")
+    if int(metadata["format_version"]) > FORMAT_VERSION:
+        raise InputError(
+            f"{path} is a pack of version {metadata['format_version']}; at most {FORMAT_VERSION} can be read: update"
+            " sacbnet or make the pack again"
+        )
+    return metadata
