@@ -18,11 +18,12 @@ from .inputs import Inputs, read_inputs
 from .io.images import ImageSource
 from .metrics import folding
 from .models.weights import load_weights, weights_hash
-from .ops.dispatch import kernels_for
+from .ops.dispatch import kernels_for, pick_device
 from .preprocess import Pair, prepare
 from .refine import RefineOptions, refine
+from .report.environment import environment, peak_memory_mb
 from .report.measure import measure, refuse_worse
-from .report.run import FORMAT_VERSION, Account, describe_image, environment, peak_memory_mb
+from .report.run import FORMAT_VERSION, Account, describe_image
 from .result import Registration
 from .spatial.invert import invert
 from .spatial.transforms import Affine
@@ -194,15 +195,3 @@ def finite(u: torch.Tensor, what: str, remedy: str) -> torch.Tensor:
     if not bool(torch.isfinite(u).all()):
         raise RegistrationError(f"{what} is not finite; nothing was written: {remedy}")
     return u
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a name; "auto" is CUDA where there is a card, else the CPU. InputError where it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"the device {name!r} is not available here; give auto, cpu or cuda") from error
-    return device

@@ -10,7 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import SacbnetError
-from . import apply, convert, demo, info, register
+from . import apply, convert, demo, info, register, train
 
 USAGE, INTERRUPTED = 2, 130
 UsageError: Any = typer.BadParameter.__base__  # click's, or typer's own copy of it: its versions differ
@@ -27,6 +27,7 @@ app.command("register", epilog=register.EPILOG)(register.register)
 app.command("apply", epilog=apply.EPILOG)(apply.apply)
 app.command("info")(info.info)
 app.command("demo")(demo.demo)
+app.command("train", epilog=train.EPILOG)(train.train)
 app.command("convert-checkpoint")(convert.convert_checkpoint)
 
 

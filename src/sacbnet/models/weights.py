@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 ARCHITECTURE = "sacbnet"
+BEST, LAST = "best.safetensors", "last.safetensors"  # in the folder of a training run
 FACTS = ("licence", "trained_on", "spacing_mm", "intensity", "source")  # what the maker of the weights has to state
 
 
@@ -50,7 +51,7 @@ def save_weights(path: str | Path, model: SACBNet, metadata: Mapping[str, object
 
 
 def load_weights(path: str | Path, device: str = "cpu") -> tuple[SACBNet, dict[str, str]]:
-    """The model, in evaluation mode on `device`, and the file's metadata.
+    """The model, in evaluation mode on `device`, and the file's metadata. path: a file, or the folder of a run.
 
     Raises WeightsError for a file that is missing, damaged, of another architecture or newer format, or whose
     parameters do not fit its own configuration or are not finite.
@@ -60,9 +61,10 @@ def load_weights(path: str | Path, device: str = "cpu") -> tuple[SACBNet, dict[s
 
     from .sacbnet import SACBNet
 
-    metadata, shapes = _header(Path(path))
+    path = weights_file(path)
+    metadata, shapes = _header(path)
     with torch.device("meta"):
-        model = SACBNet(_config(Path(path), metadata))
+        model = SACBNet(_config(path, metadata))
     check_shapes(str(path), shapes, {name: tuple(p.shape) for name, p in model.state_dict().items()})
     state = load_file(path, device="cpu")
     if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
@@ -76,8 +78,9 @@ def describe_weights(path: str | Path) -> dict[str, Any]:
 
     Raises WeightsError as load_weights does, but does not look at the values.
     """
-    metadata, shapes = _header(Path(path))
-    config = _config(Path(path), metadata).to_dict()
+    path = weights_file(path)
+    metadata, shapes = _header(path)
+    config = _config(path, metadata).to_dict()
     count = sum(prod(shape) for shape in shapes.values())
     return {**metadata, "config": config, "parameters": count, "sha256": weights_hash(path)}
 
@@ -85,10 +88,21 @@ def describe_weights(path: str | Path) -> dict[str, Any]:
 def weights_hash(path: str | Path) -> str:
     """sha256 of the file, hexadecimal. Raises WeightsError if it cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with weights_file(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"the weights {path} cannot be read ({error.strerror}); give the path of a file") from error
+
+
+def weights_file(path: str | Path) -> Path:
+    """The file that `path` means: itself, or in the folder of a training run its best weights, else its last ones."""
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in (BEST, LAST) if (path / name).is_file()]
+        if not found:
+            raise WeightsError(f"the folder {path} holds no {BEST}; the folder of a sacbnet train run was expected")
+        return found[0]
+    return path
 
 
 def check_shapes(what: str, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:

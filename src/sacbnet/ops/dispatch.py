@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..compiled import native
+from ..errors import InputError
 
 plain_kernels = native.plain_kernels
 
@@ -42,3 +43,15 @@ def kernels_for(device: torch.device) -> str:
     if device.type == "cuda":
         return "triton" if find_spec("triton") is not None else "plain"
     return "compiled" if device.type == "cpu" and native.library() is not None else "plain"
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; "auto" is CUDA where there is a card, else the CPU. InputError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"the device {name!r} is not available here; give auto, cpu or cuda") from error
+    return device

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import platform
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
-import torch
-
-from .. import __version__
 from ..io.images import Image
-from ..ops.dispatch import kernels_for
 
 FORMAT_VERSION = 1
 
@@ -52,24 +44,3 @@ def describe_image(image: Image) -> dict[str, Any]:
         "spacing_mm": [round(float(s), 6) for s in image.grid.spacing],
         "affine_ras": image.grid.affine.tolist(),
     }
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions and machine, without names of hosts or users."""
-    return {
-        "sacbnet": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "numpy", "scipy", "nibabel", "SimpleITK")},
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "threads": torch.get_num_threads(),
-        "kernels": kernels_for(device),
-    }
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """The process's peak (CPU) or the allocator's (GPU), in MiB."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

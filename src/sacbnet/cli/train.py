@@ -1,0 +1,64 @@
+"""sacbnet train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = """[bold]Examples[/bold]
+
+sacbnet train hippocampus --data Task04_Hippocampus --out runs/hippocampus
+
+sacbnet train recipes/lpba40-fast.toml --data LPBA40 --out runs/lpba40 --max-minutes 55 (again, until it is finished)
+
+sacbnet train hippocampus --data set.pack --out runs/no-sacb --set 'model.sacb_levels=[]' --set run.steps=300
+
+torchrun --nproc-per-node 4 -m sacbnet.cli.main train lpba40 --data LPBA40 --out runs/lpba40
+
+[bold]What comes out[/bold]: best.safetensors (by validation Dice) and last.safetensors, either of which, or the folder
+itself, sacbnet register --weights takes; checkpoint.pt, from which the same command goes on; recipe.toml, run.json,
+metrics.csv; tensorboard/, where tensorboard is installed."""
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a recipe that comes with sacbnet.")],
+    out: Annotated[Path, typer.Option(help="The run folder. A run that is in it already is gone on with.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder, CSV, Learn2Reg JSON or pack; instead of the recipe's data.source.")
+    ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Override an option: section.option=value. May be repeated.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="Stop with a checkpoint before this much time is over.", min=0.0)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Train a network as a recipe says; interrupted runs go on where they were, exactly."""
+    import sys
+
+    from ..io.atomic import check_writable
+    from ..ops.dispatch import pick_device
+    from ..train import train as run
+    from ..training.folder import find_recipe, open_data
+    from ..training.recipe import read_recipe, with_source
+    from ..training.team import join_team
+
+    chosen = with_source(read_recipe(find_recipe(recipe)), data).with_changes(change or [])
+
+    def say(line: str) -> None:
+        if not quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    with join_team(pick_device(chosen.run.device)) as team:
+        if team.leads:
+            check_writable(out)
+            out.mkdir(parents=True, exist_ok=True)
+        pack = open_data(chosen, out, team.leads, team.wait, say)
+        outcome = run(chosen, pack, out, team, max_minutes=max_minutes, say=say)
+        if team.leads and not outcome.finished:
+            say(f"stopped at step {outcome.state.step} of {chosen.run.steps}; the same command goes on from there")
+    if outcome.signal and not outcome.finished:
+        raise typer.Exit(128 + outcome.signal)

@@ -1,0 +1,241 @@
+"""Training: one visible loop. What it is made of lies in `sacbnet.training`; what may be chosen, in its recipes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .data.pack import Pack
+from .errors import RegistrationError
+from .models.sacbnet import SACBNet
+from .models.weights import load_weights
+from .ops.dispatch import kernels_for
+from .report.environment import environment, peak_memory_mb
+from .training.checkpoint import State, load_checkpoint, save_checkpoint
+from .training.folder import BEST, LAST, save_run_weights, write_run
+from .training.loader import Data, Loader, choose
+from .training.log import Log, NoLog
+from .training.objective import Objective
+from .training.recipe import Recipe
+from .training.stop import Stop
+from .training.team import Team
+from .training.validate import Scores, validate
+
+GAIN = 0.005  # what a first validation's Dice must be above the identity's: less is no training
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """finished: whether all steps are done. signal: the number of the one that ended the session, or 0."""
+
+    state: State
+    finished: bool
+    signal: int
+
+
+def train(
+    recipe: Recipe,
+    pack: Pack,
+    out: Path,
+    team: Team,
+    *,
+    max_minutes: float | None = None,
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Train as the recipe says, on a packed set, into the run folder `out`; goes on where an earlier session stopped.
+
+    Exact: n steps at a stretch, or in any number of sessions, give the same weights to the bit on a CPU. Stops with a
+    checkpoint, in time for max_minutes, or after SIGTERM, SIGINT or SIGUSR1. No global random state is changed. Raises
+    InputError for the folder of another recipe or data that do not fit, RegistrationError where the loss is not
+    finite, OutputError where a checkpoint cannot be written (the one before stays).
+    """
+    with Stop(max_minutes) as stop, torch.random.fork_rng():
+        torch.manual_seed(recipe.run.seed)
+        run = _Run(recipe, choose(recipe, pack), out, team, say)
+        steps, longest = recipe.run.steps, 0.0
+        try:
+            while run.state.step < steps and not team.largest(stop.due(1.5 * longest)):
+                start = time.monotonic()
+                rate = recipe.optimiser.rate(run.state.step, steps)
+                terms = descend(run.objective, run.optimiser, run.loader, run.state.step, rate, team, recipe)
+                run.state.step += 1
+                run.add(terms)
+                if run.due(recipe.run.log_every):
+                    run.tell(rate)
+                if run.due(recipe.run.validate_every):
+                    run.validate()
+                if run.due(recipe.run.checkpoint_every):
+                    run.save()
+                longest = max(longest, time.monotonic() - start)
+            run.save()
+        finally:
+            run.close()
+    return Outcome(run.state, run.state.step >= steps, stop.signal)
+
+
+def descend(
+    objective: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    loader: Loader,
+    step: int,
+    rate: float,
+    team: Team,
+    recipe: Recipe,
+) -> dict[str, float]:
+    """One step of the optimiser over the team's batch; the means of the loss's terms, and the gradient's norm.
+
+    Raises RegistrationError, before any weight is changed, where they are not finite.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad()
+    groups = loader.step(step)
+    sums: dict[str, torch.Tensor] = {}
+    for n, (batch, labels) in enumerate(groups):
+        last = n + 1 == len(groups)  # gradients travel once, with the last of them
+        half = torch.autocast(team.device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16")
+        with nullcontext() if last or team.world == 1 else objective.no_sync():  # type: ignore[operator]
+            with half:
+                terms = objective(batch, labels)
+            (terms["loss"] / len(groups)).backward()
+        sums = {name: sums.get(name, 0.0) + term.detach() / len(groups) for name, term in terms.items()}
+    norm = nn.utils.clip_grad_norm_(objective.parameters(), recipe.optimiser.clip or math.inf)
+    means = team.mean(torch.stack([term.float() for term in sums.values()])).tolist()
+    values = dict(zip(sums, means, strict=True)) | {"gradient_norm": float(norm)}
+    if not all(map(math.isfinite, values.values())):
+        raise RegistrationError(
+            f"the loss or its gradient is not finite at step {step + 1}; the last checkpoint is kept: lower"
+            " optimiser.learning_rate, set optimiser.clip, or check the data"
+        )
+    optimiser.step()
+    return values
+
+
+class _Run:
+    """What a session of training holds, and what it does now and then."""
+
+    def __init__(self, recipe: Recipe, data: Data, out: Path, team: Team, say: Callable[[str], None]) -> None:
+        self.recipe, self.data, self.out, self.team = recipe, data, out, team
+        kernels = kernels_for(team.device)  # compiles them the first time
+        self.network = new_network(recipe).to(team.device)
+        o = recipe.optimiser
+        self.optimiser: torch.optim.Optimizer = (
+            torch.optim.AdamW(self.network.parameters(), o.learning_rate, weight_decay=o.weight_decay)
+            if o.weight_decay
+            else torch.optim.Adam(self.network.parameters(), o.learning_rate)
+        )
+        found = load_checkpoint(out, recipe, self.network, self.optimiser)
+        self.state = found or State()
+        self.objective = team.together(Objective(self.network, recipe.loss))
+        self.loader = Loader(data, recipe, team.rank, team.world, team.device)
+        self.log = Log(out, self.state.step, say) if team.leads else NoLog()
+        self.began = time.monotonic() - self.state.seconds
+        if found is None:
+            self.state.baseline = self._scores(None)
+        self.log.say(
+            f"{recipe.name}: {len(data.training)} training and {len(data.validation)} validation pairs of "
+            f"{'×'.join(map(str, data.pack.shape))} voxels; {kernels} kernels, {team.world} × {team.device}; "
+            f"step {self.state.step} of {recipe.run.steps}{_told('; before training', self.state.baseline)}"
+        )
+
+    def due(self, every: int) -> bool:
+        return self.state.step % every == 0 or self.state.step == self.recipe.run.steps
+
+    def add(self, terms: dict[str, float]) -> None:
+        """Keep the terms for the next row; in the state, so that an interruption changes no row."""
+        self.state.seconds = time.monotonic() - self.began
+        sums = self.state.sums
+        sums |= {name: sums.get(name, 0.0) + value for name, value in terms.items()}
+        self.state.summed += 1
+
+    def tell(self, rate: float) -> None:
+        """A row of means since the last one, and a line."""
+        s, steps = self.state, self.recipe.run.steps
+        row = {name: value / s.summed for name, value in s.sums.items()}
+        s.sums, s.summed = {}, 0
+        self.log.row(s.step, {"seconds": s.seconds, "learning_rate": rate, **row})
+        each = s.seconds / s.step
+        told = f"step {s.step}/{steps}  loss {row['loss']:.4f}{_told('; best', s.best)}"
+        self.log.say(f"{told}  {each:.2f} s a step, {_span(each * (steps - s.step))} left")
+
+    def validate(self) -> None:
+        """Score, keep the best, and say loudly where nothing has been learnt."""
+        s = self.state
+        if not self.data.validation:
+            return
+        scores = self._scores(self.network)
+        self.log.row(s.step, {"seconds": s.seconds, **{f"validation_{name}": v for name, v in scores.items()}})
+        self.log.say(f"step {s.step}{_told('  validation', scores)}{_told('; before training', s.baseline)}")
+        if not s.best and "dice" in scores and scores["dice"] < s.baseline["dice"] + GAIN:
+            s.warnings.append(
+                f"at step {s.step} validation Dice is {scores['dice']:.4f}, that of the images untouched is"
+                f" {s.baseline['dice']:.4f}: nothing has been learnt yet. Check the data (sacbnet data check), the"
+                " learning rate and the smoothness weight"
+            )
+            self.log.say("!" * 8 + " WARNING " + "!" * 8 + "\n" + s.warnings[-1] + "\n" + "!" * 25)
+        if not s.best or _merit(scores) > _merit(s.best):
+            s.best = {"step": s.step, **scores}
+            if self.team.leads:
+                save_run_weights(self.out, BEST, self.recipe, s, self.network, self.data.pack)
+
+    def save(self) -> None:
+        """Checkpoint, last weights, run.json; by the process that leads."""
+        if self.team.leads:
+            save_run_weights(self.out, LAST, self.recipe, self.state, self.network, self.data.pack)
+            facts = {
+                "environment": environment(self.team.device),
+                "processes": self.team.world,
+                "data": {"cases": len(self.data.pack), "training_pairs": len(self.data.training),
+                         "validation_pairs": len(self.data.validation), "labels": list(self.data.labels)},
+                "peak_memory_mb": peak_memory_mb(self.team.device),
+            }  # fmt: skip
+            write_run(self.out, self.recipe, self.state, facts)
+            save_checkpoint(self.out, self.recipe, self.state, self.network, self.optimiser)
+        self.team.wait()
+
+    def close(self) -> None:
+        self.loader.close()
+        self.log.close()
+
+    def _scores(self, network: SACBNet | None) -> Scores:
+        d, r = self.data, self.recipe
+        if not d.validation:
+            return {}
+        self.network.eval()
+        scores, slices = validate(network, d.pack, d.validation, d.labels, r.loss, self.team, r.run.precision)
+        self.network.train()
+        self.log.picture(self.state.step, slices)
+        return scores
+
+
+def new_network(recipe: Recipe) -> SACBNet:
+    """At random from torch's generator, or from the weights that the recipe names (of the same configuration)."""
+    if not recipe.run.start_from:
+        return SACBNet(recipe.model)
+    found, _ = load_weights(recipe.run.start_from)
+    network = SACBNet(recipe.model)
+    network.load_state_dict(found.state_dict())
+    return network
+
+
+def _merit(scores: Scores) -> float:
+    return scores["dice"] if "dice" in scores else -scores["similarity"]
+
+
+def _told(what: str, scores: Scores) -> str:
+    if not scores:
+        return ""
+    name = "dice" if "dice" in scores else "similarity"
+    return f"{what} {'Dice' if name == 'dice' else 'image loss'} {scores[name]:.4f}"
+
+
+def _span(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

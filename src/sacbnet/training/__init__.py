@@ -1,0 +1,1 @@
+"""What the training loop is made of: recipes, objective, checkpoints, logs. The loop itself is `sacbnet.train`."""

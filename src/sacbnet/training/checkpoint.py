@@ -1,0 +1,86 @@
+"""Checkpoints: all that a run needs to go on exactly where it was."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from ..io.atomic import atomic_file
+from .recipe import Recipe, recipe_from_dict, same_training
+
+CHECKPOINT = "checkpoint.pt"
+FORMAT_VERSION = 1
+
+
+@dataclass
+class State:
+    """How far a run is. step: optimiser steps done. samples follow from it. best: the best validation and its step.
+    baseline: the validation before training (the identity). seconds: of training so far, over all sessions. sums: of
+    the terms of the loss over the `summed` steps since the last row of metrics.csv."""
+
+    step: int = 0
+    seconds: float = 0.0
+    sessions: int = 1
+    baseline: dict[str, float] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    summed: int = 0
+
+
+def save_checkpoint(
+    folder: Path, recipe: Recipe, state: State, network: nn.Module, optimiser: torch.optim.Optimizer
+) -> None:
+    """Written aside and moved into place, so that the file under its name is always whole. OutputError if it fails."""
+    content = {
+        "format_version": FORMAT_VERSION,
+        "recipe": recipe.to_dict(),
+        "state": vars(state),
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        # samples and augmentation are functions of seed and step; these are for networks that draw, as by dropout
+        "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+    }
+    with atomic_file(folder / CHECKPOINT) as path:
+        torch.save(content, path)
+
+
+def load_checkpoint(folder: Path, recipe: Recipe, network: nn.Module, optimiser: torch.optim.Optimizer) -> State | None:
+    """Put network, optimiser and random states back; None where the folder has no checkpoint.
+
+    InputError where it was made with another recipe (but for names, steps, and what does not change the result).
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    content = read_checkpoint(path)
+    before = recipe_from_dict(content["recipe"])
+    if changed := same_training(before, recipe):
+        raise InputError(
+            f"{folder} was trained with another recipe ({', '.join(changed)} differ); choose another --out, or the "
+            "recipe in that folder"
+        )
+    network.load_state_dict(content["network"])
+    optimiser.load_state_dict(content["optimiser"])
+    torch.set_rng_state(content["random"][0])
+    for n, cuda in enumerate(content["random"][1 : 1 + torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(cuda, n)
+    state = State(**content["state"])
+    return replace(state, sessions=state.sessions + 1)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint file; nothing in it is executed. InputError for what is none."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["format_version"] > FORMAT_VERSION:
+            raise InputError(f"{path} has format {content['format_version']}; up to {FORMAT_VERSION} is read: update")
+        return content
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} is no checkpoint of sacbnet train ({error}); remove it to begin anew") from error

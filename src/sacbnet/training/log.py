@@ -1,0 +1,81 @@
+"""What a run tells while it goes on: a line, metrics.csv, TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..io.atomic import atomic_file
+from .validate import Slices
+
+METRICS = "metrics.csv"
+COLUMNS = (
+    "step", "seconds", "learning_rate", "loss", "similarity", "smoothness", "jacobian", "dice", "inverse_consistency",
+    "gradient_norm", "validation_dice", "validation_similarity", "validation_folded_percent",
+)  # fmt: skip
+
+
+class Log:
+    """Rows of numbers by step, to metrics.csv and (where tensorboard is installed) event files, and lines to `say`.
+
+    Rows after `step`, of a session that was cut off, are dropped: a resumed run writes them again.
+    """
+
+    def __init__(self, folder: Path, step: int, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.path = folder / METRICS
+        kept = [row for row in read_metrics(self.path) if int(row["step"]) <= step] if self.path.exists() else []
+        with atomic_file(self.path) as path, path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, COLUMNS)
+            table.writeheader()
+            table.writerows(kept)
+        self.board = _board(folder, step)
+
+    def row(self, step: int, values: Mapping[str, float]) -> None:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS).writerow({"step": step, **{k: f"{v:.7g}" for k, v in values.items()}})
+        if self.board is not None:
+            for name, value in values.items():
+                part = "validation/" + name[11:] if name.startswith("validation_") else "training/" + name
+                self.board.add_scalar(part, value, step)
+
+    def picture(self, step: int, slices: Slices | None) -> None:
+        """Fixed, moved, moving and what differs, for the three middle planes."""
+        if self.board is None or slices is None:
+            return
+        for plane, fixed, moved, moving in zip("ijk", slices.fixed, slices.moved, slices.moving, strict=True):
+            row = torch.cat([fixed, moved, moving, (moved - fixed).abs(), (moving - fixed).abs()], dim=1)
+            self.board.add_image(
+                f"validation/{plane} (fixed, moved, moving, differences after and before)", row[None], step
+            )
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
+
+
+class NoLog:
+    """For the processes that do not lead."""
+
+    def say(self, line: str) -> None: ...
+    def row(self, step: int, values: Mapping[str, float]) -> None: ...
+    def picture(self, step: int, slices: Slices | None) -> None: ...
+    def close(self) -> None: ...
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if (row["step"] or "").isdigit() and None not in row.values()]  # a last line may be cut
+
+
+def _board(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)

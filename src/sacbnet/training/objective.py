@@ -1,0 +1,96 @@
+"""The loss of a recipe: from a displacement to its terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..losses import (
+    bending_energy_loss,
+    dice_loss,
+    gradient_loss,
+    inverse_consistency_loss,
+    jacobian_loss,
+    mind_loss,
+    mse_loss,
+    mutual_information_loss,
+    ncc_loss,
+)
+from ..losses.similarity import EPSILON
+from ..spatial.warp import warp
+from .recipe import LossOptions
+
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs as the network takes them: images (b, 1, i, j, k) float32 in [0, 1]; labels (b, 1, i, j, k) integers."""
+
+    moving: Tensor
+    fixed: Tensor
+    moving_labels: Tensor | None = None
+    fixed_labels: Tensor | None = None
+
+    def reversed(self) -> Batch:
+        return Batch(self.fixed, self.moving, self.fixed_labels, self.moving_labels)
+
+
+class Objective(nn.Module):
+    """The network with its loss: Batch, labels -> terms, each a scalar, "loss" their weighted sum.
+
+    labels: those that the Dice loss is to see. One module, so that DistributedDataParallel sees one forward pass even
+    where the network runs in both directions.
+    """
+
+    def __init__(self, network: nn.Module, options: LossOptions) -> None:
+        super().__init__()
+        self.network, self.options = network, options
+
+    def forward(self, batch: Batch, labels: Sequence[int]) -> Terms:
+        o = self.options
+        u = self.network(batch.moving, batch.fixed)
+        terms = _one_way(u, batch, o, labels)
+        if o.inverse_consistency_weight:
+            back = self.network(batch.fixed, batch.moving)
+            other = _one_way(back, batch.reversed(), o, labels)
+            terms = {name: 0.5 * (terms[name] + other[name]) for name in terms}
+            terms["inverse_consistency"] = inverse_consistency_loss(u, back)
+            terms["loss"] = terms["loss"] + o.inverse_consistency_weight * terms["inverse_consistency"]
+        return terms
+
+
+def _one_way(u: Tensor, batch: Batch, o: LossOptions, labels: Sequence[int]) -> Terms:
+    terms: Terms = {}
+    if o.similarity_weight:
+        terms["similarity"] = similarity(warp(batch.moving, u), batch.fixed, o)
+    if o.smoothness_weight:
+        terms["smoothness"] = gradient_loss(u) if o.smoothness == "gradient" else bending_energy_loss(u)
+    if o.jacobian_weight:
+        terms["jacobian"] = jacobian_loss(u)
+    if o.dice_weight and batch.moving_labels is not None and batch.fixed_labels is not None:
+        terms["dice"] = dice_loss(u, batch.moving_labels, batch.fixed_labels, labels)
+    weights = {name: getattr(o, f"{name}_weight") for name in terms}
+    terms["loss"] = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+    return terms
+
+
+def similarity(moved: Tensor, fixed: Tensor, o: LossOptions) -> Tensor:
+    """The recipe's image term: lower is more alike."""
+    if o.similarity == "ncc":
+        epsilon = o.noise**4 * o.window**6 if o.noise else EPSILON  # the product of two windows' sums, of SD `noise`
+        return ncc_loss(moved, fixed, o.window, epsilon=epsilon)
+    losses = {"mse": mse_loss, "mutual_information": mutual_information_loss, "mind": mind_loss}
+    return losses[o.similarity](moved, fixed)
+
+
+def seen_labels(labels: Sequence[int], o: LossOptions, seed: tuple[int, ...]) -> tuple[int, ...]:
+    """The labels that the Dice loss sees in the sample of this seed."""
+    if not o.dice_labels or o.dice_labels >= len(labels):
+        return tuple(labels)
+    chosen = np.random.default_rng(seed).choice(len(labels), o.dice_labels, replace=False)
+    return tuple(labels[i] for i in sorted(chosen))

@@ -1,0 +1,76 @@
+"""Scores during training: Dice, folding, and a picture, on the grid that the network is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.pack import Pack
+from ..metrics import dice
+from ..spatial.jacobian import jacobian_determinant
+from ..spatial.warp import warp
+from .objective import similarity
+from .recipe import LossOptions
+from .team import Team
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Middle slices of one pair: (3 planes) of fixed, moving, moved, each a row of 2-D arrays in [0, 1]."""
+
+    fixed: list[Tensor]
+    moving: list[Tensor]
+    moved: list[Tensor]
+
+
+@torch.no_grad()
+def validate(
+    network: nn.Module | None,
+    pack: Pack,
+    pairs: Sequence[tuple[int, int]],
+    labels: Sequence[int],
+    loss: LossOptions,
+    team: Team,
+    precision: str = "float32",
+) -> tuple[Scores, Slices | None]:
+    """Means over (moving, fixed) pairs: "dice" (labels by nearest, where there are any), "similarity" (the recipe's
+    image loss), "folded_percent" (det J <= 0). Without network: of the identity. The pairs are shared over the team.
+    """
+    rows: list[Scores] = []
+    picture = None
+    for m, f in pairs[team.rank :: team.world]:
+        moving, fixed = pack.image(m).to(team.device), pack.image(f).to(team.device)
+        u = torch.zeros(1, 3, *fixed.shape[2:], device=team.device)
+        if network is not None:
+            with torch.autocast(team.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                u = network(moving, fixed).float()
+        moved = warp(moving, u)
+        row = {
+            "similarity": float(similarity(moved, fixed, loss)),
+            "folded_percent": 100 * float((jacobian_determinant(u[0]) <= 0).float().mean()),
+        }
+        of_moving, of_fixed = pack.labels(m), pack.labels(f)
+        if of_moving is not None and of_fixed is not None and labels:
+            row["dice"] = overlap(of_moving, of_fixed, u, labels)
+        rows.append(row)
+        picture = picture or Slices(_middle(fixed), _middle(moving), _middle(moved))
+    rows = [row for part in team.gather(rows) for row in part]
+    names = sorted({name for row in rows for name in row})
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}, picture
+
+
+def overlap(moving: Tensor, fixed: Tensor, u: Tensor, labels: Sequence[int]) -> float:
+    """Mean Dice of label maps (1, 1, i, j, k), the moving one warped by nearest neighbour through u on any device."""
+    moved = warp(moving.to(u.device, torch.float32), u, mode="nearest")
+    return dice(moved[0, 0].cpu().numpy().astype(np.int64), fixed[0, 0].numpy().astype(np.int64), tuple(labels)).mean
+
+
+def _middle(image: Tensor) -> list[Tensor]:
+    volume = image[0, 0].float().cpu()
+    return [volume.select(axis, volume.shape[axis] // 2) for axis in range(3)]
