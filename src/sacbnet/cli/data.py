@@ -1,0 +1,142 @@
+"""sacbnet data check, sacbnet data pack"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ..data.cases import PairList
+
+app = typer.Typer(help="Sets of images for training and evaluation: check them, pack them.", rich_markup_mode="rich")
+
+Source = Annotated[
+    Path, typer.Argument(help="A folder, a CSV of pairs or of cases, a Learn2Reg .json, or a folder of pickles.")
+]
+Subset = Annotated[
+    str,
+    typer.Option(help="Of the cases by name: a slice such as 0:160, a glob such as 'Train/*', or several, by commas."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+class Align(StrEnum):
+    header = "header"
+    centre = "centre"
+
+
+class Bits(StrEnum):
+    eight = "8"
+    sixteen = "16"
+
+
+Alignment = Annotated[
+    Align, typer.Option(help="header: the images share a world; centre: bring the centres of their boxes together.")
+]
+
+
+@app.command("check")
+def check(
+    source: Source,
+    subset: Subset = "",
+    align: Alignment = Align.header,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Find wrong grids, constant images, labels that do not match, and the like; exit with 3 where one is an error."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..data.check import check as find
+    from ..errors import InputError
+
+    chosen = _chosen(source, subset)
+    with _progress(as_json) as progress:
+        findings = find(chosen.cases, chosen.pairs, align.value, progress)
+    errors = sum(found.severity == "error" for found in findings)
+    console = Console(highlight=False, markup=False)  # paths may hold brackets
+    counts = {"cases": len(chosen.cases), "pairs": len(chosen.pairs), "errors": errors}
+    if as_json:
+        typer.echo(json.dumps(counts | {"findings": [asdict(found) for found in findings]}, indent=2))
+    else:
+        if findings:
+            table = Table("", "case", "finding", show_edge=False, pad_edge=False)
+            for found in findings:
+                style = "red" if found.severity == "error" else "yellow"
+                table.add_row(Text(found.severity, style=style), found.case, found.sentence)
+            console.print(table)
+        console.print(", ".join(f"{n} {what}" for what, n in (counts | {"warnings": len(findings) - errors}).items()))
+    if errors:
+        raise InputError(f"{errors} errors were found in {source}; correct them, or leave those cases out by --subset")
+
+
+@app.command("pack")
+def pack(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="The pack to write.")],
+    subset: Subset = "",
+    spacing: Annotated[
+        float | None, typer.Option(help="Isotropic spacing in mm; default: the images' own.", min=1e-6)
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(help="Of the box, such as 160,192,160, axes R, A, S; default: the first case's.")
+    ] = None,
+    bits: Annotated[Bits, typer.Option(help="Of an intensity.")] = Bits.sixteen,
+    align: Alignment = Align.header,
+    quiet: Quiet = False,
+) -> None:
+    """Bring a set to one grid and to [0, 1], and write it as one memory-mapped file to train from."""
+    from ..data.pack import PackOptions, build_pack
+
+    options = PackOptions(spacing, None if shape is None else _shape(shape), align.value, int(bits.value))
+    chosen = _chosen(source, subset)
+    with _progress(quiet) as progress:
+        packed = build_pack(chosen.cases, out, options, progress, chosen.pairs)
+    if not quiet:
+        size = " × ".join(map(str, packed.shape))
+        spacings = " × ".join(f"{s:.4g}" for s in packed.spacing_mm)
+        typer.echo(
+            f"written: {out} ({len(packed)} cases, {size} at {spacings} mm, {len(packed.label_values)} labels,"
+            f" {out.stat().st_size / 2**20:.0f} MiB)"
+        )
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    sizes = text.replace("x", ",").replace("×", ",").split(",")
+    if len(sizes) != 3 or not all(size.strip().isdecimal() for size in sizes):
+        raise typer.BadParameter(f"--shape is {text!r}; three sizes were expected, such as 160,192,160")
+    return int(sizes[0]), int(sizes[1]), int(sizes[2])
+
+
+def _chosen(source: Path, subset: str) -> PairList:
+    """The chosen cases, and the pairs among them."""
+    from ..data.cases import PairList, read_cases, select
+
+    found = read_cases(source)
+    new = {old: n for n, old in enumerate(select(found.cases, subset))}
+    pairs = tuple((new[m], new[f]) for m, f in found.pairs if m in new and f in new)
+    return PairList(tuple(found.cases[n] for n in new), pairs)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """Yield a function (name of the case, fraction) that keeps a line on stderr up to date; silent in files."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda name, fraction: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=1.0)
+        yield lambda name, fraction: bar.update(task, description=name, completed=fraction)

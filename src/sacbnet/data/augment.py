@@ -1,0 +1,128 @@
+"""Random changes to a pair while training: mirrored, turned, scaled, shifted; gamma, bias field, noise.
+
+Whatever is drawn depends on the seed alone, so that sample n of a run is the same whichever process makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from ..errors import InputError
+from ..spatial.warp import identity, sample
+
+Pair = tuple[Tensor, Tensor]  # (moving, fixed), each (1, 1, i, j, k)
+_BIAS_KNOTS = 4  # of the bias field along each axis
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may happen to a pair, and how strongly; the defaults change nothing.
+
+    Geometry, common to both images: flip: axes (0, 1, 2) that are mirrored every other time, labels keep their values;
+    affine_degrees: rotation about each axis, ±; affine_scale: along each axis, by at most this part of 1 (0.1: from
+    1 / 1.1 to 1.1); affine_mm: shift along each axis, ±. relative: the moving image gets an affine of its own besides,
+    drawn from this part of the same ranges.
+    Intensities, for each image by itself: gamma: exponent, from 1 / (1 + gamma) to 1 + gamma; bias: standard deviation
+    of the logarithm of a smooth field that multiplies them; noise: greatest standard deviation, of intensities in
+    [0, 1]; where an image is exactly 0 (cut away) it stays so.
+    """
+
+    flip: tuple[int, ...] = ()
+    affine_degrees: float = 0.0
+    affine_scale: float = 0.0
+    affine_mm: float = 0.0
+    relative: float = 0.3
+    gamma: float = 0.0
+    bias: float = 0.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "flip", tuple(self.flip))
+        if any(axis not in (0, 1, 2) for axis in self.flip):
+            raise InputError(f"the axes to flip are {self.flip}; of 0, 1 and 2 some were expected")
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if not 0 <= value < np.inf:
+                raise InputError(f"the augmentation {field.name} is {value}; a number of at least 0 was expected")
+
+    @property
+    def moves(self) -> bool:
+        return any((self.affine_degrees, self.affine_scale, self.affine_mm))
+
+
+def augment(
+    options: Augmentation,
+    seed: tuple[int, ...],
+    images: Pair,
+    labels: tuple[Tensor | None, Tensor | None] | None = None,
+    spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
+) -> tuple[Pair, tuple[Tensor | None, Tensor | None] | None]:
+    """The pair (moving, fixed), changed, and its labels along with it (nearest, same type).
+
+    images: each (1, 1, i, j, k) float32 in [0, 1], on one grid. labels: each (1, 1, i, j, k) integers, or None.
+    spacing_mm: of the grid, along (i, j, k). What was not changed is returned as it came; nothing is changed in place.
+    """
+    common, relative, *own = (np.random.default_rng((*seed, n)) for n in range(4))
+    flips = [axis + 2 for axis, mirrored in zip(range(3), common.random(3) < 0.5, strict=True) if mirrored]
+    flips = [axis for axis in flips if axis - 2 in options.flip]
+    shared = _affine(options, 1.0, common)
+    matrices = (shared @ _affine(options, options.relative, relative), shared)
+    moved: list[Tensor] = []
+    carried: list[Tensor | None] = []
+    for n, image in enumerate(images):
+        label = None if labels is None else labels[n]
+        if flips:
+            image, label = image.flip(flips), None if label is None else label.flip(flips)
+        if options.moves:
+            at = _coordinates(matrices[n], tuple(image.shape[2:]), spacing_mm).to(image.device)
+            image = sample(image, at)
+            label = None if label is None else sample(label.float(), at, "nearest").to(label.dtype)
+        moved.append(_intensity(options, image, own[n]))
+        carried.append(label)
+    return (moved[0], moved[1]), None if labels is None else (carried[0], carried[1])
+
+
+def _affine(options: Augmentation, part: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """4x4, mm about the centre of the grid -> mm: rotation after scaling, and a shift; all of it uniform."""
+    turn, scale, shift = rng.uniform(-1, 1, (3, 3)) * part
+    matrix = np.eye(4)
+    rotation = Rotation.from_rotvec(np.deg2rad(options.affine_degrees) * turn).as_matrix()
+    matrix[:3, :3] = rotation * (1 + options.affine_scale) ** scale
+    matrix[:3, 3] = options.affine_mm * shift
+    return matrix
+
+
+def _coordinates(matrix: NDArray[np.float64], shape: tuple[int, ...], spacing_mm: Sequence[float]) -> Tensor:
+    """(1, 3, i, j, k): the voxel from which each voxel of the result takes its value."""
+    spacing = np.asarray(spacing_mm, dtype=np.float64)
+    linear = matrix[:3, :3] * spacing / spacing[:, None]  # in voxels
+    centre = (np.array(shape) - 1) / 2
+    shift = centre - linear @ centre + matrix[:3, 3] / spacing
+    here = identity(shape)
+    out = torch.einsum("ab,nbijk->naijk", torch.from_numpy(linear).to(here), here)
+    return out + torch.from_numpy(shift).to(here).reshape(1, 3, 1, 1, 1)
+
+
+def _intensity(options: Augmentation, image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Bias field, gamma, noise, and the clip to [0, 1]; each drawn whether it is wanted or not."""
+    field = torch.from_numpy(rng.standard_normal((1, 1, *(_BIAS_KNOTS,) * 3), dtype=np.float32))
+    exponent = (1 + options.gamma) ** rng.uniform(-1, 1)
+    noise = options.noise * rng.random()
+    out = image
+    if options.bias:
+        smooth = F.interpolate(field, tuple(image.shape[2:]), mode="trilinear", align_corners=True)
+        out = out * torch.exp(options.bias * smooth).to(image)
+    if options.gamma:
+        out = out.clamp(0, 1) ** exponent
+    if options.noise:
+        grain = torch.from_numpy(rng.standard_normal(tuple(image.shape), dtype=np.float32)).to(image)
+        out = out + noise * grain * (image != 0)
+    return image if out is image else out.clamp(0, 1)

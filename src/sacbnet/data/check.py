@@ -1,0 +1,206 @@
+"""What is wrong with a set of images, found before hours are spent on it. Each case is read once and let go."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from nibabel.orientations import aff2axcodes
+
+from ..errors import SacbnetError
+from ..io.images import Image
+from ..io.points import load_points
+from ..spatial.grid import Grid
+from .cases import Case
+from .pack import Align
+from .read import check_labels, load_case
+
+LEAST_VOXELS = 32
+
+
+@dataclass(frozen=True)
+class Finding:
+    """severity "error": packing or training would fail or learn nonsense. case: its name, or "" for the set."""
+
+    severity: Literal["error", "warning"]
+    case: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a case that could be read. values: of its labels, without 0; None where it has none."""
+
+    grid: Grid
+    digest: bytes
+    values: frozenset[int] | None
+    points: int | None
+
+
+def check(
+    cases: Sequence[Case],
+    pairs: Sequence[tuple[int, int]] = (),
+    align: Align = "header",
+    progress: Callable[[str, float], None] | None = None,
+) -> list[Finding]:
+    """All findings: by case, in their order, then those of the set and of the pairs (moving, fixed).
+
+    align: as the set will be packed; by "centre" it does not matter where in the world the images lie.
+    """
+    findings: list[Finding] = []
+    seen: dict[int, _Seen] = {}
+    for n, case in enumerate(cases):
+        if progress is not None:
+            progress(case.name, n / len(cases))
+        found = _look(case, findings)
+        if found is not None:
+            seen[n] = found
+    findings += _label_values(cases, seen)
+    findings += _duplicates(cases, seen)
+    findings += _differences(cases, seen)
+    findings += _pairs(cases, pairs, seen)
+    if align == "header":
+        findings += _apart(cases, pairs, seen)
+    return findings
+
+
+def _look(case: Case, findings: list[Finding]) -> _Seen | None:
+    """Read a case and note what can be said of it alone; None where its image or its labels cannot be read."""
+
+    def note(severity: Literal["error", "warning"], sentence: str) -> None:
+        findings.append(Finding(severity, case.name, sentence))
+
+    try:
+        image, labels = load_case(case)
+    except SacbnetError as error:
+        note("error", str(error))
+        return None
+    for sentence in image.warnings:
+        note("warning", sentence)
+    if min(image.grid.shape) < LEAST_VOXELS:
+        note(
+            "warning",
+            f"{image.name} measures {_times(image.grid.shape)} voxels; below {LEAST_VOXELS} along an axis the coarsest"
+            " level of the network has nothing to match",
+        )
+    values = None
+    if labels is not None:
+        try:
+            check_labels(image, labels)
+        except SacbnetError as error:
+            note("error", str(error))
+        values = _values(labels, note)
+    points = None
+    if case.points is not None:
+        try:
+            points = len(load_points(case.points).xyz)
+        except SacbnetError as error:
+            note("error", str(error))
+    return _Seen(image.grid, hashlib.sha256(image.data.tobytes()).digest(), values, points)
+
+
+def _values(labels: Image, note: Callable[[Literal["error", "warning"], str], None]) -> frozenset[int]:
+    values, counts = np.unique(labels.data, return_counts=True)
+    below = values < 0
+    if below.any():
+        note(
+            "warning",
+            f"{labels.name} holds the negative label values {_list(values[below].tolist())} in {counts[below].sum()}"
+            " voxels; they are taken for padding and become 0",
+        )
+    return frozenset(values[values > 0].tolist())
+
+
+# -- the set ----------------------------------------------------------------------------------------------------------
+def _label_values(cases: Sequence[Case], seen: Mapping[int, _Seen]) -> Iterator[Finding]:
+    """Cases without labels where others have some; and values that differ from those of more than half of the cases."""
+    labelled = {n: s.values for n, s in seen.items() if s.values is not None}
+    if not labelled:
+        return
+    count = Counter(value for values in labelled.values() for value in values)
+    usual = {value for value, times in count.items() if 2 * times > len(labelled)}
+    for n in seen:
+        if n not in labelled:
+            yield Finding("warning", cases[n].name, f"has no labels, as {len(labelled)} other cases have; give it some")
+            continue
+        missing, extra = sorted(usual - labelled[n]), sorted(labelled[n] - usual)
+        parts = [f"lack {_list(missing)}"] if missing else []
+        parts += [f"hold {_list(extra)} besides"] if extra else []
+        if parts:
+            sentence = f"its labels {' and '.join(parts)}, unlike those of most cases; check that they mean the same"
+            yield Finding("warning", cases[n].name, sentence)
+
+
+def _duplicates(cases: Sequence[Case], seen: Mapping[int, _Seen]) -> Iterator[Finding]:
+    first: dict[bytes, int] = {}
+    for n, found in seen.items():
+        earlier = first.setdefault(found.digest, n)
+        if earlier != n:
+            sentence = f"holds the same voxels as {cases[earlier].name}; leave one of them out"
+            yield Finding("warning", cases[n].name, sentence)
+
+
+def _differences(cases: Sequence[Case], seen: Mapping[int, _Seen]) -> Iterator[Finding]:
+    """Of shape, spacing and orientation: one finding each, with an example of each kind."""
+    kinds: dict[str, Callable[[Grid], str]] = {
+        "shapes": lambda grid: _times(grid.shape),
+        "spacings": lambda grid: _times(float(f"{s:.3g}") for s in grid.spacing) + " mm",
+        "orientations": lambda grid: "".join(aff2axcodes(grid.affine)),
+    }
+    for what, of in kinds.items():
+        examples: dict[str, str] = {}
+        for n, found in seen.items():
+            examples.setdefault(of(found.grid), cases[n].name)
+        if len(examples) > 1:
+            some = ", ".join(f"{kind} in {name}" for kind, name in list(examples.items())[:3])
+            more = ", ..." if len(examples) > 3 else ""
+            sentence = f"the images have {len(examples)} {what} ({some}{more}); packing brings them to one grid"
+            yield Finding("warning", "", sentence)
+
+
+def _pairs(cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seen: Mapping[int, _Seen]) -> Iterator[Finding]:
+    for (moving, fixed), times in Counter(pairs).items():
+        m, f = cases[moving].name, cases[fixed].name
+        if moving == fixed:
+            yield Finding("error", m, f"a pair has {m} as moving and as fixed image; two cases were expected")
+        if times > 1:
+            yield Finding(
+                "warning", f, f"the pair of {m} (moving) and {f} (fixed) is listed {times} times; list it once"
+            )
+        counts = [seen[n].points for n in (moving, fixed) if n in seen]
+        if len(counts) == 2 and None not in counts and counts[0] != counts[1]:
+            sentence = f"{m} has {counts[0]} points and {f} {counts[1]}; a pair needs as many in both, in one order"
+            yield Finding("error", f, sentence)
+
+
+def _apart(cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seen: Mapping[int, _Seen]) -> Iterator[Finding]:
+    """Cases that share no place in the world with the first one (whose box a pack takes), or their pair."""
+    first = next(iter(seen), 0)
+    against = {(first, n): None for n in seen if n != first} | dict.fromkeys(pairs)
+    for a, b in against:
+        if a in seen and b in seen and a != b and not _overlap(seen[a].grid, seen[b].grid):
+            places = [_list(seen[n].grid.centre.round().astype(int).tolist()) for n in (b, a)]
+            yield Finding(
+                "error",
+                cases[b].name,
+                f"lies about ({places[0]}) mm and shares no place with {cases[a].name} about ({places[1]}) mm; repair"
+                " the headers, or align by the centres",
+            )
+
+
+def _overlap(one: Grid, other: Grid) -> bool:
+    """Whether the boxes about both, along the world's axes, meet."""
+    a, b = one.corners, other.corners
+    return bool((a.min(axis=0) <= b.max(axis=0)).all() and (b.min(axis=0) <= a.max(axis=0)).all())
+
+
+def _times(values: object) -> str:
+    return " × ".join(f"{v:g}" for v in values)  # type: ignore[attr-defined]
+
+
+def _list(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:8])) + (f" and {len(values) - 8} more" if len(values) > 8 else "")
