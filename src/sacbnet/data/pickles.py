@@ -66,9 +66,11 @@ class _Global:
         if self.role == "reconstruct":  # (ndarray, (0,), b"b"); the state follows
             return _Array()
         if self.role == "frombuffer":
-            raw, dtype, shape, order = arguments
+            raw, dtype, shape, order, *axes = arguments  # axes: of an array stored with them in another order
             array = _Array()
             array.fill(shape, dtype, order == "F", raw)
+            if axes and array.values is not None:
+                array.values = np.ascontiguousarray(array.values.transpose(axes[0]))
             return array
         if self.role == "dtype":
             return _Type(arguments[0])
