@@ -1,8 +1,4 @@
-"""Training and refinement losses: local correlation and smoothness.
-
-Each computes its gradient during the forward pass and keeps that alone: a scalar's gradient is one map, where
-autograd would keep a dozen.
-"""
+"""Likeness of images of one contrast: local correlation and squared difference."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..errors import InputError
+from .common import at_least_single, full_precision, same_images
 
 EPSILON = 1e-5  # added to the product of two windows' summed squared deviations, as VoxelMorph has it
 
@@ -28,36 +25,30 @@ def ncc_loss(
     the loss of Cheng et al., CVPR 2025). With a mask (b, 1, i, j, k) the mean is weighted by it. Computed in at
     least float32. Raises InputError for unequal shapes, an even window, or a mask that is empty.
     """
-    if moved.shape != fixed.shape or moved.ndim != 5:
-        raise InputError(f"images {tuple(moved.shape)} and {tuple(fixed.shape)} were given; one shape was expected")
+    same_images(moved, fixed)
     if window < 1 or window % 2 == 0:
         raise InputError(f"the window is {window} voxels; an odd number was expected")
-    dtype = torch.promote_types(torch.promote_types(moved.dtype, fixed.dtype), torch.float32)
+    moved, fixed = at_least_single(moved, fixed)
     weight = None
     if mask is not None:
         if mask.shape[2:] != moved.shape[2:]:
             raise InputError(f"the mask has shape {tuple(mask.shape)}; the images' {tuple(moved.shape)} was expected")
-        weight = mask.to(dtype).expand_as(moved)
+        weight = mask.to(moved.dtype).expand_as(moved)
         if not float(weight.sum()) > 0:
             raise InputError("the mask of the loss is empty; give one that covers part of the image")
-    with torch.autocast(moved.device.type, enabled=False):
-        return _NCC.apply(_plain(moved, dtype), _plain(fixed, dtype), window, weight, epsilon)
+    with full_precision(moved):
+        return _NCC.apply(moved, fixed, window, weight, epsilon)
 
 
-def gradient_loss(displacement_vox: Tensor) -> Tensor:
-    """Mean square gradient: displacement_vox (b, 3, i, j, k) -> scalar, voxels² per voxel².
+def mse_loss(moved: Tensor, fixed: Tensor) -> Tensor:
+    """Mean squared difference: moved, fixed (b, c, i, j, k) -> scalar, intensity². Computed in at least float32.
 
-    Forward differences, squared, mean per axis, averaged over the three axes (VoxelMorph's l2; the λ of Cheng et
-    al., CVPR 2025, belongs to it). An axis of one voxel has no differences and counts as 0. At least float32.
+    For images of one modality whose intensities mean the same. Raises InputError for unequal shapes.
     """
-    dtype = torch.promote_types(displacement_vox.dtype, torch.float32)
-    with torch.autocast(displacement_vox.device.type, enabled=False):
-        return _MeanSquareGradient.apply(_plain(displacement_vox, dtype))
-
-
-def _plain(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """As the functions below take it; detached under no_grad, which they cannot see, to spare them the gradient."""
-    return x.to(dtype) if torch.is_grad_enabled() else x.detach().to(dtype)
+    same_images(moved, fixed)
+    with full_precision(moved):
+        moved, fixed = at_least_single(moved, fixed)
+        return F.mse_loss(moved, fixed)
 
 
 def box_mean(x: Tensor, window: int) -> Tensor:
@@ -127,28 +118,3 @@ def _slope(x: Tensor, y: Tensor, m_x: Tensor, m_y: Tensor, r_w: Tensor, r2_w_v: 
     out = box_mean(r_w * m_y - r2_w_v * m_x, window)
     out.addcmul_(y, box_mean(r_w, window), value=-1).addcmul_(x, box_mean(r2_w_v, window))
     return out.mul_(2)
-
-
-class _MeanSquareGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, u: Tensor) -> Tensor:
-        loss = u.new_zeros(())
-        slope = torch.zeros_like(u) if ctx.needs_input_grad[0] else None
-        for axis in (2, 3, 4):
-            n = u.shape[axis] - 1
-            if n == 0:
-                continue
-            difference = u.diff(dim=axis)
-            scale = 1 / (3 * difference.numel())
-            loss += scale * torch.linalg.vector_norm(difference).square()
-            if slope is not None:
-                slope.narrow(axis, 1, n).add_(difference, alpha=2 * scale)
-                slope.narrow(axis, 0, n).sub_(difference, alpha=2 * scale)
-        ctx.save_for_backward(slope)
-        return loss
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (slope,) = ctx.saved_tensors
-        return slope * grad

@@ -1,0 +1,155 @@
+"""MIND-SSC: likeness of self-similarity, for images of different contrast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..errors import InputError
+from .common import at_least_single, full_precision, same_images
+
+CLAMP = 1e-3, 1e3  # least and greatest noise estimate of a voxel, as multiples of the image's mean
+Pair = tuple[tuple[int, int, int], tuple[int, int, int]]
+
+
+def mind_loss(moved: Tensor, fixed: Tensor, radius: int = 2, dilation: int = 2) -> Tensor:
+    """Mean squared difference of MIND-SSC descriptors: moved, fixed (b, 1, i, j, k) -> scalar in [0, 1].
+
+    Of each voxel's six neighbours, `dilation` voxels away along the axes, the twelve pairs that do not face each
+    other are compared: D is the mean squared difference of the (2·radius + 1)³ patches around the two. The descriptor
+    is exp(-(D - min D) / V), twelve numbers of which the largest is 1; V, the mean of D - min D over the pairs, is
+    kept between a thousandth of and a thousand times its mean over the image. The image goes on with its edge values
+    beyond its faces. (Heinrich et al., "Towards realtime multimodal fusion for image-guided interventions using
+    self-similarities", MICCAI 2013; minimum and clamp as in the Learn2Reg challenge.)
+
+    Gain, offset and contrast inversion change nothing. Computed in at least float32; about thirty maps of the
+    image's size are held while it is computed, and one gradient after. Raises InputError for unequal shapes, more
+    than one channel, or a radius or dilation that makes no sense.
+    """
+    same_images(moved, fixed)
+    if moved.shape[1] != 1:
+        raise InputError(f"images of {moved.shape[1]} channels were given; 1 was expected: add up the channels' losses")
+    if radius < 0 or dilation < 1:
+        raise InputError(f"radius {radius} and dilation {dilation} were given; at least 0 and 1 were expected")
+    moved, fixed = at_least_single(moved, fixed)
+    with full_precision(moved):
+        return _MIND.apply(moved, fixed, radius, dilation)
+
+
+class _MIND(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, moved: Tensor, fixed: Tensor, radius: int, dilation: int) -> Tensor:
+        slopes = [
+            torch.empty_like(x) if w else None for x, w in zip((moved, fixed), ctx.needs_input_grad[:2], strict=True)
+        ]
+        loss = moved.new_zeros(())
+        for n in range(len(moved)):  # one sample at a time: only its descriptors exist
+            images = [_Descriptors(x[n, 0], radius, dilation) for x in (moved, fixed)]
+            difference = images[0].values - images[1].values
+            loss += difference.square().mean() / len(moved)
+            difference *= 2 / (difference.numel() * len(moved))
+            for image, slope, sign in zip(images, slopes, (1, -1), strict=True):
+                if slope is not None:
+                    slope[n, 0] = sign * image.gradient(difference)
+        ctx.save_for_backward(*slopes)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        moved, fixed = ctx.saved_tensors
+        return None if moved is None else moved * grad, None if fixed is None else fixed * grad, None, None
+
+
+class _Descriptors:
+    """Of one image (i, j, k): values (12, i, j, k), and the way back."""
+
+    def __init__(self, image: Tensor, radius: int, dilation: int) -> None:
+        self.radius, self.dilation, self.shape = radius, dilation, tuple(image.shape)
+        self.padded = F.pad(image[None, None], (radius + dilation,) * 6, mode="replicate")[0, 0]
+        values = image.new_empty((12, *image.shape))
+        for into, pair in zip(values, _pairs(dilation), strict=True):
+            into.copy_(_box_mean(self._difference(pair).square_(), radius))
+        values -= values.amin(0)
+        raw = values.mean(0)
+        low, high = (raw.mean() * factor for factor in CLAMP)
+        self.too_low, self.too_high = raw < low, raw > high
+        self.noise = raw.clamp_(low, high)
+        # in a flat image every D is 0, and so is the noise: 0 / tiny is 0
+        self.values = values.div_(self.noise.clamp(min=_tiny(image))).neg_().exp_()
+
+    def gradient(self, of_values: Tensor) -> Tensor:
+        """Gradient for the image (i, j, k) from that for the values (12, i, j, k)."""
+        inverse = 1 / self.noise.clamp(min=_tiny(self.noise))
+        of_noise = torch.zeros_like(self.noise)
+        for g, m in zip(of_values, self.values, strict=True):  # (D - min D) / V is -log m
+            of_noise.addcmul_(g * m, m.clamp(min=_tiny(m)).log_(), value=-1)
+        of_noise *= inverse
+        of_raw = of_noise.masked_fill(self.too_low | self.too_high, 0)
+        for factor, clamped in zip(CLAMP, (self.too_low, self.too_high), strict=True):
+            of_raw += factor * of_noise[clamped].sum() / of_noise.numel()  # the clamps move with the image's mean
+        distances = -of_values * self.values
+        distances *= inverse
+        distances += of_raw / 12
+        distances.masked_fill_(self.noise == 0, 0)  # in a flat image no direction is better than another
+        least, of_smallest = self.values.max(0).indices, distances.sum(0)  # argmax takes six times as long
+        out = torch.zeros_like(self.padded)
+        for n, (g, pair) in enumerate(zip(distances, _pairs(self.dilation), strict=True)):
+            g -= of_smallest * (least == n)
+            g = _box_mean(F.pad(g, (2 * self.radius,) * 6), self.radius)  # the box is its own transpose
+            g *= 2 * self._difference(pair)
+            for corner, sign in zip(pair, (1, -1), strict=True):
+                self._part(out, corner).add_(g, alpha=sign)
+        return _fold_edges(out, self.radius + self.dilation)
+
+    def _difference(self, pair: Pair) -> Tensor:
+        """Of the image shifted to either neighbour, with `radius` voxels to spare at each face."""
+        return self._part(self.padded, pair[0]) - self._part(self.padded, pair[1])
+
+    def _part(self, padded: Tensor, at: tuple[int, int, int]) -> Tensor:
+        for axis in range(3):
+            padded = padded.narrow(axis, self.dilation + at[axis], self.shape[axis] + 2 * self.radius)
+        return padded
+
+
+def _tiny(x: Tensor) -> float:
+    return torch.finfo(x.dtype).tiny
+
+
+def _box_mean(x: Tensor, radius: int) -> Tensor:
+    """Mean over the (2·radius + 1)³ boxes that lie inside: (i, j, k) -> each side 2·radius less.
+
+    Added up shift by shift: three times faster for these small boxes than losses.box_mean.
+    """
+    side = 2 * radius + 1
+    for axis in (2, 1, 0) if radius else ():
+        n = x.shape[axis] - 2 * radius
+        total = x.narrow(axis, 0, n) + x.narrow(axis, 1, n)
+        for shift in range(2, side):
+            total += x.narrow(axis, shift, n)
+        x = total
+    return x / side**3
+
+
+def _pairs(dilation: int) -> list[Pair]:
+    """The twelve pairs of neighbours along two different axes."""
+
+    def neighbour(axis: int, sign: int) -> tuple[int, int, int]:
+        i, j, k = (sign * dilation * (a == axis) for a in range(3))
+        return i, j, k
+
+    return [(neighbour(a, s), neighbour(b, t)) for a, b in ((0, 1), (0, 2), (1, 2)) for s in (-1, 1) for t in (-1, 1)]
+
+
+def _fold_edges(x: Tensor, margin: int) -> Tensor:
+    """Transpose of padding by repeating the edge: what the margins hold is added to the faces."""
+    for axis in range(3):
+        inner = x.narrow(axis, margin, x.shape[axis] - 2 * margin)
+        inner.select(axis, 0).add_(x.narrow(axis, 0, margin).sum(axis))
+        inner.select(axis, -1).add_(x.narrow(axis, x.shape[axis] - margin, margin).sum(axis))
+        x = inner
+    return x

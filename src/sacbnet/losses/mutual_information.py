@@ -1,0 +1,113 @@
+"""Mutual information as a loss: for images of different contrast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..errors import InputError
+from .common import at_least_single, full_precision, same_images
+
+SMOOTHING = 1e-7  # added to probabilities, so that empty bins have a logarithm
+SHARPNESS = 2.0  # 1 / (2 σ²), σ half a bin
+OVERSHOOT = 0.1  # beyond [0, 1] that is clamped: interpolation and augmentation may leave the range a little
+
+
+def mutual_information_loss(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
+    """Negated mutual information in nats: moved, fixed (b, c, i, j, k) in [0, 1] -> scalar; 0 is independence.
+
+    Σ P(m, f) log (P(m, f) / P(m) P(f)) of the joint histogram of each sample, averaged over the batch. Every voxel
+    counts in all bins, centred on n / (bins - 1), with Gaussian weights of σ half a bin that add up to 1: a Parzen
+    window, which makes the histogram differentiable (Viola and Wells, IJCV 1997; Thévenaz and Unser, TIP 2000).
+    Values beyond [0, 1] count as 0 or 1. Computed in at least float32.
+
+    The definition is that of MONAI's GlobalMutualInformationLoss, which keeps several (voxels, bins) tensors: at 128³
+    and 32 bins, one thread, it took 17 s and 1.8 GB forward and backward. Here they exist for one block of voxels at
+    a time: 1.6 s, and nothing but the gradient to keep. Raises InputError for unequal shapes, fewer than two bins, or
+    intensities far beyond [0, 1].
+    """
+    same_images(moved, fixed)
+    if bins < 2:
+        raise InputError(f"{bins} bins were asked for; at least 2 were expected")
+    moved, fixed = at_least_single(moved, fixed)
+    for name, image in (("moved", moved), ("fixed", fixed)):
+        low, high = torch.stack(torch.aminmax(image.detach())).tolist()
+        if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
+            raise InputError(f"the {name} image's values span {low:g} to {high:g}; 0 to 1 was expected: rescale it")
+    with full_precision(moved):
+        return _MutualInformation.apply(moved, fixed, bins)
+
+
+class _MutualInformation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, moved: Tensor, fixed: Tensor, bins: int) -> Tensor:
+        wanted = ctx.needs_input_grad[:2]
+        slopes = [torch.empty_like(x) if w else None for x, w in zip((moved, fixed), wanted, strict=True)]
+        loss = torch.zeros((), dtype=torch.float64, device=moved.device)
+        for n in range(len(moved)):
+            m, f = moved[n].reshape(-1), fixed[n].reshape(-1)
+            information, table = _information(_joint(m, f, bins))
+            loss -= information / len(moved)
+            scale = -(bins - 1) / (m.numel() * len(moved))
+            for slope, x, y, t in zip(slopes, (m, f), (f, m), (table, table.T), strict=True):
+                if slope is not None:
+                    _slope(x, y, (t * scale).to(x.dtype), slope[n].view(-1))
+        ctx.save_for_backward(*slopes)
+        return loss.to(moved.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        moved, fixed = ctx.saved_tensors
+        return None if moved is None else moved * grad, None if fixed is None else fixed * grad, None
+
+
+def _block(x: Tensor) -> int:
+    """Voxels at a time: on the CPU as many as stay in the cache, on a GPU enough to fill it."""
+    return 1 << (13 if x.device.type == "cpu" else 20)
+
+
+def _window(x: Tensor, at: Tensor) -> Tensor:
+    """Share (n, bins) of each of n voxels in each bin, from its place in [0, bins - 1]."""
+    # -(x - n)² less what is equal in all bins: the softmax divides by the sum
+    return torch.softmax((2 * SHARPNESS * x[:, None] - SHARPNESS * at) * at, dim=1)
+
+
+def _place(x: Tensor, bins: int) -> Tensor:
+    return x.clamp(0, 1) * (bins - 1)
+
+
+def _joint(m: Tensor, f: Tensor, bins: int) -> Tensor:
+    """Joint histogram (bins, bins) in float64, adding up to 1; m, f (voxels,)."""
+    at = torch.arange(bins, device=m.device, dtype=m.dtype)
+    total = torch.zeros(bins, bins, dtype=torch.float64, device=m.device)
+    for a, b in zip(m.split(_block(m)), f.split(_block(f)), strict=True):
+        total += _window(_place(a, bins), at).T @ _window(_place(b, bins), at)
+    return total / m.numel()
+
+
+def _information(joint: Tensor) -> tuple[Tensor, Tensor]:
+    """Mutual information of a joint histogram, and its derivative by each entry."""
+    with torch.enable_grad():
+        p = joint.requires_grad_()
+        independent = p.sum(1, keepdim=True) * p.sum(0, keepdim=True)
+        information = (p * ((p + SMOOTHING) / (independent + SMOOTHING)).log()).sum()
+        (table,) = torch.autograd.grad(information, p)
+    return information.detach(), table
+
+
+def _slope(x: Tensor, y: Tensor, table: Tensor, out: Tensor) -> None:
+    """out = Σ over bins w'(x) · (table @ window(y)), 0 where x is clamped; all (voxels,), table (bins, bins)."""
+    bins = len(table)
+    at = torch.arange(bins, device=x.device, dtype=x.dtype)
+    block = _block(x)
+    for a, b, into in zip(x.split(block), y.split(block), out.split(block), strict=True):
+        w = _window(_place(a, bins), at)
+        pull = _window(_place(b, bins), at) @ table.T
+        pull *= w
+        # w'(x) of bin n is 2·sharpness · w · (n - mean), the mean over all bins weighted by w
+        into.copy_(pull @ at - (w @ at) * pull.sum(1))
+        into.mul_(2 * SHARPNESS).mul_((a >= 0) & (a <= 1))

@@ -1,0 +1,191 @@
+"""What a displacement should be like whatever the images: smooth, without folds, undone by its inverse."""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..errors import InputError
+from ..spatial.jacobian import tetrahedra
+from ..spatial.warp import compose, identity
+from .common import at_least_single, displacement, full_precision
+
+ROWS = 8  # cells along i that are cut into tetrahedra at a time
+
+
+def gradient_loss(displacement_vox: Tensor) -> Tensor:
+    """Mean square gradient: displacement_vox (b, 3, i, j, k) -> scalar, voxels² per voxel².
+
+    Forward differences, squared, mean per axis, averaged over the three axes (VoxelMorph's l2; the λ of Cheng et
+    al., CVPR 2025, belongs to it). An axis of one voxel has no differences and counts as 0. At least float32.
+    """
+    (u,) = at_least_single(displacement_vox)
+    with full_precision(u):
+        return _MeanSquareGradient.apply(u)
+
+
+def bending_energy_loss(displacement_vox: Tensor) -> Tensor:
+    """Mean of the squared second derivatives: displacement_vox (b, 3, i, j, k) -> scalar, voxels² per voxel⁴.
+
+    u_ii² + u_jj² + u_kk² + 2 (u_ij² + u_ik² + u_jk²), averaged over components and the voxels that have neighbours on
+    both sides along every axis (Rueckert et al., TMI 1999, eq. 4, per component instead of summed). Second derivatives
+    by [1, -2, 1], mixed ones from the four diagonal neighbours, which is MONAI's BendingEnergyLoss. An affine costs
+    nothing. An axis of fewer than three voxels has no second derivatives and counts as 0. At least float32.
+    """
+    displacement(displacement_vox)
+    (u,) = at_least_single(displacement_vox)
+    with full_precision(u):
+        return _BendingEnergy.apply(u)
+
+
+def jacobian_loss(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
+    """How far cells are turned over: displacement_vox (b, 3, i, j, k) -> scalar, parts of the lattice's volume.
+
+    Mean over the lattice's cells of max(0, margin - volume) of the tetrahedra each is cut into, volume relative to the
+    undeformed one, in both ways of cutting. With margin 0 it is a hundredth of the non-diffeomorphic volume in % (Liu
+    et al., IJCV 2024), 0 exactly where the map is one-to-one; a margin up to 1 also keeps off the edge of folding. The
+    idea of a penalty on negative Jacobians is that of Mok and Chung, CVPR 2020, who take det J by differences in one
+    direction: one of the ten tetrahedra. At least float32. Raises InputError for an axis of one voxel.
+    """
+    displacement(displacement_vox)
+    if min(displacement_vox.shape[2:]) < 2:
+        raise InputError(
+            f"the displacement has shape {tuple(displacement_vox.shape)}; at least two voxels along each axis were"
+            " expected: a volume one voxel thick has no cells that could fold"
+        )
+    (u,) = at_least_single(displacement_vox)
+    with full_precision(u):
+        return _Folding.apply(u, margin)
+
+
+def inverse_consistency_loss(forward_vox: Tensor, backward_vox: Tensor) -> Tensor:
+    """Mean square distance after a round trip: two (b, 3, i, j, k) -> scalar, voxels².
+
+    |forward(backward(p)) - p|² of (id + forward) ∘ (id + backward), averaged over the voxels that `backward` leaves
+    inside the grid; beyond it nothing is known of `forward`, whose edge is repeated (Christensen and Johnson, TMI
+    2001, eq. 4). 0 if all leave. Both directions: add the loss with the two exchanged. At least float32.
+    """
+    displacement(forward_vox)
+    if forward_vox.shape != backward_vox.shape:
+        raise InputError(
+            f"displacements of shapes {tuple(forward_vox.shape)} and {tuple(backward_vox.shape)} were given; one shape"
+            " was expected: bring both onto one grid"
+        )
+    outer, inner = at_least_single(forward_vox, backward_vox)
+    with full_precision(outer):
+        size = inner.shape[2:]
+        at = identity(tuple(size), inner.device, inner.dtype) + inner.detach()
+        last = at.new_tensor([n - 1 for n in size]).view(1, 3, 1, 1, 1)
+        inside = ((at >= 0) & (at <= last)).all(1)
+        missed = compose(outer, inner, padding="border").square().sum(1)
+        return torch.where(inside, missed, 0).sum() / inside.sum().clamp(min=1)
+
+
+class _MeanSquareGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        loss = u.new_zeros(())
+        slope = torch.zeros_like(u) if ctx.needs_input_grad[0] else None
+        for axis in (2, 3, 4):
+            n = u.shape[axis] - 1
+            if n == 0:
+                continue
+            difference = u.diff(dim=axis)
+            scale = 1 / (3 * difference.numel())
+            loss += scale * torch.linalg.vector_norm(difference).square()
+            if slope is not None:
+                slope.narrow(axis, 1, n).add_(difference, alpha=2 * scale)
+                slope.narrow(axis, 0, n).sub_(difference, alpha=2 * scale)
+        ctx.save_for_backward(slope)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (slope,) = ctx.saved_tensors
+        return slope * grad
+
+
+class _BendingEnergy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        loss = u.new_zeros(())
+        slope = torch.zeros_like(u) if ctx.needs_input_grad[0] else None
+        for a, b in combinations_with_replacement([axis for axis in (2, 3, 4) if u.shape[axis] > 2], 2):
+            taps = _second_derivative(a, b)
+            second = sum(weight * _shifted(u, at) for at, weight in taps.items())
+            assert isinstance(second, Tensor)
+            scale = (1 if a == b else 2) / second.numel()
+            loss += scale * torch.linalg.vector_norm(second).square()
+            if slope is not None:
+                for at, weight in taps.items():
+                    _shifted(slope, at).add_(second, alpha=2 * scale * weight)
+        ctx.save_for_backward(slope)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (slope,) = ctx.saved_tensors
+        return slope * grad
+
+
+def _second_derivative(a: int, b: int) -> dict[tuple[int, int, int], float]:
+    """Neighbour (of -1, 0, 1 along i, j, k) -> weight, for axes 2 to 4 of a volume."""
+
+    def step(m: int, n: int) -> tuple[int, int, int]:
+        i, j, k = (m * (a == axis) + n * (b == axis) for axis in (2, 3, 4))
+        return i, j, k
+
+    if a == b:
+        return {step(-1, 0): 1.0, step(0, 0): -2.0, step(1, 0): 1.0}
+    return {step(m, n): m * n / 4 for m in (-1, 1) for n in (-1, 1)}
+
+
+def _shifted(x: Tensor, at: tuple[int, int, int]) -> Tensor:
+    """The neighbours `at` of the inner voxels; an axis of fewer than three voxels has no outer ones."""
+    for axis, shift in zip((2, 3, 4), at, strict=True):
+        if x.shape[axis] > 2:
+            x = x.narrow(axis, 1 + shift, x.shape[axis] - 2)
+    return x
+
+
+class _Folding(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, margin: float) -> Tensor:
+        loss = torch.zeros((), dtype=torch.float64, device=u.device)
+        slope = torch.zeros_like(u) if ctx.needs_input_grad[0] else None
+        for sample in range(len(u)):
+            for low in range(0, u.shape[2] - 1, ROWS):
+                part = u[sample, :, low : low + ROWS + 1]
+                lacking = _lacking(part, margin)
+                loss += lacking
+                if slope is not None and lacking > 0:  # most slabs of a sensible displacement are spared
+                    slope[sample, :, low : low + ROWS + 1] += _lacking_slope(part, margin)
+        cells = len(u) * prod(n - 1 for n in u.shape[2:])
+        ctx.save_for_backward(None if slope is None else slope.div_(cells))
+        return (loss / cells).to(u.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * grad, None
+
+
+def _lacking(u: Tensor, margin: float) -> Tensor:
+    """Σ over cells of what their tetrahedra lack of the margin, the mean of both cuts; u (3, i, j, k)."""
+    parts = [(margin - volume).clamp_(min=0).sum(dtype=torch.float64) * share / 2 for volume, share in tetrahedra(u)]
+    return torch.stack(parts).sum()
+
+
+def _lacking_slope(u: Tensor, margin: float) -> Tensor:
+    with torch.enable_grad():
+        u = u.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(_lacking(u, margin), u)
+    return slope
