@@ -6,12 +6,14 @@ scalar's gradient is one map.
 
 from .mind import mind_loss
 from .mutual_information import mutual_information_loss
+from .overlap import dice_loss
 from .similarity import box_mean, mse_loss, ncc_loss
 from .smoothness import bending_energy_loss, gradient_loss, inverse_consistency_loss, jacobian_loss
 
 __all__ = [
     "bending_energy_loss",
     "box_mean",
+    "dice_loss",
     "gradient_loss",
     "inverse_consistency_loss",
     "jacobian_loss",

@@ -1,0 +1,164 @@
+"""Overlap of warped labels as a loss, without a channel per label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..errors import InputError
+from ..spatial.warp import warp
+from .common import at_least_single, displacement, full_precision
+
+
+def dice_loss(displacement_vox: Tensor, moving_labels: Tensor, fixed_labels: Tensor, labels: Sequence[int]) -> Tensor:
+    """1 - mean soft Dice of the labels asked for: displacement_vox (b, 3, i, j, k) -> scalar in [0, 1].
+
+    moving_labels, fixed_labels (b, 1, i, j, k), whole numbers. Dice of a label is 2 Σ A·B / (Σ A + Σ B), A its mask in
+    the moving map warped linearly (zeros beyond the edge), B its mask in the fixed map; all sums are linear, none of
+    squares. Mean over the labels present in either map of a sample, then over samples; a sample without any costs 0.
+
+    No mask is ever made: per voxel, only those of the eight corners around p + u(p) count whose label is the fixed
+    one's, and Σ A of all labels together is the transposed warp of ones, added up by label. Time and memory do not
+    depend on the number of labels. Computed in at least float32. Raises InputError for shapes that do not belong
+    together, labels that are not whole numbers, or none asked for.
+    """
+    _check(displacement_vox, moving_labels, fixed_labels, labels)
+    (u,) = at_least_single(displacement_vox)
+    with full_precision(u):
+        numbers = [_numbered(x[:, 0], labels) for x in (moving_labels, fixed_labels)]
+        return _Dice.apply(u, *numbers, len(set(labels)))
+
+
+def _check(u: Tensor, moving: Tensor, fixed: Tensor, labels: Sequence[int]) -> None:
+    displacement(u)
+    expected = (u.shape[0], 1, *u.shape[2:])
+    for name, x in (("moving", moving), ("fixed", fixed)):
+        if tuple(x.shape) != expected:
+            raise InputError(
+                f"the {name} labels have shape {tuple(x.shape)}; the displacement's {expected} was expected"
+            )
+        if x.is_floating_point():
+            raise InputError(f"the {name} labels are {x.dtype}; whole numbers were expected: convert with .long()")
+    if not labels:
+        raise InputError("no labels were given for the Dice loss; name those to be scored")
+
+
+def _numbered(x: Tensor, labels: Sequence[int]) -> Tensor:
+    """1, 2, ... for the labels asked for, in ascending order, and 0 for all others: any shape, int64."""
+    values = torch.tensor(sorted(set(labels)), device=x.device)
+    x = x.long()
+    at = torch.searchsorted(values, x).clamp_(max=len(values) - 1)
+    return torch.where(values[at] == x, at + 1, 0)
+
+
+class _Dice(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, moving: Tensor, fixed: Tensor, count: int) -> Tensor:
+        slope = torch.zeros_like(u) if ctx.needs_input_grad[0] else None
+        loss = u.new_zeros(())
+        for n in range(len(u)):  # one sample at a time
+            loss += _sample_loss(u[n : n + 1], moving[n], fixed[n], count, None if slope is None else slope[n])
+        ctx.save_for_backward(None if slope is None else slope.div_(len(u)))
+        return loss / len(u)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = ctx.saved_tensors
+        return slope * grad, None, None, None
+
+
+def _sample_loss(u: Tensor, moving: Tensor, fixed: Tensor, count: int, slope: Tensor | None) -> Tensor:
+    """Of one sample, u (1, 3, i, j, k), numbered labels (i, j, k); its gradient is added to slope (3, i, j, k)."""
+    labelled = fixed.reshape(-1).nonzero()[:, 0]
+    target = fixed.reshape(-1)[labelled]
+    share, of_share = _matches(moving, u[0], labelled, target, slope is not None)
+
+    wanted, there = torch.bincount(target, minlength=count + 1), torch.bincount(moving.reshape(-1), minlength=count + 1)
+    common = torch.bincount(target, share.double(), minlength=count + 1)
+    warped = torch.bincount(moving.reshape(-1), _transposed_ones(u).double(), minlength=count + 1)
+    total = (warped + wanted).clamp_(min=torch.finfo(u.dtype).tiny)
+    present = wanted + there > 0
+    present[0] = False  # what was not asked for
+    scored = present.sum().clamp(min=1)
+    dice = torch.where(present, 2 * common / total, 0)
+    if slope is not None and of_share is not None:
+        by_common, by_total = (
+            torch.where(present, x / (scored * total), 0).to(u.dtype) for x in (torch.full_like(dice, -2), dice)
+        )
+        slope.view(3, -1)[:, labelled] += by_common[target] * of_share
+        with torch.enable_grad():
+            at = u.detach().requires_grad_()
+            (rest,) = torch.autograd.grad(warp(by_total[moving][None, None], at).sum(), at)
+        slope += rest[0]
+    return (present.any().double() - dice.sum() / scored).to(u.dtype)
+
+
+def _transposed_ones(u: Tensor) -> Tensor:
+    """How much of each voxel the warp by u takes, over all places: (i·j·k,)."""
+    with torch.enable_grad():
+        image = u.new_zeros((1, 1, *u.shape[2:]), requires_grad=True)
+        (taken,) = torch.autograd.grad(warp(image, u.detach()).sum(), image)
+    return taken.reshape(-1)
+
+
+class _Points(NamedTuple):
+    """Some voxels p of the grid: at = p + u(p) (3, n), and the number (n,) that is looked for there."""
+
+    at: Tensor
+    target: Tensor
+
+
+def _matches(
+    moving: Tensor, u: Tensor, voxels: Tensor, target: Tensor, with_slope: bool
+) -> tuple[Tensor, Tensor | None]:
+    """At p + u(p) of the voxels (n,), how much of `moving` is `target`: (n,), and its slope (3, n) by u."""
+    share = u.new_empty(len(voxels))
+    slope = u.new_empty((3, len(voxels))) if with_slope else None
+    block = 1 << (15 if u.device.type == "cpu" else 22)  # on the CPU as many as stay in the cache
+    for low in range(0, len(voxels), block):
+        part = slice(low, low + block)
+        here = torch.stack(torch.unravel_index(voxels[part], moving.shape))
+        points = _Points(here + u.view(3, -1)[:, voxels[part]], target[part])
+        corner = points.at.floor()
+        share[part], of_share = _cell(moving, points, corner, with_slope)
+        if slope is None or of_share is None:
+            continue
+        # at a lattice point the slope is the mean of both sides', as in the compiled warp
+        between = (corner == points.at).any(0).nonzero()[:, 0]
+        if len(between):
+            points = _Points(points.at[:, between], points.target[between])
+            other = _cell(moving, points, points.at.ceil() - 1, True)[1]
+            assert other is not None
+            of_share[:, between] = (of_share[:, between] + other) / 2
+        slope[:, part] = of_share
+    return share, slope
+
+
+def _cell(moving: Tensor, points: _Points, corner: Tensor, with_slope: bool) -> tuple[Tensor, Tensor | None]:
+    """The same, seen from the cells whose lower corners are `corner` (3, n)."""
+    size = torch.tensor(moving.shape, device=moving.device)[:, None]
+    fraction = points.at - corner
+    weights = torch.stack([1 - fraction, fraction])  # (2, 3, n)
+    found = torch.stack([corner, corner + 1])
+    inside = ((found >= 0) & (found < size)).unbind(0)  # beyond the edge nothing matches
+    index = found.clamp_(min=0).minimum(size - 1).long()
+    share = torch.zeros_like(points.at[0])
+    slope = torch.zeros_like(points.at) if with_slope else None
+    for a, b, c in product((0, 1), repeat=3):
+        match = moving[index[a, 0], index[b, 1], index[c, 2]] == points.target
+        match &= inside[a][0] & inside[b][1] & inside[c][2]
+        wi, wj, wk = weights[a, 0], weights[b, 1], weights[c, 2]
+        jk = wj * wk * match
+        share += wi * jk
+        if slope is not None:
+            wi = wi * match
+            slope[0].add_(jk, alpha=2 * a - 1)
+            slope[1].add_(wi * wk, alpha=2 * b - 1)
+            slope[2].add_(wi * wj, alpha=2 * c - 1)
+    return share, slope
