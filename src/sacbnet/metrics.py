@@ -1,4 +1,4 @@
-"""Numbers that have one definition (docs/metrics.md): overlap, folding, similarity."""
+"""Numbers that have one definition (docs/metrics.md): overlap, surfaces, landmarks, folding, similarity."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .errors import GridError
+from .errors import GridError, InputError
+from .labelmaps import counts
 from .losses import ncc_loss
 from .spatial.jacobian import jacobian_determinant, non_diffeomorphic_volume
-from .spatial.transforms import DisplacementField
+from .spatial.transforms import DisplacementField, PointMap
+from .surface import hausdorff95
+
+__all__ = [
+    "Dice",
+    "Folding",
+    "dice",
+    "folding",
+    "hausdorff95",
+    "local_correlation",
+    "mutual_information",
+    "target_registration_error",
+]
 
 
 @dataclass(frozen=True)
@@ -34,8 +47,7 @@ def dice(moved: NDArray[np.integer], fixed: NDArray[np.integer], labels: tuple[i
     """
     if moved.shape != fixed.shape:
         raise GridError(f"label maps of shapes {moved.shape} and {fixed.shape} were given; one shape was expected")
-    in_moved, in_fixed = _counts(moved), _counts(fixed)
-    both = _counts(fixed[moved == fixed])
+    in_moved, in_fixed, both = counts(moved), counts(fixed), counts(fixed[moved == fixed])
     asked = labels if labels is not None else tuple(sorted((in_moved.keys() | in_fixed.keys()) - {0}))
     per_label = {}
     for label in asked:
@@ -45,9 +57,21 @@ def dice(moved: NDArray[np.integer], fixed: NDArray[np.integer], labels: tuple[i
     return Dice(per_label, tuple(int(label) for label in asked if label not in per_label))
 
 
-def _counts(labels: NDArray[np.integer]) -> dict[int, int]:
-    values, counts = np.unique(labels, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+def target_registration_error(
+    transform: PointMap, fixed_points: NDArray[np.floating], moving_points: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """|transform(p_fixed) - p_moving| in mm, for each pair of landmarks: world points (n, 3), mm RAS, both -> (n,).
+
+    transform: world of the fixed image -> world of the moving image, where the distance is taken. Raises InputError
+    for points that do not come in pairs.
+    """
+    fixed_points, moving_points = np.asarray(fixed_points, np.float64), np.asarray(moving_points, np.float64)
+    if fixed_points.shape != moving_points.shape or fixed_points.ndim != 2 or fixed_points.shape[1] != 3:
+        raise InputError(
+            f"points of shapes {fixed_points.shape} and {moving_points.shape} were given; two of one shape (n, 3) were"
+            " expected: row n of both is the same landmark"
+        )
+    return np.linalg.norm(transform(fixed_points) - moving_points, axis=1)
 
 
 @dataclass(frozen=True)
