@@ -14,6 +14,7 @@ from torch import nn
 
 from .data.pack import Pack
 from .errors import RegistrationError
+from .io.atomic import writing
 from .models.sacbnet import SACBNet
 from .models.weights import load_weights
 from .ops.dispatch import kernels_for
@@ -56,6 +57,9 @@ def train(
     InputError for the folder of another recipe or data that do not fit, RegistrationError where the loss is not
     finite, OutputError where a checkpoint cannot be written (the one before stays).
     """
+    if team.leads:
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
     with Stop(max_minutes) as stop, torch.random.fork_rng():
         torch.manual_seed(recipe.run.seed)
         run = _Run(recipe, choose(recipe, pack), out, team, say)

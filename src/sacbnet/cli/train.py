@@ -55,10 +55,9 @@ def train(
     with join_team(pick_device(chosen.run.device)) as team:
         if team.leads:
             check_writable(out)
-            out.mkdir(parents=True, exist_ok=True)
         pack = open_data(chosen, out, team.leads, team.wait, say)
         outcome = run(chosen, pack, out, team, max_minutes=max_minutes, say=say)
         if team.leads and not outcome.finished:
             say(f"stopped at step {outcome.state.step} of {chosen.run.steps}; the same command goes on from there")
     if outcome.signal and not outcome.finished:
-        raise typer.Exit(128 + outcome.signal)
+        raise SystemExit(128 + outcome.signal)  # as a shell tells of a process that a signal ended

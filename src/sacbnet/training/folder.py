@@ -30,6 +30,7 @@ def open_data(recipe: Recipe, out: Path, leads: bool, wait: Callable[[], None], 
         return open_pack(source)
     target = out / PACK
     if leads and not target.exists():
+        out.mkdir(parents=True, exist_ok=True)
         from ..data.check import check
 
         found = read_cases(source)

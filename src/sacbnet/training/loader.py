@@ -14,7 +14,7 @@ from ..data.cases import pair_up, select
 from ..data.pack import Pack
 from ..errors import InputError
 from .objective import Batch, seen_labels
-from .recipe import Recipe
+from .recipe import AugmentOptions, Recipe
 from .sampler import pair_number, samples_of
 
 Group = tuple[Batch, tuple[int, ...]]  # a batch, and the labels that its Dice loss sees
@@ -60,8 +60,8 @@ class Loader:
                 f"run.batch is {recipe.run.batch}; a multiple of {each} was expected (processes × run.pairs_at_once)"
             )
         self.data, self.recipe, self.rank, self.world, self.device = data, recipe, rank, world, device
-        options = recipe.augment
-        self.augmentation = Augmentation(**vars(options)) if vars(options) != vars(type(options)()) else None
+        wanted = recipe.augment != AugmentOptions()
+        self.augmentation = Augmentation(**vars(recipe.augment)) if wanted else None
         self._thread = ThreadPoolExecutor(1)
         self._ahead: tuple[int, Future[list[Group]]] | None = None
 
@@ -86,20 +86,20 @@ class Loader:
 
     def _pair(self, sample: int) -> Batch:
         m, f = self.data.training[pair_number(sample, len(self.data.training), self.recipe.run.seed)]
-        images = (self.data.pack.image(m), self.data.pack.image(f))
-        labels = None
+        pack = self.data.pack
+        images, labels = (pack.image(m), pack.image(f)), None
         if self.recipe.loss.dice_weight:
-            of_moving, of_fixed = self.data.pack.labels(m), self.data.pack.labels(f)
-            if of_moving is not None and of_fixed is not None:
-                labels = (of_moving, of_fixed)
+            labels = (pack.labels(m), pack.labels(f))
         if self.augmentation is not None:
-            images, labels = augment(self.augmentation, (self.recipe.run.seed, sample, 2), images, labels)
+            seed = (self.recipe.run.seed, sample, 2)
+            images, labels = augment(self.augmentation, seed, images, labels, pack.spacing_mm)
         return Batch(*images, *(labels or (None, None)))
 
 
 def _stack(parts: Sequence[Batch]) -> Batch:
     def joined(tensors: Sequence[Tensor | None]) -> Tensor | None:
-        return None if tensors[0] is None else torch.cat([t for t in tensors if t is not None])
+        present = [t for t in tensors if t is not None]
+        return torch.cat(present) if len(present) == len(tensors) else None
 
     columns = zip(*((p.moving, p.fixed, p.moving_labels, p.fixed_labels) for p in parts), strict=True)
     return Batch(*(joined(column) for column in columns))  # type: ignore[arg-type]

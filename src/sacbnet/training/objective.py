@@ -9,17 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..losses import (
-    bending_energy_loss,
-    dice_loss,
-    gradient_loss,
-    inverse_consistency_loss,
-    jacobian_loss,
-    mind_loss,
-    mse_loss,
-    mutual_information_loss,
-    ncc_loss,
-)
+from .. import losses
 from ..losses.similarity import EPSILON
 from ..spatial.warp import warp
 from .recipe import LossOptions
@@ -59,7 +49,7 @@ class Objective(nn.Module):
             back = self.network(batch.fixed, batch.moving)
             other = _one_way(back, batch.reversed(), o, labels)
             terms = {name: 0.5 * (terms[name] + other[name]) for name in terms}
-            terms["inverse_consistency"] = inverse_consistency_loss(u, back)
+            terms["inverse_consistency"] = losses.inverse_consistency_loss(u, back)
             terms["loss"] = terms["loss"] + o.inverse_consistency_weight * terms["inverse_consistency"]
         return terms
 
@@ -69,11 +59,11 @@ def _one_way(u: Tensor, batch: Batch, o: LossOptions, labels: Sequence[int]) -> 
     if o.similarity_weight:
         terms["similarity"] = similarity(warp(batch.moving, u), batch.fixed, o)
     if o.smoothness_weight:
-        terms["smoothness"] = gradient_loss(u) if o.smoothness == "gradient" else bending_energy_loss(u)
+        terms["smoothness"] = losses.gradient_loss(u) if o.smoothness == "gradient" else losses.bending_energy_loss(u)
     if o.jacobian_weight:
-        terms["jacobian"] = jacobian_loss(u)
+        terms["jacobian"] = losses.jacobian_loss(u)
     if o.dice_weight and batch.moving_labels is not None and batch.fixed_labels is not None:
-        terms["dice"] = dice_loss(u, batch.moving_labels, batch.fixed_labels, labels)
+        terms["dice"] = losses.dice_loss(u, batch.moving_labels, batch.fixed_labels, labels)
     weights = {name: getattr(o, f"{name}_weight") for name in terms}
     terms["loss"] = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     return terms
@@ -83,9 +73,12 @@ def similarity(moved: Tensor, fixed: Tensor, o: LossOptions) -> Tensor:
     """The recipe's image term: lower is more alike."""
     if o.similarity == "ncc":
         epsilon = o.noise**4 * o.window**6 if o.noise else EPSILON  # the product of two windows' sums, of SD `noise`
-        return ncc_loss(moved, fixed, o.window, epsilon=epsilon)
-    losses = {"mse": mse_loss, "mutual_information": mutual_information_loss, "mind": mind_loss}
-    return losses[o.similarity](moved, fixed)
+        return losses.ncc_loss(moved, fixed, o.window, epsilon=epsilon)
+    if o.similarity == "mse":
+        return losses.mse_loss(moved, fixed)
+    if o.similarity == "mind":
+        return losses.mind_loss(moved, fixed)
+    return losses.mutual_information_loss(moved, fixed)
 
 
 def seen_labels(labels: Sequence[int], o: LossOptions, seed: tuple[int, ...]) -> tuple[int, ...]:

@@ -56,28 +56,17 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """Random changes of the training pairs; all off by default, as in the paper's protocols.
-
-    flip: axes (0, 1, 2) along which both images may be mirrored together. degrees, scale, shift_mm: largest common
-    rotation, relative change of size, translation; relative: the share of these by which the moving image may differ
-    from the fixed one. gamma: largest |log| of the exponent of intensities. noise: largest SD. bias: largest |log| of
-    a smooth gain.
-    """
+    """Random changes of the training pairs: `sacbnet.data.augment.Augmentation` says what each is, and checks it.
+    All off by default, as in the paper's protocols."""
 
     flip: tuple[int, ...] = ()
-    degrees: float = 0.0
-    scale: float = 0.0
-    shift_mm: float = 0.0
-    relative: float = 0.25
+    affine_degrees: float = 0.0
+    affine_scale: float = 0.0
+    affine_mm: float = 0.0
+    relative: float = 0.3
     gamma: float = 0.0
-    noise: float = 0.0
     bias: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("degrees", "scale", "shift_mm", "relative", "gamma", "noise", "bias"):
-            _at_least(f"augment.{name}", getattr(self, name), 0)
-        if not set(self.flip) <= {0, 1, 2}:
-            raise InputError(f"augment.flip is {list(self.flip)}; axes 0, 1, 2 were expected")
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)
