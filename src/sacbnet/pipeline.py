@@ -114,7 +114,7 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     with account.stage("affine"):
         affine = align(pair.fixed, pair.moving, o.affine)
 
-    u = _displacement(pair, affine, network, o, device, account, progress)
+    u = displacement(pair, affine, network, o, device, account, progress)
 
     progress("transform", 0.0)
     with account.stage("transform"):
@@ -152,7 +152,7 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     return Registration(moved, transform, inverse.field, affine, moved_labels, report)
 
 
-def _displacement(
+def displacement(
     pair: Pair,
     affine: Affine,
     network: SACBNet | None,

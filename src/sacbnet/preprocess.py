@@ -138,7 +138,7 @@ class Pair:
 
 def prepare(inputs: Inputs, spacing: float | None, metadata: Mapping[str, str] | None) -> Pair:
     """Choose the working grid, and bring both images to [0, 1]. metadata: of the weights, None without."""
-    spacing = working_spacing(inputs.fixed.grid, spacing or _weights_spacing(metadata))
+    spacing = working_spacing(inputs.fixed.grid, spacing or spacing_of(metadata))
     f_mask = None if inputs.fixed_mask is None else inputs.fixed_mask.data
     m_mask = None if inputs.moving_mask is None else inputs.moving_mask.data
     grid = network_grid(inputs.fixed, spacing, f_mask)
@@ -153,7 +153,7 @@ def prepare(inputs: Inputs, spacing: float | None, metadata: Mapping[str, str] |
     return Pair(grid, spacing, Layer(fixed, grid, inside), Layer(moving, m_grid, m_mask))
 
 
-def _weights_spacing(metadata: Mapping[str, str] | None) -> float | None:
+def spacing_of(metadata: Mapping[str, str] | None) -> float | None:
     """The spacing that the weights were trained at, where their metadata give a number."""
     try:
         return None if metadata is None else float(metadata["spacing_mm"])
