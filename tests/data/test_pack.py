@@ -102,14 +102,15 @@ def test_the_network_sees_in_training_what_register_shows_it(write, tmp_path, sp
     assert np.abs(values(pack.image(0)) - shown.fixed.data[within]).max() < 1 / 65535
 
 
-def test_half_the_resolution(write, tmp_path) -> None:
-    """1 mm -> 2 mm: half as many voxels; labels all from the same side, wherever the origin lies."""
+@pytest.mark.parametrize("mm", [1.0, 0.7, 1.1])
+def test_half_the_resolution(write, tmp_path, mm) -> None:
+    """Half as many voxels; labels all from the same side, wherever the origin lies and however it is rounded."""
     for origin in ((0, 0, 0), (-89.7, 31.3, 1 / 3), (1e3 + 0.1, -7e2 - 0.7, 0.3)):
         labels = regions((16, 20, 12))
-        case = write("a", smooth((16, 20, 12)), oriented("RAS", origin=origin), labels)
-        pack = build_pack([case], tmp_path / "p", PackOptions(2.0))
-        assert pack.shape == (8, 10, 6) and pack.spacing_mm == pytest.approx((2, 2, 2))
-        assert np.allclose(pack.grid.world([0, 0, 0]) - origin, 0.5, atol=1e-3)  # NIfTI has single precision
+        case = write("a", smooth((16, 20, 12)), oriented("RAS", (mm,) * 3, origin), labels)
+        pack = build_pack([case], tmp_path / "p", PackOptions(2 * mm))
+        assert pack.shape == (8, 10, 6) and pack.spacing_mm == pytest.approx((2 * mm,) * 3)
+        assert np.allclose(pack.grid.world([0, 0, 0]) - origin, mm / 2, atol=1e-3)  # NIfTI has single precision
         assert np.array_equal(values(pack.labels(0)), labels[1::2, 1::2, 1::2])
 
 

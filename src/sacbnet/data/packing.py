@@ -50,7 +50,6 @@ def write_pack(
             contents.saw(case, labels)
             spool.write((np.zeros(grid.shape, "<i4") if labels is None else labels).tobytes())
         if contents.label_type:
-            file.write(bytes(contents.filler))
             _copy(spool, file, contents.label_type, prod(grid.shape))
         file.seek(0)
         file.write(contents.header())
@@ -190,18 +189,10 @@ class _Contents:
     def _image_bytes(self) -> int:
         return len(self.cases) * prod(self.grid.shape) * self.options.bits // 8
 
-    @property
-    def filler(self) -> int:
-        """Bytes between images and labels, that these start at a multiple of 4."""
-        return -self._image_bytes % 4
-
     def _json(self) -> bytes:
         shape, end = [len(self.cases), *self.grid.shape], self._image_bytes
         tensors: dict[str, Any] = {"images": (f"U{self.options.bits}", shape, [0, end])}
         if self.label_type:
-            if self.filler:
-                tensors["filler"] = ("U8", [self.filler], [end, end + self.filler])
-                end += self.filler
             name = {"<u1": "U8", "<u2": "U16", "<i4": "I32"}[self.label_type]
             tensors["labels"] = (name, shape, [end, end + prod(shape) * int(self.label_type[-1])])
         blocks = {n: {"dtype": d, "shape": s, "data_offsets": o} for n, (d, s, o) in tensors.items()}
