@@ -10,7 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import SacbnetError
-from . import apply, convert, demo, evaluate, info, register, train
+from . import apply, convert, data, demo, evaluate, info, register, train
 
 USAGE, INTERRUPTED = 2, 130
 UsageError: Any = typer.BadParameter.__base__  # click's, or typer's own copy of it: its versions differ
@@ -28,6 +28,7 @@ app.command("apply", epilog=apply.EPILOG)(apply.apply)
 app.command("info")(info.info)
 app.command("demo")(demo.demo)
 app.command("train", epilog=train.EPILOG)(train.train)
+app.add_typer(data.app, name="data")
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
 app.command("convert-checkpoint")(convert.convert_checkpoint)
 
