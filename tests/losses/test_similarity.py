@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sacbnet.errors import InputError
-from sacbnet.losses import gradient_loss, ncc_loss
+from sacbnet.losses import mse_loss, ncc_loss
 from sacbnet.losses.similarity import _banded, _pooled
 
 
@@ -103,16 +103,19 @@ def test_ncc_refuses_what_makes_no_sense():
         ncc_loss(moved, fixed, mask=torch.ones(2, 1, 2, 2, 2))
 
 
-def test_gradient_loss_of_a_linear_field_is_its_slope():
-    i, j, k = torch.meshgrid(*[torch.arange(n, dtype=torch.float64) for n in (5, 6, 7)], indexing="ij")
-    u = torch.stack([2 * i + 3 * j, -k, 0 * i])[None]
-    # per axis the mean over the three channels: i: 4/3, j: 9/3, k: 1/3
-    assert float(gradient_loss(u)) == pytest.approx((4 + 9 + 1) / 9)
-    assert float(gradient_loss(u + 100)) == pytest.approx((4 + 9 + 1) / 9)
+def test_mse_is_the_mean_of_squares():
+    moved, fixed = pair()
+    assert float(mse_loss(moved, moved)) == 0
+    assert float(mse_loss(moved + 0.5, moved)) == pytest.approx(0.25)
+    torch.testing.assert_close(mse_loss(moved, fixed), ((moved - fixed) ** 2).mean())
+    assert torch.autograd.gradcheck(mse_loss, pair(b=2, size=(2, 3, 2), grad=True))
 
 
-def test_gradient_loss_gradients_and_thin_images():
-    for size in ((4, 3, 5), (1, 4, 3), (1, 1, 1)):
-        u = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
-        assert torch.isfinite(gradient_loss(u))
-        assert torch.autograd.gradcheck(gradient_loss, (u,))
+def test_mse_is_single_precision_or_better():
+    moved, fixed = pair(dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(mse_loss(moved, fixed), ((moved - fixed) ** 2).mean())
+    assert mse_loss(moved.bfloat16(), fixed.bfloat16()).dtype == torch.float32
+    assert mse_loss(moved.double(), fixed).dtype == torch.float64
+    with pytest.raises(InputError, match="one shape"):
+        mse_loss(moved, fixed[:1])

@@ -11,11 +11,11 @@ from ..errors import InputError
 
 
 def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """In one type, float32 or better; detached under no_grad, which autograd.Functions cannot see."""
+    """In one type, float32 or better, and contiguous; detached under no_grad, which autograd.Functions cannot see."""
     dtype = torch.float32
     for x in tensors:
         dtype = torch.promote_types(dtype, x.dtype)
-    wide = tuple(x.to(dtype) for x in tensors)
+    wide = tuple(x.to(dtype).contiguous() for x in tensors)
     return wide if torch.is_grad_enabled() else tuple(x.detach() for x in wide)
 
 

@@ -51,7 +51,7 @@ def _check(u: Tensor, moving: Tensor, fixed: Tensor, labels: Sequence[int]) -> N
 def _numbered(x: Tensor, labels: Sequence[int]) -> Tensor:
     """1, 2, ... for the labels asked for, in ascending order, and 0 for all others: any shape, int64."""
     values = torch.tensor(sorted(set(labels)), device=x.device)
-    x = x.long()
+    x = x.long().contiguous()
     at = torch.searchsorted(values, x).clamp_(max=len(values) - 1)
     return torch.where(values[at] == x, at + 1, 0)
 
