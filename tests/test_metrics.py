@@ -6,15 +6,16 @@ import math
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from sacbnet.errors import GridError
-from sacbnet.metrics import dice, folding, local_correlation, mutual_information
+from sacbnet.errors import GridError, InputError
+from sacbnet.metrics import dice, folding, local_correlation, mutual_information, target_registration_error
 from sacbnet.spatial.grid import Grid
-from sacbnet.spatial.transforms import DisplacementField
+from sacbnet.spatial.transforms import Affine, DisplacementField
 
 # -- Dice ---------------------------------------------------------------------------------------------------------
 
@@ -67,6 +68,54 @@ def test_dice_of_different_types_and_large_labels():
 def test_dice_refuses_unequal_shapes():
     with pytest.raises(GridError, match=r"\(2, 3, 4\) and \(4, 3, 2\)"):
         dice(np.zeros((2, 3, 4), int), np.zeros((4, 3, 2), int))
+
+
+def test_dice_equals_simpleitk():
+    rng = np.random.default_rng(0)
+    moved, fixed = rng.choice([0, 1, 2, 5, 40, 77, 1035], size=(2, 20, 21, 22)).astype(np.int16)
+    fixed[:9] = moved[:9]
+    moved[moved == 40], fixed[fixed == 77] = 0, 0  # in one only
+    measures = sitk.LabelOverlapMeasuresImageFilter()
+    measures.Execute(*(sitk.GetImageFromArray(x) for x in (moved, fixed)))
+    found = dice(moved, fixed).per_label
+    assert found[40] == found[77] == 0
+    for label, value in found.items():
+        assert value == pytest.approx(measures.GetDiceCoefficient(label))
+
+
+def test_dice_of_negative_and_far_away_labels():
+    moved = np.random.default_rng(0).choice([-(2**40), -2, 0, 3], size=(6, 7, 8))
+    fixed = np.roll(moved, 1, axis=0)
+    found = dice(moved, fixed).per_label
+    assert set(found) == {-(2**40), -2, 3}
+    for label, value in found.items():
+        a, b = moved == label, fixed == label
+        assert value == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+# -- landmarks ----------------------------------------------------------------------------------------------------
+def test_error_at_landmarks_is_in_mm_of_the_moving_world():
+    fixed = np.random.default_rng(0).uniform(-50, 50, (9, 3))
+    affine = Affine(np.array([[2, 0, 0, 5], [0, 0, -1, 0], [0, 1, 0, -7], [0, 0, 0, 1]], float))
+    np.testing.assert_allclose(target_registration_error(affine, fixed, affine(fixed)), 0, atol=1e-12)
+    off = np.array([3.0, 0.0, -4.0])
+    np.testing.assert_allclose(target_registration_error(affine, fixed, affine(fixed) + off), 5)
+    np.testing.assert_allclose(target_registration_error(Affine(), fixed, fixed - [0, 2, 0]), 2)
+
+
+def test_error_at_landmarks_through_a_displacement():
+    """Linear in space, so that nothing is lost between the voxels, which are 2, 1 and 1.5 mm wide."""
+    grid = Grid((8, 9, 10), np.array([[-2, 0, 0, 7], [0, 1, 0, -3], [0, 0, 1.5, 2], [0, 0, 0, 1]], float))
+    points = grid.world(np.random.default_rng(1).uniform(0, 7, (20, 3)))
+    transform = DisplacementField.from_map(lambda p: 1.1 * p + [1, -2, 0.5], grid)
+    errors = target_registration_error(transform, points, 1.1 * points + [1, -2, 0.5 + 0.25])
+    np.testing.assert_allclose(errors, 0.25, atol=1e-4)
+
+
+def test_landmarks_come_in_pairs():
+    for fixed, moving in (((4, 3), (5, 3)), ((3,), (3,)), ((4, 2), (4, 2))):
+        with pytest.raises(InputError, match="same landmark"):
+            target_registration_error(Affine(), np.zeros(fixed), np.zeros(moving))
 
 
 # -- folding ------------------------------------------------------------------------------------------------------
