@@ -33,7 +33,7 @@ def bending_energy_loss(displacement_vox: Tensor) -> Tensor:
     """Mean of the squared second derivatives: displacement_vox (b, 3, i, j, k) -> scalar, voxels² per voxel⁴.
 
     u_ii² + u_jj² + u_kk² + 2 (u_ij² + u_ik² + u_jk²), averaged over components and the voxels that have neighbours on
-    both sides along every axis (Rueckert et al., TMI 1999, eq. 4, per component instead of summed). Second derivatives
+    both sides along every axis (Rueckert et al., TMI 1999, per component instead of summed). Second derivatives
     by [1, -2, 1], mixed ones from the four diagonal neighbours, which is MONAI's BendingEnergyLoss. An affine costs
     nothing. An axis of fewer than three voxels has no second derivatives and counts as 0. At least float32.
     """
@@ -68,7 +68,7 @@ def inverse_consistency_loss(forward_vox: Tensor, backward_vox: Tensor) -> Tenso
 
     |forward(backward(p)) - p|² of (id + forward) ∘ (id + backward), averaged over the voxels that `backward` leaves
     inside the grid; beyond it nothing is known of `forward`, whose edge is repeated (Christensen and Johnson, TMI
-    2001, eq. 4). 0 if all leave. Both directions: add the loss with the two exchanged. At least float32.
+    2001). 0 if all leave. Both directions: add the loss with the two exchanged. At least float32.
     """
     displacement(forward_vox)
     if forward_vox.shape != backward_vox.shape:
