@@ -120,6 +120,37 @@ def test_the_crop_keeps_all_foreground(spacing, affine):
         assert (np.sort(np.array(grid.shape) * spacing) <= size + 6 * spacing).all()
 
 
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1)])
+@pytest.mark.parametrize("spacing", [1.0, 2.0])
+def test_no_margin_beyond_a_face_that_cuts_the_anatomy(signs, spacing):
+    data = blob(low=(0, 0, 11), high=(20, 36, 33))  # cut at the low face of i and both of j
+    data[:, :, :2] = 0
+    image = stored(Image(data, Grid(data.shape, np.eye(4))), (0, 1, 2), signs)
+    grid = network_grid(image, spacing)
+    m = 12 * spacing
+    outer = (grid.world([-0.5] * 3), grid.world(np.array(grid.shape) - 0.5))
+    np.testing.assert_allclose(outer[0], [-0.5, -0.5, 10.5 - m], atol=spacing)
+    np.testing.assert_allclose(outer[1], [19.5 + m, 35.5, 32.5 + m], atol=spacing)
+    if spacing == 1:
+        assert grid.shape == (20 + 12, 36, 22 + 24)
+
+
+def test_a_tight_box_is_not_cut():
+    ball = np.linalg.norm(np.argwhere(np.ones((21, 21, 21))) - 10, axis=1).reshape(21, 21, 21) <= 10
+    grid = network_grid(Image(ball.astype(np.float32), Grid(ball.shape, np.eye(4))), 1.0, margin=5)
+    assert grid.shape == (31, 31, 31)
+
+
+def test_within_the_image_the_margin_stays_where_a_face_is_cut():
+    data = np.ones((40, 40, 40), dtype=np.float32)
+    data[20, 20, 20] = 2.0
+    mask = np.zeros(data.shape, dtype=bool)
+    mask[3:30, 10:30, 10:30] = True
+    data += np.random.default_rng(0).random(data.shape, dtype=np.float32)
+    grid = network_grid(Image(data, Grid(data.shape, np.eye(4))), 1.0, mask, margin=8)
+    assert grid.affine[:3, 3].tolist() == [0, 2, 2] and grid.shape == (38, 36, 36)
+
+
 def test_the_crop_follows_the_mask():
     image = Image(blob(), Grid((30, 36, 40), np.eye(4)))
     mask = np.zeros(image.data.shape, dtype=bool)

@@ -20,6 +20,7 @@ from .spatial.transforms import Affine, PointMap
 
 HUMAN_MM = (0.45, 1.55)  # finest spacings that are worked at 1 mm: the range of human MR and CT
 MOST_VOXELS = 12e6
+CUT_FACE = 0.1  # share of a face's voxels that show something, above which the image is cut there
 
 
 def working_spacing(fixed: Grid, asked: float | None = None) -> float:
@@ -46,17 +47,30 @@ def working_spacing(fixed: Grid, asked: float | None = None) -> float:
 def network_grid(fixed: Image, spacing: float, mask: NDArray[np.bool_] | None = None, margin: int = 12) -> Grid:
     """The grid the engine works on: axes of the fixed image permuted and flipped towards (R, A, S), isotropic.
 
-    Cropped to what is not background (or to the mask), plus a margin of voxels. Where the fixed image already has
-    the spacing, its own lattice is kept, so that nothing is blurred.
+    Cropped to what is not background (or to the mask), plus a margin of voxels. The margin may reach beyond the image,
+    but not through a face that cuts through what is shown: the zeros out there would be an edge that is in no anatomy,
+    and a network that has never seen such edges fails (hippocampus crops: Dice .29 instead of .75). Where the fixed
+    image already has the spacing, its own lattice is kept, so that nothing is blurred.
     """
-    low, high = _box(foreground(fixed.data) if mask is None else mask)
+    shown = foreground(fixed.data)
+    low, high = _box(shown if mask is None else mask)
+    before = after = np.full(3, margin)
     grid = fixed.grid.orthogonal()
     if grid is fixed.grid:
         grid = fixed.grid.cropped(low, high)
-    grid = grid.canonical()[0]
+        room = np.stack([low, np.array(shown.shape) - high]) * fixed.grid.spacing / spacing  # working voxels
+        before, after = np.where(_cut(shown), np.minimum(np.floor(room + 1e-6), margin), margin).astype(int)
+    grid, axes, signs = grid.canonical()
+    sides = [(before[a], after[a]) if s > 0 else (after[a], before[a]) for a, s in zip(axes, signs, strict=True)]
     if np.abs(grid.spacing - spacing).max() > 1e-3 * spacing:
         grid = grid.with_spacing(spacing)
-    return grid.cropped([-margin] * 3, np.array(grid.shape) + margin)
+    return grid.cropped([-b for b, _ in sides], [n + a for n, (_, a) in zip(grid.shape, sides, strict=True)])
+
+
+def _cut(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(2, 3): whether the low and the high face of each axis cut through what is shown; a tight box only touches it."""
+    faces = [[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)]
+    return np.array(faces)
 
 
 def foreground(data: NDArray[np.floating]) -> NDArray[np.bool_]:
