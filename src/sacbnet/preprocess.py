@@ -20,7 +20,7 @@ from .spatial.transforms import Affine, PointMap
 
 HUMAN_MM = (0.45, 1.55)  # finest spacings that are worked at 1 mm: the range of human MR and CT
 MOST_VOXELS = 12e6
-CUT_FACE = 0.1  # share of a face's voxels that show something, above which the image is cut there
+CUT_SIGNAL, CUT_FACE = 0.1, 0.1  # a face is cut where more than this share of its voxels is above this of the range
 
 
 def working_spacing(fixed: Grid, asked: float | None = None) -> float:
@@ -52,14 +52,13 @@ def network_grid(fixed: Image, spacing: float, mask: NDArray[np.bool_] | None = 
     and a network that has never seen such edges fails (hippocampus crops: Dice .29 instead of .75). Where the fixed
     image already has the spacing, its own lattice is kept, so that nothing is blurred.
     """
-    shown = foreground(fixed.data)
-    low, high = _box(shown if mask is None else mask)
+    low, high = _box(foreground(fixed.data) if mask is None else mask)
     before = after = np.full(3, margin)
     grid = fixed.grid.orthogonal()
     if grid is fixed.grid:
         grid = fixed.grid.cropped(low, high)
-        room = np.stack([low, np.array(shown.shape) - high]) * fixed.grid.spacing / spacing  # working voxels
-        before, after = np.where(_cut(shown), np.minimum(np.floor(room + 1e-6), margin), margin).astype(int)
+        room = np.stack([low, np.array(fixed.grid.shape) - high]) * fixed.grid.spacing / spacing  # working voxels
+        before, after = np.where(_cut(fixed.data), np.minimum(np.floor(room + 1e-6), margin), margin).astype(int)
     grid, axes, signs = grid.canonical()
     sides = [(before[a], after[a]) if s > 0 else (after[a], before[a]) for a, s in zip(axes, signs, strict=True)]
     if np.abs(grid.spacing - spacing).max() > 1e-3 * spacing:
@@ -67,16 +66,17 @@ def network_grid(fixed: Image, spacing: float, mask: NDArray[np.bool_] | None = 
     return grid.cropped([-b for b, _ in sides], [n + a for n, (_, a) in zip(grid.shape, sides, strict=True)])
 
 
-def _cut(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(2, 3): whether the low and the high face of each axis cut through what is shown; a tight box only touches it."""
-    faces = [[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)]
-    return np.array(faces)
+def _cut(data: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(2, 3): whether the low and the high face of each axis cut through anatomy. A tight box only touches it, and the
+    background may be noisy."""
+    shown = foreground(data, CUT_SIGNAL)
+    return np.array([[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)])
 
 
-def foreground(data: NDArray[np.floating]) -> NDArray[np.bool_]:
+def foreground(data: NDArray[np.floating], signal: float = 0.02) -> NDArray[np.bool_]:
     """Voxels that stand out from the background by 2% of the intensity range; background is the smallest value."""
     low, high = unit_range(data)
-    found = data > low + 0.02 * (high - low)
+    found = data > low + signal * (high - low)
     return found if found.any() else np.ones(data.shape, dtype=bool)
 
 
