@@ -157,6 +157,8 @@ def test_the_crop_follows_the_mask():
     mask[10:13, 12, 14:20] = True
     grid = network_grid(image, 1.0, mask, margin=3)
     assert grid.shape == (9, 7, 12) and grid.affine[:3, 3].tolist() == [7, 9, 11]
+    mask[10:13, 1, 14:20] = True
+    assert network_grid(image, 1.0, mask, margin=3).affine[:3, 3].tolist() == [7, 0, 11]  # and ends with the image
 
 
 def test_a_faint_object_in_one_corner():
