@@ -10,6 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from sacbnet.cli.info import describe
 from sacbnet.cli.main import app
 from sacbnet.data.cases import Case, pair_up, read_cases
 from sacbnet.errors import InputError
@@ -141,3 +142,14 @@ def test_register_takes_a_run_as_it_is(recipe, pack, shapes, tmp_path, monkeypat
     result = register(cases[4].image, cases[5].image, weights=str(tmp_path / "run"), affine="none")
     assert result.report["weights"]["name"] == "shapes" and result.report["working_grid"]["spacing_mm"] == 1
     assert result.report["weights"]["sha256"] == weights_hash(tmp_path / "run" / "best.safetensors")
+
+
+def test_info_describes_runs_and_packs(recipe, pack, tmp_path):
+    train(recipe.with_changes(["run.steps=1"]), pack, tmp_path / "run", Team(), say=lambda line: None)
+    told = describe(tmp_path / "run")
+    assert told["kind"] == "training run" and told["steps"] == "1 of 1" and "shapes" in told["recipe"]
+    assert "dice" in told["best validation"] and told["weights"].endswith("best.safetensors")
+    assert describe(pack.path)["cases"].startswith("6,") and describe(pack.path)["labels"] == "1, 2"
+    (tmp_path / "run" / "run.json").unlink()
+    with pytest.raises(InputError, match="no whole training run"):
+        describe(tmp_path / "run")

@@ -10,7 +10,7 @@ import typer
 
 def info(
     file: Annotated[
-        Path, typer.Argument(help="An image, a transform, weights, points, or the output folder of register.")
+        Path, typer.Argument(help="An image, a transform, weights, points, a pack, or the folder of register or train.")
     ],
 ) -> None:
     """Say what a file is: grid and axes, size of a transform, licence of weights, result of a run."""
@@ -25,8 +25,13 @@ def info(
 def describe(file: Path) -> dict[str, Any]:
     """The facts of a file, by what it is."""
     from ..result import RUN
+    from ..training.folder import RECIPE
 
     name = file.name.lower()
+    if file.is_dir() and (file / RECIPE).is_file():
+        return _training(file)
+    if name.endswith(".pack"):
+        return _pack(file)
     if file.is_dir() and (file / RUN).is_file():
         return _run(file / RUN)
     if name == RUN:
@@ -110,6 +115,41 @@ def _weights(file: Path) -> dict[str, Any]:
     from ..models.weights import describe_weights
 
     return {"kind": "weights", **describe_weights(file)}
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    import json
+
+    from ..errors import InputError
+    from ..models.weights import weights_file
+
+    try:
+        report = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        state, recipe = report["state"], report["recipe"]
+        told = {
+            "kind": "training run",
+            "recipe": f"{recipe['name']}: {recipe['about']}",
+            "steps": f"{state['step']} of {recipe['run']['steps']}",
+            "hours": f"{state['seconds'] / 3600:.2f} in {state['sessions']} session(s)",
+            "before training": json.dumps(state["baseline"]),
+            "best validation": json.dumps(state["best"]),
+            "warnings": "; ".join(state["warnings"]) or "none",
+        }
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(f"{folder} is no whole training run ({error}); train again, or into another folder") from error
+    return told | {"weights": str(weights_file(folder))}
+
+
+def _pack(file: Path) -> dict[str, Any]:
+    from ..data.pack import open_pack
+
+    pack = open_pack(file)
+    return {
+        "kind": "pack for training",
+        "cases": f"{len(pack)}, from {pack.names[0]} to {pack.names[-1]}",
+        **_grid(pack.grid),
+        "labels": ", ".join(map(str, pack.label_values)) or "none",
+    }
 
 
 def _points(file: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def register(
     weights: Annotated[
         str,
         typer.Option(
-            help="A safetensors file of SACB-Net; none: affine and refinement only.", rich_help_panel="Method"
+            help="A safetensors file or a training run; none: affine and refinement only.", rich_help_panel="Method"
         ),
     ] = "none",
     refine: Annotated[
