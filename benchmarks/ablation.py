@@ -94,10 +94,8 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(lambda pair: train(arguments, *pair), work))
     table = {v.name: [result(folder_of(arguments.runs, v, seed)) for seed in range(v.seeds)] for v in VARIANTS}
-    print(
     baseline = table["no SACB"][0]["baseline"]
     print(f"\n{arguments.steps} steps of recipe {arguments.recipe}; before training Dice {baseline:.4f}")
-    )
     print("\n| variant | Dice (seeds) | mean ± SD | folded % | parameters | s |\n|---|---|---|---|---|---|")
     for name, found in table.items():
         told = summarise(row["dice"] for row in found)
