@@ -42,7 +42,10 @@ def open_data(recipe: Recipe, out: Path, leads: bool, wait: Callable[[], None], 
         options = PackOptions(o.spacing_mm or None, o.shape or None, o.align, o.bits)  # type: ignore[arg-type]
         build_pack(found.cases, target, options, pairs=found.pairs)
     wait()
-    return open_pack(target)
+    pack = open_pack(target)
+    if leads and (changed := pack.changed_sources()):
+        say(f"{len(changed)} files have changed since {target} was made, {changed[0]} first; remove it to pack anew")
+    return pack
 
 
 def find_recipe(name: str) -> Path:

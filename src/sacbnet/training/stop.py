@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from types import FrameType, TracebackType
 from typing import Any
@@ -27,8 +28,9 @@ class Stop:
         return self.signal != 0 or time.monotonic() + seconds_needed > self.deadline
 
     def __enter__(self) -> Stop:
-        for number in SIGNALS:
-            self._former[number] = signal.signal(number, self._note)
+        if threading.current_thread() is threading.main_thread():  # Python lets no other thread handle signals
+            for number in SIGNALS:
+                self._former[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
