@@ -69,6 +69,7 @@ def test_a_run_describes_itself(undisturbed, recipe):
     told = describe_weights(undisturbed)
     assert told["licence"] == "CC0" and told["trained_on"] == "four shapes" and float(told["spacing_mm"]) == 1
     assert json.loads(told["recipe"]) == recipe.to_dict()
+    assert str(undisturbed.parent) not in json.dumps(told)  # weights travel: no path of this machine in them
     assert json.loads(told["validation"])["dice"] == report["state"]["best"]["dice"]
     trained = [row for row in rows(undisturbed) if row["loss"]]
     assert [int(row["step"]) for row in trained] == [2, 4, 6, 8]
@@ -171,6 +172,8 @@ def test_start_from_weights(undisturbed, recipe, pack, tmp_path):
     again = recipe.with_changes([f"run.start_from={undisturbed}", "run.steps=1", "optimiser.learning_rate=1e-12"])
     outcome = train(again, pack, tmp_path, Team(), **QUIET)
     before = json.loads((undisturbed / "run.json").read_text())["state"]["best"]["dice"]
+    told = json.loads(describe_weights(tmp_path)["recipe"])["run"]["start_from"]
+    assert told == undisturbed.name
     assert outcome.state.best["dice"] == pytest.approx(before, abs=1e-3)
 
 

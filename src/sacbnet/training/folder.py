@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,12 @@ def write_run(out: Path, recipe: Recipe, state: State, facts: dict[str, Any]) ->
             path.write_text(text, encoding="utf-8")
 
 
+def without_paths(recipe: Recipe) -> Recipe:
+    """For weights, which travel: without the places of this machine, that are nobody else's business."""
+    data = replace(recipe.data, source="")
+    return replace(recipe, data=data, run=replace(recipe.run, start_from=Path(recipe.run.start_from).name))
+
+
 def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network: SACBNet, pack: Pack) -> None:
     """Weights with all that they have to say of themselves."""
     sides = pack.spacing_mm
@@ -79,7 +86,7 @@ def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network
         "intensity": "[0, 1]: smallest value to 99.9th percentile (sacbnet.preprocess.to_unit)",
         "source": f"sacbnet train, recipe {recipe.name}",
         "name": recipe.name,
-        "recipe": recipe.to_dict(),
+        "recipe": without_paths(recipe).to_dict(),
         "steps": state.step,
         "training_seconds": round(state.seconds),
         "baseline": state.baseline,
