@@ -1,0 +1,106 @@
+"""The pages name what there is: every option of a recipe, every verb, every column, every link."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+import typer
+
+from sacbnet.cli.main import app
+from sacbnet.errors import SacbnetError
+from sacbnet.evaluate import OF_A_LABEL, OF_A_PAIR
+from sacbnet.training.folder import find_recipe
+from sacbnet.training.log import COLUMNS
+from sacbnet.training.recipe import Recipe, read_recipe
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = typer.main.get_command(app)
+
+
+def page(name):
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def table(text, head):
+    """The rows of the table whose header begins so."""
+    return text.split(f"| {head} |", 1)[1].split("\n\n", 1)[0]
+
+
+def code(text):
+    """What stands between single backticks."""
+    return set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S)))
+
+
+@pytest.mark.parametrize("section", [name for name, hint in get_type_hints(Recipe).items() if is_dataclass(hint)])
+def test_every_option_of_a_recipe_has_a_row(section):
+    rows = table(page("training.md"), f"`[{section}]`").splitlines()
+    named = {name for row in rows for name in code(row.partition("|")[2].partition("|")[0])}
+    assert named == {f.name for f in fields(get_type_hints(Recipe)[section])}
+
+
+def test_every_recipe_is_named():
+    named = code(table(page("training.md"), "recipe"))
+    assert {path.stem for path in (ROOT / "recipes").glob("*.toml")} <= named
+
+
+def test_every_column_and_number_is_named():
+    assert set(COLUMNS) <= code(page("training.md"))
+    pairs = code(table(page("evaluation.md"), "column"))
+    assert {"moving", "fixed", "method", "labels_absent", *OF_A_PAIR} == pairs
+    labels = next(line for line in page("evaluation.md").splitlines() if line.startswith("`labels.csv`"))
+    assert {"moving", "fixed", "method", "label", *OF_A_LABEL} <= code(labels)
+
+
+def test_every_verb_and_exit_code_is_named():
+    named = code(table(page("command-line.md"), "verb"))
+    for name, verb in COMMAND.commands.items():
+        inner = getattr(verb, "commands", None)
+        assert {f"{name} {i}" for i in inner} <= named if inner else name in named, name
+    codes = set(re.findall(r"\d+", " ".join(r[:12] for r in table(page("command-line.md"), "code").splitlines())))
+    assert {str(kind.exit_code) for kind in (SacbnetError, *_below(SacbnetError))} | {"0", "2", "130", "143"} <= codes
+
+
+def _below(kind):
+    return {c for direct in kind.__subclasses__() for c in (direct, *_below(direct))}
+
+
+def commands():
+    """The lines that call sacbnet in the shell blocks of all pages."""
+    for path in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                for start in ("sacbnet", "sacbnet.cli.main"):
+                    if start in words and words[0] in ("sacbnet", "torchrun", "srun"):
+                        yield pytest.param(words[words.index(start) + 1 :], id=f"{path.name}: {line.strip()[:60]}")
+                        break
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_every_command_on_a_page_can_be_read(words):
+    """Its verb and options exist; a recipe that it names does, too, and takes what --set says."""
+    verb, rest, group = words[0], words[1:], COMMAND
+    if verb == "data":
+        group, verb, rest = COMMAND.commands["data"], rest[0], rest[1:]
+    given = group.commands[verb].make_context(verb, rest, resilient_parsing=False).params
+    if verb == "train" and "/" not in given["recipe"]:
+        read_recipe(find_recipe(given["recipe"])).with_changes(given["change"] or [])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        there = path.parent / file if file else path
+        assert there.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.M)
+            assert anchor in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in heads}, target
