@@ -15,7 +15,7 @@ from sacbnet.cli.main import app
 from sacbnet.data.cases import Case, pair_up, read_cases
 from sacbnet.errors import InputError
 from sacbnet.evaluate import evaluate
-from sacbnet.io.images import Image, save_image
+from sacbnet.io.images import Image, load_image, save_image
 from sacbnet.models.sacbnet import SACBNet
 from sacbnet.models.weights import save_weights, weights_hash
 from sacbnet.pipeline import Options, register
@@ -110,6 +110,29 @@ def test_what_cannot_be_evaluated(two):
     bare = [Case(case.name, case.image) for case in two]
     with pytest.raises(InputError, match="neither labels nor points"):
         evaluate(bare, [(0, 1)], ALONE)
+    with pytest.raises(InputError, match=r"any of the labels \[9\]; their own are \[1, 2\]"):
+        evaluate(two, [(0, 1)], ALONE, labels=(9,))
+
+
+def test_images_that_share_no_place_are_refused(two, tmp_path):
+    far = np.eye(4)
+    far[:3, 3] = 500
+    for path in (two[1].image, two[1].labels):
+        found = load_image(path)
+        save_image(path, found.data, Image(found.data, Grid(found.grid.shape, far)), labels=path == two[1].labels)
+    with pytest.raises(InputError, match="share no place"):
+        evaluate(two, [(0, 1)], ALONE)
+
+
+def test_the_command_says_what_is_wrong(pack, shapes, tmp_path):
+    def told(*options):
+        done = CliRunner().invoke(app, ["evaluate", "--out", str(tmp_path / "out"), *options])
+        return str(done.exception) + done.output
+
+    assert "is a pack" in told("--data", str(pack.path))
+    assert "Invalid value for '--pairs'" in told("--data", str(shapes), "--pairs", "cycle")
+    assert "whole numbers joined by commas" in told("--data", str(shapes), "--labels", "a")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +18,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sacbnet.data.cases import read_cases
+from sacbnet.data.pack import build_pack
 from sacbnet.errors import InputError, OutputError, RegistrationError
 from sacbnet.models.weights import describe_weights
 from sacbnet.train import train
 from sacbnet.training import checkpoint
 from sacbnet.training.checkpoint import CHECKPOINT, read_checkpoint
+from sacbnet.training.loader import choose
 from sacbnet.training.stop import Stop
 from sacbnet.training.team import Team
 
@@ -141,8 +146,8 @@ def test_a_run_that_learns_nothing_says_so_loudly(recipe, pack, tmp_path):
     stiff = recipe.with_changes(["optimiser.learning_rate=1e-9", "run.steps=2", "run.validate_every=1"])
     outcome = train(stiff, pack, tmp_path, Team(), say=heard.append)
     assert sum("WARNING" in line for line in heard) == 1  # at the first validation only
-    assert "nothing has been learnt" in outcome.state.warnings[0]
-    assert "nothing has been learnt" in json.loads((tmp_path / "run.json").read_text())["state"]["warnings"][0]
+    told = json.loads((tmp_path / "run.json").read_text())["state"]["warnings"]
+    assert outcome.state.warnings == told and re.search("worse than doing nothing|no gain yet", told[0])
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(recipe, pack, tmp_path):
@@ -188,6 +193,37 @@ def test_start_from_weights(undisturbed, recipe, pack, tmp_path):
 def test_data_that_do_not_fit(recipe, pack, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         train(recipe.with_changes(changes), pack, tmp_path, Team(), **QUIET)
+
+
+def test_weights_of_another_network_are_refused_by_name(undisturbed, recipe, pack, tmp_path):
+    other = recipe.with_changes([f"run.start_from={undisturbed}", "model.sacb_levels=[4, 5]"])
+    with pytest.raises(InputError, match=r"sacb_levels is \[4, 5\], there \[5\]"):
+        train(other, pack, tmp_path, Team(), **QUIET)
+
+
+@pytest.fixture(scope="module")
+def half_labelled(shapes, tmp_path_factory):
+    """Labels for four of the six cases; two of the four that are trained on have none."""
+    folder = tmp_path_factory.mktemp("half")
+    shutil.copytree(shapes / "images", folder / "images")
+    shutil.copytree(shapes / "labels", folder / "labels")
+    for n in (1, 2):
+        (folder / "labels" / f"case_{n}.nii.gz").unlink()
+    return build_pack(read_cases(folder).cases, folder / "half.pack")
+
+
+def test_a_partly_labelled_set(recipe, half_labelled, tmp_path):
+    """The Dice that is told is the mean over the pairs that have labels; the loss counts 0 for the others."""
+    semi = recipe.with_changes(["loss.dice_weight=1", "run.steps=12", "run.log_every=12", "run.validate_every=12"])
+    train(semi, half_labelled, tmp_path, Team(), **QUIET)
+    row = rows(tmp_path)[0]
+    labelled = sum(
+        half_labelled.labels(m) is not None and half_labelled.labels(f) is not None
+        for m, f in choose(semi, half_labelled).training
+    )
+    assert labelled == 2  # of the twelve pairs of one epoch
+    parts = float(row["similarity"]) + float(row["smoothness"]) + float(row["dice"]) * labelled / 12
+    assert float(row["loss"]) == pytest.approx(parts, abs=1e-4) and 0.02 < float(row["dice"]) < 1
 
 
 # ---- the command, in processes of its own
@@ -261,8 +297,9 @@ def test_max_minutes_stops_in_time(recipe, pack, tmp_path):
     assert read_checkpoint(tmp_path / CHECKPOINT)["state"]["step"] == outcome.state.step
 
 
-def test_two_processes_give_the_curve_of_one(recipe, pack, tmp_path):
-    pair = recipe.with_changes(["run.batch=2", "run.log_every=1"])
+def test_two_processes_give_the_curve_of_one(recipe, half_labelled, tmp_path):
+    pack = half_labelled  # so that the two do not have the same terms to add up
+    pair = recipe.with_changes(["run.batch=2", "run.log_every=1", "loss.dice_weight=0.5"])
     train(pair, pack, tmp_path / "one", Team(), **QUIET)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = command(pair, pack, tmp_path / "two")
@@ -273,6 +310,7 @@ def test_two_processes_give_the_curve_of_one(recipe, pack, tmp_path):
     assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
     for a, b in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         assert a["step"] == b["step"]
-        for name in ("loss", "similarity", "smoothness", "validation_dice"):
-            if a[name]:
+        for name in ("loss", "similarity", "smoothness", "dice", "validation_dice"):
+            assert bool(a[name]) == bool(b[name])
+            if a[name] and a[name] != "nan":
                 assert float(a[name]) == pytest.approx(float(b[name]), abs=2e-3 if name == "validation_dice" else 1e-4)

@@ -17,12 +17,13 @@ import torch
 from .affine import align
 from .apply import carry
 from .data.cases import Case
-from .data.read import check_labels, load_case, unit
+from .data.read import check_labels, is_pickle, load_case, unit
 from .delivery import deliver
 from .errors import InputError
 from .inputs import Inputs
 from .io.images import Image
 from .io.points import Points, load_points
+from .labelmaps import counts
 from .metrics import dice, folding, target_registration_error
 from .models.sacbnet import SACBNet
 from .models.weights import load_weights, weights_hash
@@ -79,6 +80,8 @@ def evaluate(
     """
     if not pairs:
         raise InputError("there are no pairs to evaluate; name a source, a subset or a pairing that has some")
+    for pair in pairs:
+        _refuse_unscorable(cases[pair[0]], cases[pair[1]])
     device = pick_device(options.device)
     network, metadata = (None, None) if options.weights == "none" else load_weights(options.weights, str(device))
     kernels_for(device)  # compiles them the first time
@@ -123,7 +126,7 @@ def score(moving: Subject, fixed: Subject, point_map: PointMap, labels: tuple[in
         reference = fixed.labels.data
         spacing = fixed.labels.grid.spacing
         moved = {how: carry(moving.labels, fixed.image, point_map, how).data for how in ("nearest", "onehot")}
-        wanted = labels or tuple(sorted({int(n) for x in (reference, moved["nearest"]) for n in np.unique(x) if n > 0}))
+        wanted = labels or tuple(sorted({n for x in (reference, moved["nearest"]) for n in counts(x) if n > 0}))
         nearest, onehot = (dice(moved[how], reference, wanted) for how in ("nearest", "onehot"))
         distance = hausdorff95(moved["nearest"], reference, wanted, tuple(spacing))
         rows = [
@@ -136,6 +139,11 @@ def score(moving: Subject, fixed: Subject, point_map: PointMap, labels: tuple[in
             for label in wanted
             if label in nearest.per_label
         ]
+        if not rows:
+            raise InputError(
+                f"neither {moving.case.name} nor {fixed.case.name} has any of the labels {list(wanted)}; their own are"
+                f" {sorted(counts(reference).keys() - {0})[:60]}"
+            )
         both = [d for d in distance.values() if np.isfinite(d)]
         row = {
             "dice_nearest": nearest.mean,
@@ -160,6 +168,16 @@ def summary(rows: Sequence[Row], names: Sequence[str], by: str) -> dict[str, dic
         found = {name: [row[name] for row in those if name in row] for name in names}
         out[str(key)] = {name: asdict(summarise(values)) for name, values in found.items() if values}
     return out
+
+
+def _refuse_unscorable(moving: Case, fixed: Case) -> None:
+    """InputError for a pair that has neither labels nor points on both sides: before anything is registered."""
+    labelled = all(case.labels is not None or is_pickle(case) for case in (moving, fixed))
+    if not labelled and (moving.points is None or fixed.points is None):
+        raise InputError(
+            f"{moving.name} and {fixed.name} have neither labels nor points both; give a folder with images/ and"
+            " labels/, or a CSV that names them (docs/data.md)"
+        )
 
 
 def _register(
@@ -190,6 +208,11 @@ def _pair(moving: Subject, fixed: Subject, o: Options, metadata: Mapping[str, st
     """What the engine works on: the whole box that two images share, at the weights' spacing; else `register`'s box."""
     inputs = Inputs(fixed.image, moving.image).canonical()
     f, m = inputs.fixed, inputs.moving
+    if o.affine == "none" and not f.grid.meets(m.grid):
+        raise InputError(
+            f"{moving.case.name} and {fixed.case.name} share no place in the world; repair the headers, or give"
+            " --affine rigid or affine"
+        )
     if o.affine != "none" or not f.grid.is_orthogonal or not f.grid.matches(m.grid, tolerance_mm=0.01):
         return prepare(inputs, o.spacing, metadata)
     spacing = o.spacing or spacing_of(metadata)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .data.pack import Pack
-from .errors import RegistrationError
+from .errors import InputError, RegistrationError
 from .io.atomic import writing
 from .models.sacbnet import SACBNet
 from .models.weights import load_weights
@@ -78,7 +78,8 @@ def train(
                 if run.due(recipe.run.checkpoint_every):
                     run.save()
                 longest = max(longest, time.monotonic() - start)
-            run.save()
+            if run.moved:
+                run.save()
         finally:
             run.close()
     return Outcome(run.state, run.state.step >= steps, stop.signal)
@@ -128,7 +129,7 @@ class _Run:
     def __init__(self, recipe: Recipe, data: Data, out: Path, team: Team, say: Callable[[str], None]) -> None:
         self.recipe, self.data, self.out, self.team = recipe, data, out, team
         kernels = kernels_for(team.device)  # compiles them the first time
-        self.network = new_network(recipe).to(team.device)
+        self.network = SACBNet(recipe.model).to(team.device)
         o = recipe.optimiser
         self.optimiser: torch.optim.Optimizer = (
             torch.optim.AdamW(self.network.parameters(), o.learning_rate, weight_decay=o.weight_decay)
@@ -136,7 +137,10 @@ class _Run:
             else torch.optim.Adam(self.network.parameters(), o.learning_rate)
         )
         found = load_checkpoint(out, recipe, self.network, self.optimiser)
+        if found is None and recipe.run.start_from:
+            begin_from(recipe.run.start_from, self.network)
         self.state = found or State()
+        self.first = self.state.step
         self.objective = team.together(Objective(self.network, recipe.loss))
         self.loader = Loader(data, recipe, team.rank, team.world, team.device)
         self.log = Log(out, self.state.step, say) if team.leads else NoLog()
@@ -148,6 +152,11 @@ class _Run:
             f"{'×'.join(map(str, data.pack.shape))} voxels; {kernels} kernels, {team.world} × {team.device}; "
             f"step {self.state.step} of {recipe.run.steps}{_told('; before training', self.state.baseline)}"
         )
+
+    @property
+    def moved(self) -> bool:
+        """Whether this session has done a step, or there is no checkpoint yet."""
+        return self.state.step > self.first or self.state.step == 0
 
     def due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.recipe.run.steps
@@ -163,6 +172,9 @@ class _Run:
         """A row of means since the last one, and a line."""
         s, steps = self.state, self.recipe.run.steps
         row = {name: value / s.summed for name, value in s.sums.items()}
+        labelled = row.pop("labelled", 1.0)
+        if "dice" in row and labelled < 1:  # its mean is over the pairs that have labels
+            row["dice"] = row["dice"] / labelled if labelled else math.nan
         s.sums, s.summed = {}, 0
         self.log.row(s.step, {"seconds": s.seconds, "learning_rate": rate, **row})
         each = s.seconds / s.step
@@ -177,13 +189,18 @@ class _Run:
         scores = self._scores(self.network)
         self.log.row(s.step, {"seconds": s.seconds, **{f"validation_{name}": v for name, v in scores.items()}})
         self.log.say(f"step {s.step}{_told('  validation', scores)}{_told('; before training', s.baseline)}")
-        if not s.best and "dice" in scores and scores["dice"] < s.baseline["dice"] + GAIN:
-            s.warnings.append(
-                f"at step {s.step} validation Dice is {scores['dice']:.4f}, that of the images untouched is"
-                f" {s.baseline['dice']:.4f}: nothing has been learnt yet. Check the data (sacbnet data check), the"
-                " learning rate and the smoothness weight"
-            )
-            self.log.say("!" * 8 + " WARNING " + "!" * 8 + "\n" + s.warnings[-1] + "\n" + "!" * 25)
+        if "dice" in scores:
+            gained = scores["dice"] - s.baseline["dice"]
+            if not s.best and gained < GAIN:
+                s.warnings = [
+                    f"at step {s.step} validation Dice is {scores['dice']:.4f}, that of the images untouched is"
+                    f" {s.baseline['dice']:.4f}: {'worse than doing nothing' if gained < 0 else 'no gain yet'}. Check"
+                    " the data (sacbnet data check), the learning rate and the smoothness weight"
+                ]
+                self.log.say("!" * 8 + " WARNING " + "!" * 8 + "\n" + s.warnings[-1] + "\n" + "!" * 25)
+            elif s.warnings and gained >= GAIN:
+                s.warnings = []
+                self.log.say(f"step {s.step}  now better than the images untouched")
         if not s.best or _merit(scores) > _merit(s.best):
             s.best = {"step": s.step, **scores}
             if self.team.leads:
@@ -219,14 +236,18 @@ class _Run:
         return scores
 
 
-def new_network(recipe: Recipe) -> SACBNet:
-    """At random from torch's generator, or from the weights that the recipe names (of the same configuration)."""
-    if not recipe.run.start_from:
-        return SACBNet(recipe.model)
-    found, _ = load_weights(recipe.run.start_from)
-    network = SACBNet(recipe.model)
-    network.load_state_dict(found.state_dict())
-    return network
+def begin_from(weights: str, network: SACBNet) -> None:
+    """Put the parameters of weights into the network. InputError where they are of another configuration.
+
+    Numbers of clusters and rounds may differ: no parameter belongs to them.
+    """
+    found, _ = load_weights(weights)
+    mine, theirs = (net.state_dict() for net in (network, found))
+    if {n: p.shape for n, p in mine.items()} != {n: p.shape for n, p in theirs.items()}:
+        a, b = network.config.to_dict(), found.config.to_dict()
+        differ = ", ".join(f"{name} is {a[name]}, there {b[name]}" for name in a if a[name] != b[name])
+        raise InputError(f"run.start_from names weights of another network (model.{differ}); set the options to theirs")
+    network.load_state_dict(theirs)
 
 
 def _merit(scores: Scores) -> float:
@@ -241,5 +262,7 @@ def _told(what: str, scores: Scores) -> str:
 
 
 def _span(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

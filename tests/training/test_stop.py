@@ -18,9 +18,13 @@ def test_a_signal_is_noted_and_the_former_handlers_come_back(number):
     assert signal.getsignal(number) == former
 
 
-def test_a_second_signal_ends_the_process():
-    with pytest.raises(KeyboardInterrupt), Stop():
+def test_a_second_signal_ends_the_process_unless_it_is_the_same_one(monkeypatch):
+    with pytest.raises(KeyboardInterrupt), Stop() as stop:
         os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)  # torchrun's echo
+        assert stop.signal == signal.SIGINT
+        late = time.monotonic() + 10
+        monkeypatch.setattr(time, "monotonic", lambda: late)
         os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,14 @@ from .register import Affine, Precision
 
 if TYPE_CHECKING:
     from ..training.recipe import DataOptions
+
+
+class Pairing(StrEnum):
+    all = "all"
+    cyclic = "cyclic"
+    atlas = "atlas"
+    listed = "listed"
+
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -40,7 +49,7 @@ def evaluate(
         str | None, typer.Option(help="Cases, '160:200' or globs of names.", rich_help_panel="Pairs")
     ] = None,
     pairs: Annotated[
-        str | None, typer.Option(help="all, cyclic, atlas or listed.", rich_help_panel="Pairs")
+        Pairing | None, typer.Option(help="all, cyclic, atlas or listed.", rich_help_panel="Pairs")
     ] = None,
     atlas: Annotated[
         str | None, typer.Option(help="The moving case, for --pairs atlas.", rich_help_panel="Pairs")
@@ -76,6 +85,7 @@ def evaluate(
     from rich.console import Console
 
     from ..data.cases import pair_up, read_cases, select
+    from ..errors import InputError
     from ..evaluate import evaluate as run
     from ..io.atomic import check_writable
     from ..pipeline import Options
@@ -84,8 +94,15 @@ def evaluate(
 
     check_writable(out)
     chosen = _protocol(recipe, weights)
-    given = {"validation": subset, "validation_pairs": pairs, "atlas": atlas, "labels": _numbers(labels)}
+    given = {
+        "validation": subset,
+        "validation_pairs": pairs and pairs.value,
+        "atlas": atlas,
+        "labels": _numbers(labels),
+    }
     chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    if data.suffix == ".pack":
+        raise InputError(f"{data} is a pack, which is for training; give the images it was made of: they are scored")
     source = read_cases(data)
     which = select(source.cases, chosen.validation)
     list_of_pairs = pair_up(source.cases, which, chosen.validation_pairs, atlas=chosen.atlas, listed=source.pairs)

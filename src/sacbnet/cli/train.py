@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..train import Outcome
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -15,7 +18,7 @@ sacbnet train recipes/lpba40-fast.toml --data LPBA40 --out runs/lpba40 --max-min
 
 sacbnet train hippocampus --data set.pack --out runs/no-sacb --set 'model.sacb_levels=[]' --set run.steps=300
 
-torchrun --nproc-per-node 4 -m sacbnet.cli.main train lpba40 --data LPBA40 --out runs/lpba40
+torchrun --nproc-per-node 4 -m sacbnet.cli.main train lpba40 --data LPBA40 --out runs/lpba40 --set run.batch=4
 
 [bold]What comes out[/bold]: best.safetensors (by validation Dice) and last.safetensors, either of which, or the folder
 itself, sacbnet register --weights takes; checkpoint.pt, from which the same command goes on; recipe.toml, run.json,
@@ -38,12 +41,15 @@ def train(
 ) -> None:
     """Train a network as a recipe says; interrupted runs go on where they were, exactly."""
     import sys
+    from contextlib import ExitStack
 
-    from ..io.atomic import check_writable
+    from ..errors import InputError
+    from ..io.atomic import check_writable, writing
     from ..ops.dispatch import pick_device
     from ..train import train as run
-    from ..training.folder import find_recipe, open_data
+    from ..training.folder import find_recipe
     from ..training.recipe import read_recipe, with_source
+    from ..training.source import alone_in, open_data
     from ..training.team import join_team
 
     chosen = with_source(read_recipe(find_recipe(recipe)), data).with_changes(change or [])
@@ -52,12 +58,31 @@ def train(
         if not quiet:
             print(line, file=sys.stderr, flush=True)
 
-    with join_team(pick_device(chosen.run.device)) as team:
+    if data is not None and not data.exists():
+        raise InputError(f"the data {data} do not exist; give --data a folder, CSV, JSON or pack")
+    with ExitStack() as stack:
+        team = stack.enter_context(join_team(pick_device(chosen.run.device)))
         if team.leads:
             check_writable(out)
-        pack = open_data(chosen, out, team.leads, team.wait, say)
-        outcome = run(chosen, pack, out, team, max_minutes=max_minutes, say=say)
-        if team.leads and not outcome.finished:
-            say(f"stopped at step {outcome.state.step} of {chosen.run.steps}; the same command goes on from there")
+            with writing(out):
+                out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(alone_in(out))
+        try:
+            pack = open_data(chosen, out, team, say)
+            outcome = run(chosen, pack, out, team, max_minutes=max_minutes, say=say)
+        except KeyboardInterrupt:
+            say("interrupted at once; the last checkpoint, if there is one, is where the same command goes on")
+            raise SystemExit(130) from None
+        if team.leads:
+            say(_told(outcome, out, chosen.run.steps))
     if outcome.signal and not outcome.finished:
         raise SystemExit(128 + outcome.signal)  # as a shell tells of a process that a signal ended
+
+
+def _told(outcome: Outcome, out: Path, steps: int) -> str:
+    state = outcome.state
+    if not outcome.finished:
+        return f"stopped at step {state.step} of {steps}; the same command goes on from there"
+    best = state.best.get("dice", state.best.get("similarity"))
+    told = "" if best is None else f"; best validation {best:.4f} at step {state.best['step']:g}"
+    return f"finished: {steps} steps in {state.seconds / 60:.1f} min{told}; sacbnet register --weights {out}"

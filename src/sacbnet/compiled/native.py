@@ -54,8 +54,13 @@ def usable(*tensors: Tensor | None) -> bool:
 
     Under torch.compile the plain forms are traced instead: there is no memory yet to point at.
     """
-    if switched_off() or torch.compiler.is_compiling() or any(
-        t is not None and (t.device.type != "cpu" or t.dtype not in (torch.float32, torch.bfloat16)) for t in tensors
+    if (
+        switched_off()
+        or torch.compiler.is_compiling()
+        or any(
+            t is not None and (t.device.type != "cpu" or t.dtype not in (torch.float32, torch.bfloat16))
+            for t in tensors
+        )
     ):
         return False
     return library() is not None

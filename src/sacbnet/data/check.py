@@ -182,7 +182,7 @@ def _apart(cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seen: Mappin
     first = next(iter(seen), 0)
     against = {(first, n): None for n in seen if n != first} | dict.fromkeys(pairs)
     for a, b in against:
-        if a in seen and b in seen and a != b and not _overlap(seen[a].grid, seen[b].grid):
+        if a in seen and b in seen and a != b and not seen[a].grid.meets(seen[b].grid):
             places = [_list(seen[n].grid.centre.round().astype(int).tolist()) for n in (b, a)]
             yield Finding(
                 "error",
@@ -190,12 +190,6 @@ def _apart(cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seen: Mappin
                 f"lies about ({places[0]}) mm and shares no place with {cases[a].name} about ({places[1]}) mm; repair"
                 " the headers, or align by the centres",
             )
-
-
-def _overlap(one: Grid, other: Grid) -> bool:
-    """Whether the boxes about both, along the world's axes, meet."""
-    a, b = one.corners, other.corners
-    return bool((a.min(axis=0) <= b.max(axis=0)).all() and (b.min(axis=0) <= a.max(axis=0)).all())
 
 
 def _times(values: object) -> str:

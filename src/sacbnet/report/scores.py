@@ -52,7 +52,10 @@ def scores_table(report: dict[str, Any]) -> Table:
 
 
 def _cell(numbers: dict[str, Any] | None, how: str) -> str:
-    return "" if numbers is None else f"{how.format(numbers['mean'])} ± {how.format(numbers['sd'])}"
+    if numbers is None or numbers["mean"] != numbers["mean"]:
+        return ""
+    spread = f" ± {how.format(numbers['sd'])}" if numbers["n"] > 1 else ""
+    return how.format(numbers["mean"]) + spread
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:

@@ -125,6 +125,11 @@ class Grid:
         v = self.voxels(world)
         return np.all((v >= -margin_voxels) & (v <= np.array(self.shape) - 1 + margin_voxels), axis=-1)
 
+    def meets(self, other: Grid) -> bool:
+        """Whether the boxes about both, along the world's axes, have a place in common."""
+        a, b = self.corners, other.corners
+        return bool((a.min(axis=0) <= b.max(axis=0)).all() and (b.min(axis=0) <= a.max(axis=0)).all())
+
     def matches(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
         """Same shape, and no corner further than the tolerance from its counterpart."""
         if self.shape != other.shape:

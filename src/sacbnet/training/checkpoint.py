@@ -83,4 +83,5 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise InputError(f"{path} has format {content['format_version']}; up to {FORMAT_VERSION} is read: update")
         return content
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path} is no checkpoint of sacbnet train ({error}); remove it to begin anew") from error
+        reason = (str(error).splitlines() or ["empty"])[0][:120]
+        raise InputError(f"{path} is no checkpoint of sacbnet train ({reason}); remove it to begin anew") from error

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..data.cases import read_cases
-from ..data.pack import Pack, PackOptions, build_pack, open_pack
+from ..data.pack import Pack
 from ..errors import InputError
 from ..io.atomic import atomic_file
 from ..models.sacbnet import SACBNet
@@ -17,36 +15,7 @@ from ..models.weights import BEST, LAST, save_weights
 from .checkpoint import State
 from .recipe import Recipe
 
-RECIPE, RUN, PACK = "recipe.toml", "run.json", "data.pack"
-
-
-def open_data(recipe: Recipe, out: Path, leads: bool, wait: Callable[[], None], say: Callable[[str], None]) -> Pack:
-    """The packed set that the recipe names: itself a pack, or packed now into the run folder (once; by one process)."""
-    source = Path(recipe.data.source)
-    if not recipe.data.source or not source.exists():
-        raise InputError(
-            f"the data {recipe.data.source or '(none)'} do not exist; give --data FOLDER, CSV, JSON or pack"
-        )
-    if source.is_file() and source.suffix.lower() not in (".csv", ".json"):
-        return open_pack(source)
-    target = out / PACK
-    if leads and not target.exists():
-        out.mkdir(parents=True, exist_ok=True)
-        from ..data.check import check
-
-        found = read_cases(source)
-        o = recipe.data
-        problems = [f for f in check(found.cases, found.pairs) if f.severity == "error"]
-        if problems:
-            raise InputError(f"{problems[0].case}: {problems[0].sentence} ({len(problems)} such; sacbnet data check)")
-        say(f"packing {len(found.cases)} cases into {target}")
-        options = PackOptions(o.spacing_mm or None, o.shape or None, o.align, o.bits)  # type: ignore[arg-type]
-        build_pack(found.cases, target, options, pairs=found.pairs)
-    wait()
-    pack = open_pack(target)
-    if leads and (changed := pack.changed_sources()):
-        say(f"{len(changed)} files have changed since {target} was made, {changed[0]} first; remove it to pack anew")
-    return pack
+RECIPE, RUN = "recipe.toml", "run.json"
 
 
 def find_recipe(name: str) -> Path:
@@ -95,4 +64,4 @@ def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network
     save_weights(out / name, network, metadata)
 
 
-__all__ = ["BEST", "LAST", "PACK", "RECIPE", "RUN", "open_data", "save_run_weights", "write_run"]
+__all__ = ["BEST", "LAST", "RECIPE", "RUN", "find_recipe", "save_run_weights", "write_run"]

@@ -33,10 +33,8 @@ class Data:
 def choose(recipe: Recipe, pack: Pack) -> Data:
     """The pairs that the recipe names. InputError where it names none, or labels that the set lacks."""
     o = recipe.data
-    train = _pairs(pack, o.train, o.train_pairs, o.atlas)
-    validation = _pairs(pack, o.validation, o.validation_pairs, o.atlas) if o.validation else ()
-    if not train:
-        raise InputError(f"data.train is {o.train!r} of {len(pack)} cases: no pair to train on; two cases are needed")
+    train = pairs_of(pack.names, o.train, o.train_pairs, o.atlas, pack.pairs)
+    validation = pairs_of(pack.names, o.validation, o.validation_pairs, o.atlas, pack.pairs) if o.validation else ()
     if missing := sorted(set(o.labels) - set(pack.label_values)) if pack.label_values else []:
         raise InputError(f"data.labels asks for {missing[:8]}; the set has {list(pack.label_values)[:80]}")
     labels = o.labels or pack.label_values
@@ -46,8 +44,11 @@ def choose(recipe: Recipe, pack: Pack) -> Data:
     return Data(pack, train, validation[:limit] if limit else validation, tuple(labels) if pack.label_values else ())
 
 
-def _pairs(pack: Pack, subset: str, how: str, atlas: str) -> tuple[tuple[int, int], ...]:
-    return pair_up(pack.names, select(pack.names, subset), how, atlas=atlas, listed=pack.pairs)
+def pairs_of(
+    names: Sequence[str], subset: str, how: str, atlas: str, listed: Sequence[tuple[int, int]]
+) -> tuple[tuple[int, int], ...]:
+    """The (moving, fixed) pairs that a subset and a pairing mean. InputError where there are none."""
+    return pair_up(names, select(names, subset), how, atlas=atlas, listed=listed)
 
 
 class Loader:

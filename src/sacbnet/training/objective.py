@@ -26,12 +26,19 @@ class Batch:
     moving_labels: Tensor | None = None
     fixed_labels: Tensor | None = None
 
+    @property
+    def labelled(self) -> bool:
+        return self.moving_labels is not None and self.fixed_labels is not None
+
     def reversed(self) -> Batch:
         return Batch(self.fixed, self.moving, self.fixed_labels, self.moving_labels)
 
 
 class Objective(nn.Module):
     """The network with its loss: Batch, labels -> terms, each a scalar, "loss" their weighted sum.
+
+    With a Dice loss there is a term "labelled" besides: 1, or 0 for pairs without labels, whose "dice" is 0 and costs
+    nothing. The terms are thus the same ones for every pair, whatever process sees it.
 
     labels: those that the Dice loss is to see. One module, so that DistributedDataParallel sees one forward pass even
     where the network runs in both directions.
@@ -62,11 +69,19 @@ def _one_way(u: Tensor, batch: Batch, o: LossOptions, labels: Sequence[int]) -> 
         terms["smoothness"] = losses.gradient_loss(u) if o.smoothness == "gradient" else losses.bending_energy_loss(u)
     if o.jacobian_weight:
         terms["jacobian"] = losses.jacobian_loss(u)
-    if o.dice_weight and batch.moving_labels is not None and batch.fixed_labels is not None:
-        terms["dice"] = losses.dice_loss(u, batch.moving_labels, batch.fixed_labels, labels)
+    if o.dice_weight:
+        terms["dice"] = _dice(u, batch, labels)
     weights = {name: getattr(o, f"{name}_weight") for name in terms}
     terms["loss"] = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+    if o.dice_weight:
+        terms["labelled"] = torch.tensor(float(batch.labelled), device=u.device)
     return terms
+
+
+def _dice(u: Tensor, batch: Batch, labels: Sequence[int]) -> Tensor:
+    if batch.moving_labels is None or batch.fixed_labels is None:
+        return 0.0 * u.sum()
+    return losses.dice_loss(u, batch.moving_labels, batch.fixed_labels, labels)
 
 
 def similarity(moved: Tensor, fixed: Tensor, o: LossOptions) -> Tensor:

@@ -206,7 +206,8 @@ class Recipe:
             for section in sections:
                 place = place.get(section, {}) if isinstance(place, dict) else {}
             if not equals or option not in place or isinstance(place[option], dict):
-                raise InputError(f"--set {change}: section.option=value was expected, an option as in {self.name}.toml")
+                known = ", ".join(".".join([*sections, name]) for name in place) or ", ".join(tree)
+                raise InputError(f"--set {change}: section.option=value was expected, an option of {known}")
             place[option] = _value(text.strip())
         return recipe_from_dict(tree)
 

@@ -9,10 +9,14 @@ from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # SLURM sends SIGTERM, or what --signal asks for
+SAME_SIGNAL = 3.0  # seconds
 
 
 class Stop:
-    """Within `with`, signals are noted instead of ending the process; a second one ends it.
+    """Within `with`, signals are noted instead of ending the process; one more, some seconds later, ends it at once.
+
+    Within those seconds it is taken for the same one: a terminal or SLURM signals torchrun and its children alike, and
+    torchrun signals the children again.
 
     max_minutes counts from `since` (time.monotonic(); None: now). `signal` is the number of the one that came, or 0.
     """
@@ -21,6 +25,7 @@ class Stop:
         start = time.monotonic() if since is None else since
         self.deadline = float("inf") if max_minutes is None else start + 60 * max_minutes
         self.signal = 0
+        self._noted = 0.0
         self._former: dict[int, Any] = {}
 
     def due(self, seconds_needed: float) -> bool:
@@ -38,6 +43,7 @@ class Stop:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
+        if self.signal and time.monotonic() - self._noted > SAME_SIGNAL:
             raise KeyboardInterrupt
-        self.signal = number
+        if not self.signal:
+            self.signal, self._noted = number, time.monotonic()

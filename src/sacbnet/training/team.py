@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -35,7 +36,7 @@ class Team:
 
     def together(self, module: nn.Module) -> nn.Module:
         """A module whose backward pass averages the gradients over the team."""
-        return module if self.world == 1 else DistributedDataParallel(module, broadcast_buffers=False)
+        return module if self.world == 1 else DistributedDataParallel(module)
 
     def mean(self, x: Tensor) -> Tensor:
         if self.world > 1:
@@ -75,7 +76,8 @@ def join_team(device: torch.device) -> Iterator[Team]:
     if device.type == "cuda":
         device = torch.device("cuda", int(places["LOCAL_RANK"]) % torch.cuda.device_count())
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # long enough for one process to pack a large set while the others wait
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
     try:
         yield Team(dist.get_rank(), dist.get_world_size(), device)
     finally:
@@ -89,12 +91,13 @@ def team_variables(environment: Mapping[str, str]) -> dict[str, str] | None:
         if missing := [name for name in names if name not in environment]:
             raise InputError(f"RANK is set but not {', '.join(missing)}; start several processes by torchrun or srun")
         return {name: environment[name] for name in names} if int(environment["WORLD_SIZE"]) > 1 else None
-    if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
+    # of a step that srun started; the batch script itself has a SLURM_NTASKS as well, but is one process
+    if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environment:
         job = int(environment.get("SLURM_JOB_ID", "0"))
         return {
             "RANK": environment["SLURM_PROCID"],
             "LOCAL_RANK": environment["SLURM_LOCALID"],
-            "WORLD_SIZE": environment["SLURM_NTASKS"],
+            "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
             "MASTER_ADDR": environment.get("MASTER_ADDR") or _first_host(environment),
             "MASTER_PORT": environment.get("MASTER_PORT") or str(20_000 + job % 20_000),
         }

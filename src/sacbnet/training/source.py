@@ -1,0 +1,92 @@
+"""From the data that a recipe names to a packed set: a pack as it is, all else packed once, into the run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from ..data.cases import PairList, read_cases
+from ..data.check import check
+from ..data.pack import Pack, PackOptions, build_pack, open_pack
+from ..errors import InputError, SacbnetError
+from .loader import pairs_of
+from .recipe import DataOptions, Recipe
+from .team import Team
+
+PACK = "data.pack"
+LISTS = (".csv", ".json")
+
+
+def open_data(recipe: Recipe, out: Path, team: Team, say: Callable[[str], None]) -> Pack:
+    """The packed set of `recipe.data.source`. The process that leads packs, the others wait.
+
+    Raises InputError where the source is missing, where `sacbnet data check` finds an error in it, where the recipe's
+    subsets name no pairs of it, or where `out` holds a pack of other data or options.
+    """
+    source, target = Path(recipe.data.source), out / PACK
+    if source.is_file() and source.suffix.lower() not in LISTS:
+        return open_pack(source)
+    if team.leads:
+        failure = None
+        try:
+            _make(recipe.data, source, target, say)
+        except SacbnetError as error:
+            failure = error
+    team.wait()
+    if team.leads and failure is not None:
+        raise failure
+    if not target.exists():
+        raise InputError(f"{target} is not there; the process that leads says why")
+    return open_pack(target)
+
+
+def _make(o: DataOptions, source: Path, target: Path, say: Callable[[str], None]) -> None:
+    if not o.source or not source.exists():
+        if target.exists():
+            say(f"the data {o.source or '(none)'} are not there; going on with {target}")
+            return
+        raise InputError(f"the data {o.source or '(none)'} do not exist; give --data a folder, CSV, JSON or pack")
+    found = read_cases(source)
+    names = [case.name for case in found.cases]
+    for subset, how in ((o.train, o.train_pairs), (o.validation or o.train, o.validation_pairs)):
+        pairs_of(names, subset, how, o.atlas, found.pairs)  # before hours are spent
+    options = PackOptions(o.spacing_mm or None, o.shape or None, o.align, o.bits)  # type: ignore[arg-type]
+    if target.exists():
+        _refuse_another(open_pack(target), found, options, target)
+        return
+    problems = [f for f in check(found.cases, found.pairs, options.align) if f.severity == "error"]
+    if problems:
+        raise InputError(f"{problems[0].case}: {problems[0].sentence} ({len(problems)} such; see sacbnet data check)")
+    say(f"packing {len(found.cases)} cases into {target}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    build_pack(found.cases, target, options, pairs=found.pairs)
+
+
+def _refuse_another(pack: Pack, found: PairList, options: PackOptions, target: Path) -> None:
+    """InputError where a pack is not what would be made now."""
+    same = json.loads(json.dumps(asdict(options))) == json.loads(pack.metadata["options"])
+    images = {str(case.image.absolute()) for case in found.cases}
+    if not same or not images <= set(pack.sources) or pack.changed_sources():
+        what = "with other options" if not same else "of other files, or they have changed since"
+        raise InputError(f"{target} was made {what}; remove it to pack anew, or choose another --out")
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Within it, no other process may train into the folder. InputError where one does already."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another sacbnet train works in {out}; wait for it, or choose another --out") from error
+        except OSError:  # a file system without locks
+            pass
+        yield
