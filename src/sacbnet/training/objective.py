@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import losses
@@ -85,10 +86,18 @@ def _dice(u: Tensor, batch: Batch, labels: Sequence[int]) -> Tensor:
 
 
 def similarity(moved: Tensor, fixed: Tensor, o: LossOptions) -> Tensor:
-    """The recipe's image term: lower is more alike."""
+    """The recipe's image term, the mean over its scales: lower is more alike."""
+    terms = [_similarity(moved, fixed, o, o.window)]
+    for scale in range(1, o.scales):
+        moved, fixed = F.avg_pool3d(moved, 2), F.avg_pool3d(fixed, 2)
+        terms.append(_similarity(moved, fixed, o, max(2 * (o.window >> (scale + 1)) + 1, min(5, o.window))))
+    return torch.stack(terms).mean()
+
+
+def _similarity(moved: Tensor, fixed: Tensor, o: LossOptions, window: int) -> Tensor:
     if o.similarity == "ncc":
-        epsilon = o.noise**4 * o.window**6 if o.noise else EPSILON  # the product of two windows' sums, of SD `noise`
-        return losses.ncc_loss(moved, fixed, o.window, epsilon=epsilon)
+        epsilon = o.noise**4 * window**6 if o.noise else EPSILON  # the product of two windows' sums, of SD `noise`
+        return losses.ncc_loss(moved, fixed, window, epsilon=epsilon)
     if o.similarity == "mse":
         return losses.mse_loss(moved, fixed)
     if o.similarity == "mind":

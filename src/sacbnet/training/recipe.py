@@ -73,7 +73,9 @@ class AugmentOptions:
 class LossOptions:
     """What is minimised: a weighted sum (docs/losses.md). A weight of 0 leaves a term out.
 
-    window: side of the correlation box, voxels. noise: SD of intensity, of a range of 1, at and below which a box of
+    window: side of the correlation box, voxels. scales: the similarity is the mean of that at full resolution and of
+    that of images halved once, twice, ... (as the pyramid of LapIRN: Mok and Chung, MICCAI 2020), boxes with them but
+    no smaller than 5; it keeps coarse structures together that a box of 9 voxels does not see. noise: SD of intensity, of a range of 1, at and below which a box of
     the correlation counts as noise (0: VoxelMorph's constant, the paper's). dice_labels: how many labels the Dice loss
     sees in one pair, drawn anew each time; 0 is all. inverse_consistency > 0 runs the network in both directions.
     """
@@ -81,6 +83,7 @@ class LossOptions:
     similarity: str = "ncc"
     similarity_weight: float = 1.0
     window: int = 9
+    scales: int = 1
     noise: float = 0.0
     smoothness: str = "gradient"
     smoothness_weight: float = 1.0
@@ -95,6 +98,7 @@ class LossOptions:
         for f in fields(self):
             if f.name not in ("similarity", "smoothness"):
                 _at_least(f"loss.{f.name}", getattr(self, f.name), 0)
+        _at_least("loss.scales", self.scales, 1)
         if self.window % 2 == 0:
             raise InputError(f"loss.window is {self.window}; an odd number of voxels was expected")
         if not (self.similarity_weight or self.dice_weight):
