@@ -112,9 +112,31 @@ def _transform(file: Path) -> dict[str, Any]:
 
 
 def _weights(file: Path) -> dict[str, Any]:
+    import json
+
     from ..models.weights import describe_weights
 
-    return {"kind": "weights", **describe_weights(file)}
+    told = describe_weights(file)
+    first = ("name", "licence", "trained_on", "source", "spacing_mm", "intensity", "baseline", "validation", "steps")
+    out = {"kind": "weights"} | {name: told.pop(name) for name in first if name in told}
+    if "recipe" in told:  # the whole of it is in the file; here what differs from the published protocol's defaults
+        out["recipe"] = _differences(json.loads(told.pop("recipe")))
+    return out | told
+
+
+def _differences(recipe: dict[str, Any]) -> str:
+    """The options of a recipe that are not the defaults."""
+    from ..training.recipe import Recipe
+
+    plain = Recipe().to_dict()
+    found = [
+        f"{section}.{name} = {value}"
+        for section, values in recipe.items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+        if plain.get(section, {}).get(name) != value
+    ]
+    return ", ".join(found)
 
 
 def _training(folder: Path) -> dict[str, Any]:
