@@ -29,7 +29,7 @@ from .models.sacbnet import SACBNet
 from .models.weights import load_weights, weights_hash
 from .ops.dispatch import kernels_for, pick_device
 from .pipeline import Options, displacement
-from .preprocess import Layer, Pair, on_grid, prepare, spacing_of, working_spacing
+from .preprocess import Layer, Pair, mask_on_grid, on_grid, prepare, spacing_of, within, working_spacing
 from .report.environment import environment, peak_memory_mb
 from .report.run import Account
 from .report.statistics import summarise
@@ -223,9 +223,11 @@ def _pair(moving: Subject, fixed: Subject, o: Options, metadata: Mapping[str, st
     if np.abs(own - spacing).max() > 1e-3 * spacing:
         grid = grid.with_spacing(spacing)
     of_fixed, of_moving = unit(f, fixed.case), unit(m, moving.case)
+    inside = within(None, f.data)
     if grid is not f.grid:
         of_fixed = on_grid(of_fixed, f.grid, grid)[0, 0].numpy()
-    return Pair(grid, spacing, Layer(of_fixed, grid), Layer(of_moving, m.grid))
+        inside = None if inside is None else mask_on_grid(inside, f.grid, grid)[0, 0].numpy() > 0
+    return Pair(grid, spacing, Layer(of_fixed, grid, inside), Layer(of_moving, m.grid, within(None, m.data)))
 
 
 def _read(case: Case) -> Subject:

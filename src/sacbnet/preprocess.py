@@ -14,6 +14,7 @@ from torch import Tensor
 from .errors import InputError
 from .inputs import Inputs
 from .io.images import Image
+from .padding import own_mask
 from .spatial.grid import Grid
 from .spatial.resample import resample
 from .spatial.transforms import Affine, PointMap
@@ -157,6 +158,7 @@ def prepare(inputs: Inputs, spacing: float | None, metadata: Mapping[str, str] |
     f_mask = None if inputs.fixed_mask is None else inputs.fixed_mask.data
     m_mask = None if inputs.moving_mask is None else inputs.moving_mask.data
     grid = network_grid(inputs.fixed, spacing, f_mask)
+    f_mask, m_mask = within(f_mask, inputs.fixed.data), within(m_mask, inputs.moving.data)
     fixed = on_grid(to_unit(inputs.fixed.data), inputs.fixed.grid, grid)[0, 0].numpy()
     inside = None if f_mask is None else mask_on_grid(f_mask, inputs.fixed.grid, grid)[0, 0].numpy() > 0
     moving, m_grid = to_unit(inputs.moving.data), inputs.moving.grid
@@ -166,6 +168,12 @@ def prepare(inputs: Inputs, spacing: float | None, metadata: Mapping[str, str] |
         m_mask = None if m_mask is None else mask_on_grid(m_mask, m_grid, upright)[0, 0].numpy() > 0
         m_grid = upright
     return Pair(grid, spacing, Layer(fixed, grid, inside), Layer(moving, m_grid, m_mask))
+
+
+def within(mask: NDArray[np.bool_] | None, data: NDArray[np.floating]) -> NDArray[np.bool_] | None:
+    """A mask (None: everything) without what is only padding that repeats the image's edges."""
+    own = own_mask(data)
+    return mask if own is None else own if mask is None else mask & own
 
 
 def spacing_of(metadata: Mapping[str, str] | None) -> float | None:

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import InputError
+from ..padding import Box, own_box
 from ..spatial.grid import Grid, Shape
 from .cases import Case
 
@@ -60,6 +61,7 @@ class Pack:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._file: Any = None
+        self._inside: dict[int, Box | None] = {}
         self.metadata = _metadata(self.path)
         facts = {name: json.loads(text) for name, text in self.metadata.items() if name in _FACTS}
         self.names: tuple[str, ...] = tuple(facts["names"])
@@ -102,6 +104,17 @@ class Pack:
         values = self._read("images", case).astype(np.float32)
         values /= self._highest
         return torch.from_numpy(values)[None, None]
+
+    def inside(self, case: int) -> Tensor | None:
+        """(1, 1, i, j, k) float32, 0 where the image is only padding that repeats its edges; None where nothing is."""
+        if case not in self._inside:
+            self._inside[case] = own_box(self._read("images", case))
+        box = self._inside[case]
+        if box is None:
+            return None
+        mask = torch.zeros(self.shape)
+        mask[box] = 1
+        return mask[None, None]
 
     def labels(self, case: int) -> Tensor | None:
         """(1, 1, i, j, k) uint8 where the pack stores them so (no value above 255), else int32; None without labels."""

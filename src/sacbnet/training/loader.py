@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -89,12 +89,25 @@ class Loader:
         m, f = self.data.training[pair_number(sample, len(self.data.training), self.recipe.run.seed)]
         pack = self.data.pack
         images, labels = (pack.image(m), pack.image(f)), None
+        inside = insides(pack, m, f)
         if self.recipe.loss.dice_weight:
             labels = (pack.labels(m), pack.labels(f))
         if self.augmentation is not None:
             seed = (self.recipe.run.seed, sample, 2)
             images, labels = augment(self.augmentation, seed, images, labels, pack.spacing_mm)
-        return Batch(*images, *(labels or (None, None)))
+            if inside is not None:  # the same places of the same seed
+                places = replace(self.augmentation, gamma=0.0, bias=0.0, noise=0.0)
+                inside, _ = augment(places, seed, inside, None, pack.spacing_mm)
+        return Batch(*images, *(labels or (None, None)), *(inside or (None, None)))
+
+
+def insides(pack: Pack, moving: int, fixed: int) -> tuple[Tensor, Tensor] | None:
+    """Where the two images are not padding, (1, 1, i, j, k) each; None where neither is padded."""
+    found = pack.inside(moving), pack.inside(fixed)
+    if found == (None, None):
+        return None
+    m, f = (torch.ones(1, 1, *pack.shape) if x is None else x for x in found)
+    return m, f
 
 
 def _stack(parts: Sequence[Batch]) -> Batch:
@@ -102,7 +115,13 @@ def _stack(parts: Sequence[Batch]) -> Batch:
         present = [t for t in tensors if t is not None]
         return torch.cat(present) if len(present) == len(tensors) else None
 
-    columns = zip(*((p.moving, p.fixed, p.moving_labels, p.fixed_labels) for p in parts), strict=True)
+    if any(p.fixed_inside is not None for p in parts):
+        all_of_it = torch.ones_like(parts[0].fixed)
+        parts = [
+            p if p.fixed_inside is not None else replace(p, moving_inside=all_of_it, fixed_inside=all_of_it)
+            for p in parts
+        ]
+    columns = zip(*(vars(p).values() for p in parts), strict=True)
     return Batch(*(joined(column) for column in columns))  # type: ignore[arg-type]
 
 

@@ -20,19 +20,32 @@ Terms = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs as the network takes them: images (b, 1, i, j, k) float32 in [0, 1]; labels (b, 1, i, j, k) integers."""
+    """Pairs as the network takes them: images (b, 1, i, j, k) float32 in [0, 1]; labels (b, 1, i, j, k) integers.
+
+    moving_inside, fixed_inside: (b, 1, i, j, k) float32, 0 where an image is only padding that repeats its edges.
+    """
 
     moving: Tensor
     fixed: Tensor
     moving_labels: Tensor | None = None
     fixed_labels: Tensor | None = None
+    moving_inside: Tensor | None = None
+    fixed_inside: Tensor | None = None
 
     @property
     def labelled(self) -> bool:
         return self.moving_labels is not None and self.fixed_labels is not None
 
     def reversed(self) -> Batch:
-        return Batch(self.fixed, self.moving, self.fixed_labels, self.moving_labels)
+        labels, inside = (self.fixed_labels, self.moving_labels), (self.fixed_inside, self.moving_inside)
+        return Batch(self.fixed, self.moving, *labels, *inside)
+
+    def inside(self, displacement_vox: Tensor) -> Tensor | None:
+        """Where both images show something, once the moving one is warped; None: everywhere. No gradient."""
+        if self.moving_inside is None or self.fixed_inside is None:
+            return None
+        with torch.no_grad():
+            return self.fixed_inside * warp(self.moving_inside, displacement_vox.detach().float())
 
 
 class Objective(nn.Module):
@@ -65,7 +78,7 @@ class Objective(nn.Module):
 def _one_way(u: Tensor, batch: Batch, o: LossOptions, labels: Sequence[int]) -> Terms:
     terms: Terms = {}
     if o.similarity_weight:
-        terms["similarity"] = similarity(warp(batch.moving, u), batch.fixed, o)
+        terms["similarity"] = similarity(warp(batch.moving, u), batch.fixed, o, batch.inside(u))
     if o.smoothness_weight:
         terms["smoothness"] = losses.gradient_loss(u) if o.smoothness == "gradient" else losses.bending_energy_loss(u)
     if o.jacobian_weight:
@@ -85,19 +98,20 @@ def _dice(u: Tensor, batch: Batch, labels: Sequence[int]) -> Tensor:
     return losses.dice_loss(u, batch.moving_labels, batch.fixed_labels, labels)
 
 
-def similarity(moved: Tensor, fixed: Tensor, o: LossOptions) -> Tensor:
-    """The recipe's image term, the mean over its scales: lower is more alike."""
-    terms = [_similarity(moved, fixed, o, o.window)]
+def similarity(moved: Tensor, fixed: Tensor, o: LossOptions, inside: Tensor | None = None) -> Tensor:
+    """The recipe's image term, the mean over its scales: lower is more alike. inside: where ncc counts."""
+    terms = [_similarity(moved, fixed, o, o.window, inside)]
     for scale in range(1, o.scales):
         moved, fixed = F.avg_pool3d(moved, 2), F.avg_pool3d(fixed, 2)
-        terms.append(_similarity(moved, fixed, o, max(2 * (o.window >> (scale + 1)) + 1, min(5, o.window))))
+        inside = None if inside is None else F.avg_pool3d(inside, 2)
+        terms.append(_similarity(moved, fixed, o, max(2 * (o.window >> (scale + 1)) + 1, min(5, o.window)), inside))
     return torch.stack(terms).mean()
 
 
-def _similarity(moved: Tensor, fixed: Tensor, o: LossOptions, window: int) -> Tensor:
+def _similarity(moved: Tensor, fixed: Tensor, o: LossOptions, window: int, inside: Tensor | None) -> Tensor:
     if o.similarity == "ncc":
         epsilon = o.noise**4 * window**6 if o.noise else EPSILON  # the product of two windows' sums, of SD `noise`
-        return losses.ncc_loss(moved, fixed, window, epsilon=epsilon)
+        return losses.ncc_loss(moved, fixed, window, inside, epsilon)
     if o.similarity == "mse":
         return losses.mse_loss(moved, fixed)
     if o.similarity == "mind":

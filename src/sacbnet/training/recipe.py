@@ -75,9 +75,9 @@ class LossOptions:
 
     window: side of the correlation box, voxels. scales: the similarity is the mean of that at full resolution and of
     that of images halved once, twice, ... (as the pyramid of LapIRN: Mok and Chung, MICCAI 2020), boxes with them but
-    no smaller than 5; it keeps coarse structures together that a box of 9 voxels does not see. noise: SD of intensity, of a range of 1, at and below which a box of
-    the correlation counts as noise (0: VoxelMorph's constant, the paper's). dice_labels: how many labels the Dice loss
-    sees in one pair, drawn anew each time; 0 is all. inverse_consistency > 0 runs the network in both directions.
+    no smaller than 5. noise: SD of intensity, of a range of 1, at and below which a box of the correlation counts as
+    noise (0: VoxelMorph's constant, the paper's). dice_labels: how many labels the Dice loss sees in one pair, drawn
+    anew each time; 0 is all. inverse_consistency > 0 runs the network in both directions.
     """
 
     similarity: str = "ncc"

@@ -13,7 +13,8 @@ from ..data.pack import Pack
 from ..metrics import dice
 from ..spatial.jacobian import jacobian_determinant
 from ..spatial.warp import warp
-from .objective import similarity
+from .loader import insides
+from .objective import Batch, similarity
 from .recipe import LossOptions
 from .team import Team
 
@@ -51,8 +52,10 @@ def validate(
             with torch.autocast(team.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 u = network(moving, fixed).float()
         moved = warp(moving, u)
+        own = insides(pack, m, f)
+        inside = None if own is None else Batch(moving, fixed, None, None, *(x.to(team.device) for x in own)).inside(u)
         row = {
-            "similarity": float(similarity(moved, fixed, loss)),
+            "similarity": float(similarity(moved, fixed, loss, inside)),
             "folded_percent": 100 * float((jacobian_determinant(u[0]) <= 0).float().mean()),
         }
         of_moving, of_fixed = pack.labels(m), pack.labels(f)
