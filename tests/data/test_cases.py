@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacbnet.data.cases import Case, PairList, natural, pair_up, read_cases, select
+from sacbnet.data.cases import Case, PairList, natural, pair_up, read_cases, select, spread
 from sacbnet.errors import InputError
 
 
@@ -271,3 +271,22 @@ def test_pairings_that_make_no_pair(arguments, sentence) -> None:
 def test_choosing_needs_no_reader_of_images() -> None:
     script = "import sys, sacbnet.data.cases; print(sorted({'torch', 'nibabel', 'SimpleITK'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+# -- fewer pairs ------------------------------------------------------------------------------------------------------
+@given(st.integers(1, 12), st.integers(0, 150))
+def test_fewer_pairs_are_spread_over_all(cases, limit) -> None:
+    pairs = pair_up([str(n) for n in range(cases + 1)], range(cases + 1), "all")
+    taken = spread(pairs, limit)
+    at = [pairs.index(pair) for pair in taken]
+    assert at == sorted(set(at)) and len(at) == (min(limit, len(pairs)) if limit else len(pairs))
+    gaps = [b - a for a, b in zip([-1, *at], [*at, len(pairs)], strict=True)]
+    assert max(gaps) <= 2 * -(-len(pairs) // len(at))  # no stretch is left out
+
+
+@pytest.mark.parametrize("limit", [5, 9, 10, 15, 20, 30])
+def test_fewer_of_all_pairs_are_of_many_images_on_both_sides(limit) -> None:
+    taken = spread(pair_up([str(n) for n in range(10)], range(10), "all"), limit)
+    for side in zip(*taken, strict=True):
+        assert len(set(side)) >= min(limit, 10) / 2
+    assert len({fixed for _, fixed in taken}) >= min(limit, 10) - 1

@@ -10,11 +10,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 
 from ..errors import InputError
 
 PAIRINGS = ("all", "cyclic", "atlas", "listed")
+_GOLDEN = (5**0.5 - 1) / 2
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(-?\d*))?")
 
 
@@ -130,6 +132,21 @@ def pair_up(
         among = f"{len(chosen)} chosen cases" + (f" and {len(listed)} listed pairs" if how == "listed" else "")
         raise InputError(f"the pairing {how!r} makes no pair of {among}; choose more cases or another pairing")
     return pairs
+
+
+def spread(pairs: Sequence[tuple[int, int]], limit: int) -> tuple[tuple[int, int], ...]:
+    """At most `limit` of the pairs (0: all), in their order, spread evenly: one from each of `limit` equal stretches.
+
+    Within its stretch each stands elsewhere, by steps of the golden section; at one step throughout, all pairs of "all"
+    that are taken could share an image.
+
+    >>> spread(pair_up("abcd", (0, 1, 2, 3), "all"), 4)
+    ((1, 0), (2, 1), (0, 2), (2, 3))
+    """
+    if not 0 < limit < len(pairs):
+        return tuple(pairs)
+    ends = [n * len(pairs) // limit for n in range(limit + 1)]
+    return tuple(pairs[low + int(n * _GOLDEN % 1 * (high - low))] for n, (low, high) in enumerate(pairwise(ends)))
 
 
 def _atlas(cases: Sequence[Case] | Sequence[str], atlas: str) -> int:
