@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from sacbnet.errors import InputError, OutputError
-from sacbnet.io.atomic import atomic_file, staged_folder
+from sacbnet.io.atomic import atomic_file, check_writable, staged_folder, sweep
 
 
 def _names(folder) -> set[str]:
@@ -17,8 +19,6 @@ def _names(folder) -> set[str]:
 
 def test_everything_appears_together_and_run_json_last(tmp_path, monkeypatch):
     out, order = tmp_path / "deep" / "out", []
-    import os
-
     replace = os.replace
     monkeypatch.setattr("os.replace", lambda a, b: (order.append(os.path.basename(b)), replace(a, b)))
     with staged_folder(out) as folder:
@@ -62,8 +62,6 @@ def test_stale_results_go_and_foreign_files_stay(tmp_path):
 def test_a_failure_in_the_middle_of_moving_is_undone(tmp_path, monkeypatch, fail_at, error):
     for name in ("a", "run.json", "old"):
         (tmp_path / name).write_text("old")
-    import os
-
     replace, calls = os.replace, []
 
     def failing(source, target):
@@ -113,6 +111,110 @@ def test_atomic_file_keeps_the_old_file_and_the_extension(tmp_path):
     with atomic_file(tmp_path / "a.nii.gz") as part:
         part.write_text("new")
     assert (tmp_path / "a.nii.gz").read_text() == "new"
+
+
+@pytest.fixture
+def order(monkeypatch) -> list[tuple[str, str]]:
+    """What is put on the disk and what is renamed, by name, in order."""
+    told, replace, fsync = [], os.replace, os.fsync
+
+    def synced(descriptor):
+        told.append(("sync", os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))))
+        fsync(descriptor)
+
+    def renamed(source, target):
+        told.append(("rename", os.path.basename(target)))
+        replace(source, target)
+
+    monkeypatch.setattr("os.fsync", synced)
+    monkeypatch.setattr("os.replace", renamed)
+    return told
+
+
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors have no names here")
+
+
+@needs_proc
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, order):
+    with atomic_file(tmp_path / "a.nii") as part:
+        part.write_text("new")
+    assert order == [("sync", "a.nii"), ("rename", "a.nii"), ("sync", tmp_path.name)]
+
+
+@needs_proc
+def test_so_are_those_of_a_folder(tmp_path, order):
+    with staged_folder(tmp_path / "deep" / "out") as folder:
+        (folder / "sub").mkdir()
+        for name in ("run.json", "a.nii", "sub/b.txt"):
+            (folder / name).write_text("new")
+    last_sync = {name: n for n, (what, name) in enumerate(order) if what == "sync"}
+    renames = {name: n for n, (what, name) in enumerate(order) if what == "rename"}
+    assert set(renames) == {"run.json", "a.nii", "b.txt"}
+    assert all(last_sync[name] < min(renames.values()) for name in renames)
+    assert all(last_sync[name] > max(renames.values()) for name in ("out", "sub", "deep", tmp_path.name))
+
+
+def test_a_file_system_that_syncs_no_folders(tmp_path, monkeypatch):
+    opened = os.open
+
+    def refusing(path, *arguments, **named):
+        if os.path.isdir(path):
+            raise PermissionError(13, "as on Windows")
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr("os.open", refusing)
+    with staged_folder(tmp_path / "out") as folder, atomic_file(folder / "a") as part:
+        part.write_text("new")
+    assert (tmp_path / "out" / "a").read_text() == "new"
+
+
+def test_what_does_not_reach_the_disk_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("old")
+
+    def failing(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", failing)
+    for context in (atomic_file(tmp_path / "a"), staged_folder(tmp_path)):
+        with pytest.raises(OutputError, match="Input/output error"), context as part:
+            (part if part.name == "a" else part / "a").write_text("new")
+    assert _names(tmp_path) == {"a"} and (tmp_path / "a").read_text() == "old"
+
+
+KILLED = """
+import os, signal, sys
+from sacbnet.io.atomic import atomic_file
+with atomic_file(sys.argv[1]) as part:
+    part.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
+def test_what_a_killed_writer_left_is_swept(tmp_path):
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", KILLED, tmp_path / "a"], check=False).returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    mine = {".sacbnet-notes", ".sacbnet", "sacbnet-abcdefgh", ".sacbnet-abcdefghi", "sub"}
+    for name in mine:
+        (tmp_path / name).mkdir()
+    (tmp_path / ".sacbnet-is_afile").write_text("x")
+    sweep(tmp_path)
+    assert _names(tmp_path) == mine | {".sacbnet-is_afile"}
+    check_writable(tmp_path)
+
+
+def test_results_that_were_being_replaced_are_not_swept(tmp_path):
+    """A killed staged_folder may have moved an earlier run's results aside."""
+    (tmp_path / ".sacbnet-abcd1234" / "old").mkdir(parents=True)
+    (tmp_path / ".sacbnet-abcd1234" / "old" / "run.json").write_text("{}")
+    (tmp_path / ".sacbnet-1234abcd" / "new").mkdir(parents=True)
+    sweep(tmp_path)
+    assert _names(tmp_path) == {
+        ".sacbnet-abcd1234",
+        ".sacbnet-abcd1234/old",
+        ".sacbnet-abcd1234/old/run.json",
+    }
 
 
 FULL_DISK = """

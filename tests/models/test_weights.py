@@ -69,13 +69,24 @@ def test_a_failed_write_leaves_the_old_file(small, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sacbnet.models.weights.os.replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(OutputError, match="No space left"):
         save_weights(path, small, {**FACTS, "source": "another"})
     assert weights_hash(path) == before
     assert len(list(tmp_path.iterdir())) == 1
     with pytest.raises(OutputError):
         save_weights(tmp_path / "no" / "folder", small, FACTS)
+
+
+def test_they_are_as_readable_as_any_new_file(small, tmp_path):
+    save_weights(tmp_path / "w", small, FACTS)
+    (tmp_path / "other").write_bytes(b"")
+    assert (tmp_path / "w").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_they_need_no_readers_of_images():
+    code = "import sys; sys.modules['nibabel'] = sys.modules['SimpleITK'] = None; import sacbnet.models.weights"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def damaged(kind, path, model):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import OutputError
 
 _LAST = "run.json"  # whoever finds it finds everything else beside it
+_PREFIX = ".sacbnet-"
+_TEMPORARY = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")  # as tempfile.mkdtemp names them
 _REMEDY = {
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some space and run again",
@@ -47,14 +50,17 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, moved onto it on success and removed on any error.
 
     The temporary name ends as the final one does: nibabel and SimpleITK choose the format by the extension. Raises
-    OutputError where writing fails; the folder of `path` must exist.
+    OutputError where writing fails; the folder of `path` must exist. The file is on the disk before it gets its name,
+    so that a power cut leaves the old one or the new one.
     """
     path = Path(path)
     with writing(path):
-        folder = Path(tempfile.mkdtemp(prefix=".sacbnet-", dir=path.parent))
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=path.parent))
         try:
             yield folder / path.name
+            _sync(folder / path.name)
             os.replace(folder / path.name, path)
+            _sync_folder(path.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -72,11 +78,13 @@ def staged_folder(out: str | Path, stale: Iterable[str] = ()) -> Iterator[Path]:
     with writing(out):
         made = _make(out)
         try:
-            folder = Path(tempfile.mkdtemp(prefix=".sacbnet-", dir=out))
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=out))
             try:
                 (folder / "new").mkdir()
                 yield folder / "new"
                 _move(folder / "new", out, folder / "old", stale)
+                for parent in [p.parent for p in made]:
+                    _sync_folder(parent)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         except BaseException:
@@ -109,6 +117,7 @@ def _move(new: Path, out: Path, old: Path, stale: Iterable[str]) -> None:
     for name in names:
         if (out / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out / name))
+        _sync(new / name)
     leaving = sorted({*names, *map(Path, stale)}, key=lambda p: (p != Path(_LAST), p))
     done: list[tuple[Path, Path]] = []  # (from, to), to be undone backwards
     made: list[Path] = []
@@ -129,6 +138,35 @@ def _move(new: Path, out: Path, old: Path, stale: Iterable[str]) -> None:
                 os.replace(target, source)
         _unmake(made)
         raise
+    for folder in {out, *((out / name).parent for name in names), *(p.parent for p in made)}:
+        _sync_folder(folder)
+
+
+def _sync(file: Path) -> None:
+    """Put the contents of a file on the disk: renamed before that, it may be empty after a power cut (XFS, NFS)."""
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where the system lets folders be opened (Windows does not)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove what writers that were killed have left in `folder`; for whoever knows that nobody else writes there.
+
+    Kept is the temporary folder of a `staged_folder` that was killed while it replaced an earlier run's results: it
+    may hold the only copy of them. What cannot be removed stays.
+    """
+    for left in list(Path(folder).glob(f"{_PREFIX}*")):
+        if _TEMPORARY.fullmatch(left.name) and left.is_dir() and not left.is_symlink() and not (left / "old").is_dir():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def check_writable(out: str | Path) -> None:
@@ -136,6 +174,6 @@ def check_writable(out: str | Path) -> None:
     with writing(Path(out)):
         made = _make(Path(out))
         try:
-            os.rmdir(tempfile.mkdtemp(prefix=".sacbnet-", dir=out))
+            os.rmdir(tempfile.mkdtemp(prefix=_PREFIX, dir=out))
         finally:
             _unmake(made)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from .. import __version__
-from ..errors import OutputError, SacbnetError, WeightsError
+from ..errors import SacbnetError, WeightsError
+from ..io.atomic import atomic_file
 from .config import SACBNetConfig
 
 if TYPE_CHECKING:
@@ -30,9 +29,8 @@ def save_weights(path: str | Path, model: SACBNet, metadata: Mapping[str, object
     """Write the model and return the whole metadata block written.
 
     metadata must state licence, trained_on, spacing_mm (voxel spacing of the inputs, mm), intensity (the convention
-    expected of the inputs) and source; it may state more. Values that are not text are written as JSON. Written to
-    a temporary file first, so that no half-written file is left under `path`. Raises WeightsError for missing facts,
-    OutputError where the file cannot be written.
+    expected of the inputs) and source; it may state more. Values that are not text are written as JSON. The file
+    appears whole or not at all. Raises WeightsError for missing facts, OutputError where it cannot be written.
     """
     from safetensors.torch import save
 
@@ -46,7 +44,8 @@ def save_weights(path: str | Path, model: SACBNet, metadata: Mapping[str, object
         "sacbnet_version": __version__,
     }
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _write(Path(path), save(state, metadata=text))
+    with atomic_file(path) as part:
+        part.write_bytes(save(state, metadata=text))
     return text
 
 
@@ -148,20 +147,3 @@ def _config(path: Path, metadata: Mapping[str, str]) -> SACBNetConfig:
         return SACBNetConfig.from_dict(json.loads(metadata["config"]))
     except (KeyError, ValueError, TypeError, SacbnetError) as error:
         raise WeightsError(f"{path} has no usable configuration ({error}); get the file again") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """All of the data under `path`, or nothing; as readable as any new file, where a temporary one is private."""
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise OutputError(f"the weights {path} cannot be written ({error.strerror}); check folder and space") from error
