@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from sacbnet.errors import GridError, InputError
-from sacbnet.metrics import dice, folding, local_correlation, mutual_information, target_registration_error
+from sacbnet.metrics import (
+    dice,
+    folding,
+    local_correlation,
+    mutual_information,
+    present_labels,
+    target_registration_error,
+)
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField
 
@@ -42,6 +49,12 @@ def test_labels_absent_in_both_are_counted_and_left_out_of_the_mean():
     assert found.per_label == {1: pytest.approx(2 * 8 / 24), 2: 0.0}  # 2 is in one only: 0, and it counts
     assert found.absent == (3, 9)
     assert found.mean == pytest.approx(1 / 3)
+
+
+def test_the_labels_of_a_pair_are_those_that_either_map_has():
+    moving, fixed = np.array([[[0, 3, 70000, -1]]]), np.array([[[5, 3]]], dtype=np.uint8)
+    assert present_labels(moving, fixed) == (3, 5, 70000)
+    assert present_labels(moving, fixed, (5, 4, 3, 70000)) == (5, 3, 70000) and present_labels(moving, fixed, [4]) == ()
 
 
 def test_dice_of_the_labels_asked_for():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "hausdorff95",
     "local_correlation",
     "mutual_information",
+    "present_labels",
     "target_registration_error",
 ]
 
@@ -43,7 +45,8 @@ class Dice:
 def dice(moved: NDArray[np.integer], fixed: NDArray[np.integer], labels: tuple[int, ...] | None = None) -> Dice:
     """2|A∩B| / (|A|+|B|) per label of two label maps of one shape; background 0 is left out.
 
-    labels: which to score; None scores every label found in either.
+    labels: which to score; None scores every label found in either. Where methods are compared, or a label may vanish,
+    give those of `present_labels`, and count as 0 those that come out absent.
     """
     if moved.shape != fixed.shape:
         raise GridError(f"label maps of shapes {moved.shape} and {fixed.shape} were given; one shape was expected")
@@ -55,6 +58,19 @@ def dice(moved: NDArray[np.integer], fixed: NDArray[np.integer], labels: tuple[i
         if total:
             per_label[int(label)] = 2 * both.get(label, 0) / total
     return Dice(per_label, tuple(int(label) for label in asked if label not in per_label))
+
+
+def present_labels(
+    moving: NDArray[np.integer], fixed: NDArray[np.integer], asked: Sequence[int] = ()
+) -> tuple[int, ...]:
+    """The labels over which a pair is scored, by whatever method: those asked for (without any, all above 0) that its
+    moving map, as it is before any method has moved it, or its fixed map has. The shapes may differ.
+
+    A label that a method makes vanish is still one of them, with a Dice of 0: otherwise it would pay to collapse what
+    lies in one map only.
+    """
+    found = counts(moving).keys() | counts(fixed).keys()
+    return tuple(int(n) for n in asked if n in found) if asked else tuple(sorted(n for n in found if n > 0))
 
 
 def target_registration_error(

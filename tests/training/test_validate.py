@@ -43,6 +43,46 @@ def test_the_warp_moves_labels_the_right_way():
     assert overlap(moving, fixed, u, (1,)) == 1.0 and overlap(moving, fixed, -u, (1,)) == 0.0
 
 
+def maps(*boxes, dtype=torch.int32):
+    """(1, 1, 8, 8, 8): label -> slice along i, for each box."""
+    out = torch.zeros(1, 1, 8, 8, 8, dtype=dtype)
+    for label, where in boxes:
+        out[0, 0, where] = label
+    return out
+
+
+def test_a_label_that_vanishes_counts_as_nothing():
+    """Label 2 is in the moving map only. The identity keeps it (0), a shift throws it out of the image (0 as well)."""
+    moving, fixed = maps((1, slice(3, 5)), (2, slice(0, 1))), maps((1, slice(2, 4)))
+    identity = torch.zeros(1, 3, 8, 8, 8)
+    shift = Shift(1)(moving, fixed)
+    assert overlap(moving, fixed, identity, (1, 2, 3)) == pytest.approx(0.25)
+    assert overlap(moving, fixed, shift, (1, 2, 3)) == pytest.approx(0.5)
+    assert overlap(moving, fixed, shift, (1,)) == 1.0
+
+
+def test_labels_that_float32_does_not_tell_apart():
+    low = 2**24
+    moving = maps((low, slice(0, 4)), (low + 1, slice(4, 8)))
+    identity = torch.zeros(1, 3, 8, 8, 8)
+    assert overlap(moving, moving, identity, (low, low + 1)) == 1.0
+    assert overlap(moving, maps((low + 1, slice(0, 4)), (low, slice(4, 8))), identity, (low, low + 1)) == 0.0
+
+
+def test_a_pair_that_has_none_of_the_labels_has_no_dice(pack):
+    """The first two cases have both labels; in the others they are called 7 and 8."""
+
+    class Renamed(type(pack)):
+        def labels(self, case):
+            found = super().labels(case)
+            return found if case < 2 else torch.where(found > 0, found + 6, 0)
+
+    renamed = Renamed(pack.path)
+    assert "dice" not in validate(None, renamed, [(2, 3)], (1, 2), LossOptions(), Team())[0]
+    alone = validate(None, renamed, [(0, 1)], (1, 2), LossOptions(), Team())[0]
+    assert validate(None, renamed, [(0, 1), (2, 3)], (1, 2), LossOptions(), Team())[0]["dice"] == alone["dice"]
+
+
 def test_the_pairs_are_shared_over_the_team(pack):
     class Half(Team):
         def gather(self, value):

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ..data.pack import Pack
-from ..metrics import dice
+from ..labelmaps import numbered
+from ..metrics import dice, present_labels
 from ..spatial.jacobian import jacobian_determinant
 from ..spatial.warp import warp
 from .loader import insides
-from .objective import Batch, similarity
+from .objective import both_inside, similarity
 from .recipe import LossOptions
 from .team import Team
 
@@ -40,8 +41,9 @@ def validate(
     team: Team,
     precision: str = "float32",
 ) -> tuple[Scores, Slices | None]:
-    """Means over (moving, fixed) pairs: "dice" (labels by nearest, where there are any), "similarity" (the recipe's
-    image loss), "folded_percent" (det J <= 0). Without network: of the identity. The pairs are shared over the team.
+    """Means over (moving, fixed) pairs: "dice" (labels by nearest, over the pairs that have any of them), "similarity"
+    (the recipe's image loss), "folded_percent" (det J <= 0). Without network: of the identity. The pairs are shared
+    over the team.
     """
     rows: list[Scores] = []
     picture = None
@@ -52,15 +54,16 @@ def validate(
             with torch.autocast(team.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 u = network(moving, fixed).float()
         moved = warp(moving, u)
-        own = insides(pack, m, f)
-        inside = None if own is None else Batch(moving, fixed, None, None, *(x.to(team.device) for x in own)).inside(u)
+        own = insides(pack, m, f, team.device)
+        inside = None if own is None else both_inside(*own, u)
         row = {
             "similarity": float(similarity(moved, fixed, loss, inside)),
             "folded_percent": 100 * float((jacobian_determinant(u[0]) <= 0).float().mean()),
         }
         of_moving, of_fixed = pack.labels(m), pack.labels(f)
         if of_moving is not None and of_fixed is not None and labels:
-            row["dice"] = overlap(of_moving, of_fixed, u, labels)
+            found = overlap(of_moving, of_fixed, u, labels)
+            row |= {} if found is None else {"dice": found}
         rows.append(row)
         picture = picture or Slices(_middle(fixed), _middle(moving), _middle(moved))
     rows = [row for part in team.gather(rows) for row in part]
@@ -68,10 +71,20 @@ def validate(
     return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}, picture
 
 
-def overlap(moving: Tensor, fixed: Tensor, u: Tensor, labels: Sequence[int]) -> float:
-    """Mean Dice of label maps (1, 1, i, j, k), the moving one warped by nearest neighbour through u on any device."""
-    moved = warp(moving.to(u.device, torch.float32), u, mode="nearest")
-    return dice(moved[0, 0].cpu().numpy().astype(np.int64), fixed[0, 0].numpy().astype(np.int64), tuple(labels)).mean
+def overlap(moving: Tensor, fixed: Tensor, u: Tensor, labels: Sequence[int]) -> float | None:
+    """Mean Dice of label maps (1, 1, i, j, k), the moving one warped by nearest neighbour through u on any device.
+
+    The mean is over those of `labels` that either map has before the warp (`metrics.present_labels`): one that vanishes
+    counts as 0. None where there are none.
+    """
+    # numbers in place of labels: the warp is in float32, which holds no label above 2^24
+    of_moving, of_fixed = (numbered(x[0, 0].numpy(), labels) for x in (moving, fixed))
+    present = present_labels(of_moving, of_fixed)
+    if not present:
+        return None
+    moved = warp(torch.from_numpy(of_moving)[None, None].to(u.device, torch.float32), u, mode="nearest")
+    found = dice(moved[0, 0].cpu().numpy().astype(of_fixed.dtype), of_fixed, present).per_label
+    return sum(found.values()) / len(present)
 
 
 def _middle(image: Tensor) -> list[Tensor]:
