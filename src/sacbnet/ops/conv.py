@@ -38,8 +38,11 @@ def conv_blocks_plain(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) ->
 def conv3d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """3×3×3, zero padded: x (b, c, i, j, k), weight (c_out, c, 3, 3, 3), bias (c_out,) -> (b, c_out, i, j, k).
 
-    The result is float32 under autocast where it is compiled: this is the layer that ends in a displacement.
+    The result is float32 (float64 of float64) under autocast, too: this is the layer that ends in a displacement, which
+    bfloat16 would round to 1/128 of itself.
     """
     if fast_storage(x, weight, bias):
         return Conv.apply(x, weight, bias, torch.float32)
-    return F.conv3d(x, weight, bias, padding=1)
+    dtype = torch.promote_types(torch.promote_types(x.dtype, weight.dtype), torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        return F.conv3d(x.to(dtype), weight.to(dtype), bias.to(dtype), padding=1)
