@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .data.pack import Pack
-from .errors import InputError, RegistrationError
+from .errors import InputError, OutputError, RegistrationError
 from .io.atomic import writing
 from .models.sacbnet import SACBNet
 from .models.weights import load_weights
@@ -48,24 +48,27 @@ def train(
     team: Team,
     *,
     max_minutes: float | None = None,
+    since: float | None = None,
     say: Callable[[str], None] = print,
 ) -> Outcome:
     """Train as the recipe says, on a packed set, into the run folder `out`; goes on where an earlier session stopped.
 
     Exact: n steps at a stretch, or in any number of sessions, give the same weights to the bit on a CPU. Stops with a
-    checkpoint, in time for max_minutes, or after SIGTERM, SIGINT or SIGUSR1. No global random state is changed. Raises
+    checkpoint, in time for max_minutes (counted from `since`, of time.monotonic(); None: now), or after SIGTERM, SIGINT
+    or SIGUSR1. What cannot be written is told, and tried again later. No global random state is changed. Raises
     InputError for the folder of another recipe or data that do not fit, RegistrationError where the loss is not
-    finite, OutputError where a checkpoint cannot be written (the one before stays).
+    finite, OutputError where the last checkpoint cannot be written (the one before stays).
     """
     if team.leads:
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
-    with Stop(max_minutes) as stop, torch.random.fork_rng():
+    cuda = [team.device] if team.device.type == "cuda" else []
+    with Stop(max_minutes, since) as stop, torch.random.fork_rng(cuda):
         torch.manual_seed(recipe.run.seed)
         run = _Run(recipe, choose(recipe, pack), out, team, say)
-        steps, longest = recipe.run.steps, 0.0
+        steps = recipe.run.steps
         try:
-            while run.state.step < steps and not team.largest(stop.due(1.5 * longest)):
+            while run.state.step < steps and not team.largest(stop.due(1.5 * run.state.longest)):
                 start = time.monotonic()
                 rate = recipe.optimiser.rate(run.state.step, steps)
                 terms = descend(run.objective, run.optimiser, run.loader, run.state.step, rate, team, recipe)
@@ -75,11 +78,10 @@ def train(
                     run.tell(rate)
                 if run.due(recipe.run.validate_every):
                     run.validate()
-                if run.due(recipe.run.checkpoint_every):
+                if run.due(recipe.run.checkpoint_every) or run.unsaved:
                     run.save()
-                longest = max(longest, time.monotonic() - start)
-            if run.moved:
-                run.save()
+                run.state.longest = max(run.state.longest, time.monotonic() - start)
+            run.save(at_last=True)
         finally:
             run.close()
     return Outcome(run.state, run.state.step >= steps, stop.signal)
@@ -101,19 +103,19 @@ def descend(
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad()
-    groups = loader.step(step)
+    batches = loader.step(step)
     sums: dict[str, torch.Tensor] = {}
-    for n, (batch, labels) in enumerate(groups):
-        last = n + 1 == len(groups)  # gradients travel once, with the last of them
+    for n, batch in enumerate(batches):
+        last = n + 1 == len(batches)  # gradients travel once, with the last of them
         half = torch.autocast(team.device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16")
         with nullcontext() if last or team.world == 1 else objective.no_sync():  # type: ignore[operator]
             with half:
-                terms = objective(batch, labels)
-            (terms["loss"] / len(groups)).backward()
-        sums = {name: sums.get(name, 0.0) + term.detach() / len(groups) for name, term in terms.items()}
+                terms = objective(batch, loader.data.labels)
+            (terms["loss"] / len(batches)).backward()
+        sums = {name: sums.get(name, 0.0) + term.detach() / len(batches) for name, term in terms.items()}
     norm = nn.utils.clip_grad_norm_(objective.parameters(), recipe.optimiser.clip or math.inf)
-    means = team.mean(torch.stack([term.float() for term in sums.values()])).tolist()
-    values = dict(zip(sums, means, strict=True)) | {"gradient_norm": float(norm)}
+    sums["gradient_norm"] = norm  # the same one in every process
+    values = dict(zip(sums, team.mean(torch.stack([x.float() for x in sums.values()])).tolist(), strict=True))
     if not all(map(math.isfinite, values.values())):
         raise RegistrationError(
             f"the loss or its gradient is not finite at step {step + 1}; the last checkpoint is kept: lower"
@@ -136,13 +138,14 @@ class _Run:
             if o.weight_decay
             else torch.optim.Adam(self.network.parameters(), o.learning_rate)
         )
-        found = load_checkpoint(out, recipe, self.network, self.optimiser)
+        found = load_checkpoint(out, recipe, data.pack, self.network, self.optimiser)
         if found is None and recipe.run.start_from:
             begin_from(recipe.run.start_from, self.network)
         self.state = found or State()
-        self.first = self.state.step
+        self.saved = self.state.step if found else -1  # the step of the last checkpoint
+        self.unsaved = False  # whether the last attempt failed
         self.objective = team.together(Objective(self.network, recipe.loss))
-        self.loader = Loader(data, recipe, team.rank, team.world, team.device)
+        self.loader = Loader(data, recipe, team)
         self.log = Log(out, self.state.step, say) if team.leads else NoLog()
         self.began = time.monotonic() - self.state.seconds
         if found is None:
@@ -152,11 +155,6 @@ class _Run:
             f"{'×'.join(map(str, data.pack.shape))} voxels; {kernels} kernels, {team.world} × {team.device}; "
             f"step {self.state.step} of {recipe.run.steps}{_told('; before training', self.state.baseline)}"
         )
-
-    @property
-    def moved(self) -> bool:
-        """Whether this session has done a step, or there is no checkpoint yet."""
-        return self.state.step > self.first or self.state.step == 0
 
     def due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.recipe.run.steps
@@ -204,22 +202,36 @@ class _Run:
         if not s.best or _merit(scores) > _merit(s.best):
             s.best = {"step": s.step, **scores}
             if self.team.leads:
-                save_run_weights(self.out, BEST, self.recipe, s, self.network, self.data.pack)
+                self._tried(lambda: save_run_weights(self.out, BEST, self.recipe, s, self.network, self.data))
 
-    def save(self) -> None:
-        """Checkpoint, last weights, run.json; by the process that leads."""
-        if self.team.leads:
-            save_run_weights(self.out, LAST, self.recipe, self.state, self.network, self.data.pack)
-            facts = {
+    def save(self, at_last: bool = False) -> None:
+        """Checkpoint, last weights, run.json; by the process that leads. A failure is told, and is final at last."""
+        if self.saved == self.state.step:
+            return
+        self.unsaved = self.team.leads and not self._tried(self._write, at_last)
+        self.saved = self.saved if self.unsaved else self.state.step
+
+    def _tried(self, action: Callable[[], object], at_last: bool = False) -> bool:
+        try:
+            action()
+        except OutputError as error:
+            if at_last:
+                raise
+            self.log.say(f"{error}; training goes on")
+            return False
+        return True
+
+    def _write(self) -> None:
+        save_run_weights(self.out, LAST, self.recipe, self.state, self.network, self.data)
+        facts = {
                 "environment": environment(self.team.device),
                 "processes": self.team.world,
                 "data": {"cases": len(self.data.pack), "training_pairs": len(self.data.training),
                          "validation_pairs": len(self.data.validation), "labels": list(self.data.labels)},
                 "peak_memory_mb": peak_memory_mb(self.team.device),
             }  # fmt: skip
-            write_run(self.out, self.recipe, self.state, facts)
-            save_checkpoint(self.out, self.recipe, self.state, self.network, self.optimiser)
-        self.team.wait()
+        write_run(self.out, self.recipe, self.state, facts)
+        save_checkpoint(self.out, self.recipe, self.data.pack, self.state, self.network, self.optimiser)
 
     def close(self) -> None:
         self.loader.close()

@@ -41,18 +41,21 @@ def train(
 ) -> None:
     """Train a network as a recipe says; interrupted runs go on where they were, exactly."""
     import sys
+    import time
     from contextlib import ExitStack
 
+    start = time.monotonic()
+
     from ..errors import InputError
-    from ..io.atomic import check_writable, writing
     from ..ops.dispatch import pick_device
     from ..train import train as run
     from ..training.folder import find_recipe
+    from ..training.loader import check_batch
     from ..training.recipe import read_recipe, with_source
     from ..training.source import alone_in, open_data
     from ..training.team import join_team
 
-    chosen = with_source(read_recipe(find_recipe(recipe)), data).with_changes(change or [])
+    chosen = with_source(read_recipe(find_recipe(recipe)).with_changes(change or []), data)
 
     def say(line: str) -> None:
         if not quiet:
@@ -62,14 +65,11 @@ def train(
         raise InputError(f"the data {data} do not exist; give --data a folder, CSV, JSON or pack")
     with ExitStack() as stack:
         team = stack.enter_context(join_team(pick_device(chosen.run.device)))
-        if team.leads:
-            check_writable(out)
-            with writing(out):
-                out.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(alone_in(out))
+        check_batch(chosen, team.world)
+        team.lead(lambda: stack.enter_context(alone_in(out)))
         try:
             pack = open_data(chosen, out, team, say)
-            outcome = run(chosen, pack, out, team, max_minutes=max_minutes, say=say)
+            outcome = run(chosen, pack, out, team, max_minutes=max_minutes, since=start, say=say)
         except KeyboardInterrupt:
             say("interrupted at once; the last checkpoint, if there is one, is where the same command goes on")
             raise SystemExit(130) from None

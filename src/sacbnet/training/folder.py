@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..data.pack import Pack
 from ..errors import InputError
 from ..io.atomic import atomic_file
 from ..models.sacbnet import SACBNet
 from ..models.weights import BEST, LAST, save_weights
 from .checkpoint import State
+from .loader import Data
 from .recipe import Recipe
 
 RECIPE, RUN = "recipe.toml", "run.json"
@@ -45,13 +45,12 @@ def without_paths(recipe: Recipe) -> Recipe:
     return replace(recipe, data=data, run=replace(recipe.run, start_from=Path(recipe.run.start_from).name))
 
 
-def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network: SACBNet, pack: Pack) -> None:
+def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network: SACBNet, data: Data) -> None:
     """Weights with all that they have to say of themselves."""
-    sides = pack.spacing_mm
     metadata: dict[str, object] = {
         "licence": recipe.licence or "not stated; that of the data they were trained on may restrict their use",
-        "trained_on": recipe.trained_on or f"{len(pack)} cases",
-        "spacing_mm": f"{sides[0]:g}" if max(sides) - min(sides) < 1e-3 else ", ".join(f"{s:g}" for s in sides),
+        "trained_on": recipe.trained_on or f"{len({n for pair in data.training for n in pair})} cases",
+        "spacing_mm": f"{data.pack.spacing_mm[0]:g}",  # cubes: `loader.choose` takes no others
         "intensity": "[0, 1]: smallest value to 99.9th percentile (sacbnet.preprocess.to_unit)",
         "source": f"sacbnet train, recipe {recipe.name}",
         "name": recipe.name,

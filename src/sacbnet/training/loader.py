@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from ..data.augment import Augmentation, augment
-from ..data.cases import pair_up, select
+from ..data.cases import pair_up, select, spread
 from ..data.pack import Pack
 from ..errors import InputError
 from .objective import Batch, seen_labels
 from .recipe import AugmentOptions, Recipe
 from .sampler import pair_number, samples_of
-
-Group = tuple[Batch, tuple[int, ...]]  # a batch, and the labels that its Dice loss sees
+from .team import Team
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,16 @@ def choose(recipe: Recipe, pack: Pack) -> Data:
     labels = o.labels or pack.label_values
     if recipe.loss.dice_weight and not pack.label_values:
         raise InputError("loss.dice_weight is set but the set has no labels; give labels, or set it to 0")
-    limit = recipe.run.validation_pairs
-    return Data(pack, train, validation[:limit] if limit else validation, tuple(labels) if pack.label_values else ())
+    sides = pack.spacing_mm
+    if max(sides) - min(sides) > 1e-3 * min(sides):
+        raise InputError(f"the voxels of the set are {sides} mm; cubes were expected: give data.spacing_mm")
+    if (least := min(pack.shape) >> (recipe.loss.scales - 1)) < 5:
+        raise InputError(
+            f"loss.scales is {recipe.loss.scales}, which leaves {least} voxels of {pack.shape}; 5 are needed"
+        )
+    limit = recipe.run.validation_limit
+    validation = spread(validation, limit) if limit else validation
+    return Data(pack, train, validation, tuple(labels) if pack.label_values else ())
 
 
 def pairs_of(
@@ -52,78 +59,86 @@ def pairs_of(
 
 
 class Loader:
-    """The groups of pairs of this process's steps. The next step's are read by a thread while the present one runs."""
+    """The batches of this process's steps, on its device. The next step's are made by a thread meanwhile."""
 
-    def __init__(self, data: Data, recipe: Recipe, rank: int, world: int, device: torch.device) -> None:
-        each = world * recipe.run.pairs_at_once
-        if recipe.run.batch % each:
-            raise InputError(
-                f"run.batch is {recipe.run.batch}; a multiple of {each} was expected (processes × run.pairs_at_once)"
-            )
-        self.data, self.recipe, self.rank, self.world, self.device = data, recipe, rank, world, device
+    def __init__(self, data: Data, recipe: Recipe, team: Team) -> None:
+        check_batch(recipe, team.world)
+        self.data, self.recipe, self.team = data, recipe, team
         wanted = recipe.augment != AugmentOptions()
         self.augmentation = Augmentation(**vars(recipe.augment)) if wanted else None
         self._thread = ThreadPoolExecutor(1)
-        self._ahead: tuple[int, Future[list[Group]]] | None = None
+        self._ahead: tuple[int, Future[list[Batch]]] | None = None
 
-    def step(self, step: int) -> list[Group]:
-        """The groups of one step, on the device."""
-        found = self._ahead[1] if self._ahead and self._ahead[0] == step else self._thread.submit(self._read, step)
-        groups = found.result()
+    def step(self, step: int) -> list[Batch]:
+        """The batches of one step, to be accumulated."""
+        found = self._ahead[1] if self._ahead and self._ahead[0] == step else self._thread.submit(self._make, step)
+        batches = found.result()
         if step + 1 < self.recipe.run.steps:
-            self._ahead = (step + 1, self._thread.submit(self._read, step + 1))
-        return [(_to(batch, self.device), labels) for batch, labels in groups]
+            self._ahead = (step + 1, self._thread.submit(self._make, step + 1))
+        return batches
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def _read(self, step: int) -> list[Group]:
-        run = self.recipe.run
-        groups = []
-        for samples in samples_of(step, run.batch, run.pairs_at_once, self.rank, self.world):
-            parts = [self._pair(sample) for sample in samples]
-            groups.append((_stack(parts), seen_labels(self.data.labels, self.recipe.loss, (run.seed, samples[0], 1))))
-        return groups
+    def _make(self, step: int) -> list[Batch]:
+        run, team = self.recipe.run, self.team
+        groups = samples_of(step, run.batch, run.pairs_at_once, team.rank, team.world)
+        return [_stack([self._pair(sample) for sample in samples]) for samples in groups]
 
     def _pair(self, sample: int) -> Batch:
         m, f = self.data.training[pair_number(sample, len(self.data.training), self.recipe.run.seed)]
-        pack = self.data.pack
-        images, labels = (pack.image(m), pack.image(f)), None
-        inside = insides(pack, m, f)
-        if self.recipe.loss.dice_weight:
-            labels = (pack.labels(m), pack.labels(f))
+        pack, device, seed = self.data.pack, self.team.device, self.recipe.run.seed
+        images = (pack.image(m).to(device), pack.image(f).to(device))
+        labels, inside = self._labels(m, f, (seed, sample, 1)), insides(pack, m, f, device)
         if self.augmentation is not None:
-            seed = (self.recipe.run.seed, sample, 2)
-            images, labels = augment(self.augmentation, seed, images, labels, pack.spacing_mm)
+            images, labels = augment(self.augmentation, (seed, sample, 2), images, labels, pack.spacing_mm)
             if inside is not None:  # the same places of the same seed
                 places = replace(self.augmentation, gamma=0.0, bias=0.0, noise=0.0)
-                inside, _ = augment(places, seed, inside, None, pack.spacing_mm)
-        return Batch(*images, *(labels or (None, None)), *(inside or (None, None)))
+                inside, _ = augment(places, (seed, sample, 2), inside, None, pack.spacing_mm)
+        maps = labels or (None, None)
+        masks = inside or (None, None)
+        return Batch(*images, maps[0], maps[1], masks[0], masks[1], float(labels is not None))
+
+    def _labels(self, moving: int, fixed: int, seed: tuple[int, ...]) -> tuple[Tensor | None, Tensor | None] | None:
+        """Both label maps, with those labels that the Dice loss is to see in this sample; None where one is missing."""
+        m, f = self.data.pack.labels(moving), self.data.pack.labels(fixed)
+        if not self.recipe.loss.dice_weight or m is None or f is None:
+            return None
+        m, f = m.to(self.team.device), f.to(self.team.device)
+        seen = seen_labels(self.data.labels, self.recipe.loss, seed)
+        if len(seen) == len(self.data.labels):
+            return m, f
+        wanted = torch.tensor(seen, device=m.device, dtype=m.dtype)
+        return m * torch.isin(m, wanted), f * torch.isin(f, wanted)
 
 
-def insides(pack: Pack, moving: int, fixed: int) -> tuple[Tensor, Tensor] | None:
+def check_batch(recipe: Recipe, world: int) -> None:
+    """InputError where the batch cannot be shared by so many processes."""
+    each = world * recipe.run.pairs_at_once
+    if recipe.run.batch % each:
+        raise InputError(
+            f"run.batch is {recipe.run.batch}; a multiple of {each} was expected (processes × run.pairs_at_once)"
+        )
+
+
+def insides(pack: Pack, moving: int, fixed: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor] | None:
     """Where the two images are not padding, (1, 1, i, j, k) each; None where neither is padded."""
     found = pack.inside(moving), pack.inside(fixed)
     if found == (None, None):
         return None
-    m, f = (torch.ones(1, 1, *pack.shape) if x is None else x for x in found)
+    m, f = (torch.ones(1, 1, *pack.shape, device=device) if x is None else x.to(device) for x in found)
     return m, f
 
 
 def _stack(parts: Sequence[Batch]) -> Batch:
-    def joined(tensors: Sequence[Tensor | None]) -> Tensor | None:
-        present = [t for t in tensors if t is not None]
-        return torch.cat(present) if len(present) == len(tensors) else None
+    """One batch of several: zeros for labels that a part lacks, ones for places."""
 
-    if any(p.fixed_inside is not None for p in parts):
-        all_of_it = torch.ones_like(parts[0].fixed)
-        parts = [
-            p if p.fixed_inside is not None else replace(p, moving_inside=all_of_it, fixed_inside=all_of_it)
-            for p in parts
-        ]
-    columns = zip(*(vars(p).values() for p in parts), strict=True)
-    return Batch(*(joined(column) for column in columns))  # type: ignore[arg-type]
+    def joined(name: str, fill: float) -> Tensor | None:
+        found = [getattr(part, name) for part in parts]
+        like = next((x for x in found if x is not None), None)
+        return None if like is None else torch.cat([torch.full_like(like, fill) if x is None else x for x in found])
 
-
-def _to(batch: Batch, device: torch.device) -> Batch:
-    return Batch(*(None if t is None else t.to(device) for t in vars(batch).values()))  # type: ignore[arg-type]
+    labels = joined("moving_labels", 0), joined("fixed_labels", 0)
+    places = joined("moving_inside", 1), joined("fixed_inside", 1)
+    share = sum(part.labelled for part in parts) / len(parts)
+    return Batch(torch.cat([p.moving for p in parts]), torch.cat([p.fixed for p in parts]), *labels, *places, share)

@@ -36,8 +36,11 @@ class Log:
         self.board = _board(folder, step)
 
     def row(self, step: int, values: Mapping[str, float]) -> None:
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS).writerow({"step": step, **{k: f"{v:.7g}" for k, v in values.items()}})
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, COLUMNS).writerow({"step": step, **{k: f"{v:.7g}" for k, v in values.items()}})
+        except OSError as error:  # a curve is not worth a training
+            self.say(f"{self.path} could not be written ({error.strerror}); training goes on")
         if self.board is not None:
             for name, value in values.items():
                 part = "validation/" + name[11:] if name.startswith("validation_") else "training/" + name

@@ -22,7 +22,8 @@ Terms = dict[str, Tensor]
 class Batch:
     """Pairs as the network takes them: images (b, 1, i, j, k) float32 in [0, 1]; labels (b, 1, i, j, k) integers.
 
-    moving_inside, fixed_inside: (b, 1, i, j, k) float32, 0 where an image is only padding that repeats its edges.
+    A pair without labels has zeros there; labelled: the share of pairs that have some. moving_inside, fixed_inside:
+    (b, 1, i, j, k) float32, 0 where an image is only padding that repeats its edges.
     """
 
     moving: Tensor
@@ -31,28 +32,30 @@ class Batch:
     fixed_labels: Tensor | None = None
     moving_inside: Tensor | None = None
     fixed_inside: Tensor | None = None
-
-    @property
-    def labelled(self) -> bool:
-        return self.moving_labels is not None and self.fixed_labels is not None
+    labelled: float = 0.0
 
     def reversed(self) -> Batch:
         labels, inside = (self.fixed_labels, self.moving_labels), (self.fixed_inside, self.moving_inside)
-        return Batch(self.fixed, self.moving, *labels, *inside)
+        return Batch(self.fixed, self.moving, *labels, *inside, self.labelled)
 
     def inside(self, displacement_vox: Tensor) -> Tensor | None:
-        """Where both images show something, once the moving one is warped; None: everywhere. No gradient."""
+        """Where both images show something, once the moving one is warped; None: everywhere."""
         if self.moving_inside is None or self.fixed_inside is None:
             return None
-        with torch.no_grad():
-            return self.fixed_inside * warp(self.moving_inside, displacement_vox.detach().float())
+        return both_inside(self.moving_inside, self.fixed_inside, displacement_vox)
+
+
+@torch.no_grad()
+def both_inside(moving: Tensor, fixed: Tensor, displacement_vox: Tensor) -> Tensor:
+    """What lies inside the fixed and the warped moving image: masks (b, 1, i, j, k) -> same shape. No gradient."""
+    return fixed * warp(moving, displacement_vox.float())
 
 
 class Objective(nn.Module):
     """The network with its loss: Batch, labels -> terms, each a scalar, "loss" their weighted sum.
 
-    With a Dice loss there is a term "labelled" besides: 1, or 0 for pairs without labels, whose "dice" is 0 and costs
-    nothing. The terms are thus the same ones for every pair, whatever process sees it.
+    With a Dice loss there is a term "labelled" besides, the share of the pairs that have labels: "dice" is 0 for the
+    others. The terms are thus the same ones for every pair, whatever process sees it.
 
     labels: those that the Dice loss is to see. One module, so that DistributedDataParallel sees one forward pass even
     where the network runs in both directions.
@@ -88,7 +91,7 @@ def _one_way(u: Tensor, batch: Batch, o: LossOptions, labels: Sequence[int]) -> 
     weights = {name: getattr(o, f"{name}_weight") for name in terms}
     terms["loss"] = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     if o.dice_weight:
-        terms["labelled"] = torch.tensor(float(batch.labelled), device=u.device)
+        terms["labelled"] = u.new_full((), batch.labelled)
     return terms
 
 

@@ -6,9 +6,11 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from math import cos, pi
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from ..data.cases import PAIRINGS
 from ..errors import InputError
 from ..models.config import LEVELS, SACBNetConfig
 
@@ -16,7 +18,6 @@ Tree = dict[str, Any]
 SIMILARITIES = ("ncc", "mse", "mutual_information", "mind")
 SMOOTHNESS = ("gradient", "bending")
 SCHEDULES = ("polynomial", "cosine", "constant")
-PAIRINGS = ("all", "cyclic", "atlas", "listed")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -56,8 +57,8 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """Random changes of the training pairs: `sacbnet.data.augment.Augmentation` says what each is, and checks it.
-    All off by default, as in the paper's protocols."""
+    """Random changes of the training pairs: `sacbnet.data.augment.Augmentation` says what each is. All off by default,
+    as in the paper's protocols. (A class of its own, because that module imports torch.)"""
 
     flip: tuple[int, ...] = ()
     affine_degrees: float = 0.0
@@ -67,6 +68,13 @@ class AugmentOptions:
     gamma: float = 0.0
     bias: float = 0.0
     noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if f.name != "flip":
+                _at_least(f"augment.{f.name}", getattr(self, f.name), 0)
+        if not set(self.flip) <= {0, 1, 2}:
+            raise InputError(f"augment.flip is {list(self.flip)}; axes of 0, 1, 2 were expected")
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ class OptimiserOptions:
         _one_of("optimiser.schedule", self.schedule, SCHEDULES)
         for name in ("power", "warmup_steps", "weight_decay", "clip"):
             _at_least(f"optimiser.{name}", getattr(self, name), 0)
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < float("inf"):
             raise InputError(f"optimiser.learning_rate is {self.learning_rate}; a positive number was expected")
 
     def rate(self, step: int, steps: int) -> float:
@@ -132,8 +140,6 @@ class OptimiserOptions:
         if self.schedule == "polynomial":
             return self.learning_rate * (1 - done) ** self.power
         if self.schedule == "cosine":
-            from math import cos, pi
-
             return self.learning_rate * 0.5 * (1 + cos(pi * done))
         return self.learning_rate
 
@@ -142,7 +148,8 @@ class OptimiserOptions:
 class RunOptions:
     """steps: of the optimiser. batch: pairs of one step, over all processes; pairs_at_once: how many a process passes
     through the network together, the rest is accumulated. validate_every, checkpoint_every, log_every: in steps.
-    validation_pairs: how many are scored, 0 is all. start_from: weights to begin with, "" begins at random."""
+    validation_limit: at most so many pairs are scored, spread evenly over them; 0 is all. start_from: weights to begin
+    with, "" begins at random."""
 
     steps: int = 1000
     batch: int = 1
@@ -151,7 +158,7 @@ class RunOptions:
     seed: int = 0
     device: str = "auto"
     validate_every: int = 100
-    validation_pairs: int = 0
+    validation_limit: int = 0
     checkpoint_every: int = 50
     log_every: int = 10
     start_from: str = ""
@@ -160,8 +167,12 @@ class RunOptions:
         _one_of("run.precision", self.precision, PRECISIONS)
         for name in ("steps", "batch", "pairs_at_once", "validate_every", "checkpoint_every", "log_every"):
             _at_least(f"run.{name}", getattr(self, name), 1)
-        for name in ("seed", "validation_pairs"):
+        for name in ("seed", "validation_limit"):
             _at_least(f"run.{name}", getattr(self, name), 0)
+        if self.batch % self.pairs_at_once:
+            raise InputError(
+                f"run.batch is {self.batch}; a multiple of run.pairs_at_once ({self.pairs_at_once}) is needed"
+            )
 
 
 @dataclass(frozen=True)
@@ -246,7 +257,11 @@ def same_training(a: Recipe, b: Recipe) -> list[str]:
 
 
 def with_source(recipe: Recipe, source: str | Path | None) -> Recipe:
-    return recipe if source is None else replace(recipe, data=replace(recipe.data, source=str(source)))
+    """With another data.source, and with absolute paths: a run must not depend on where it is started."""
+    places = {"source": str(source) if source is not None else recipe.data.source, "start": recipe.run.start_from}
+    found = {name: str(Path(place).absolute()) if place else "" for name, place in places.items()}
+    data, run = replace(recipe.data, source=found["source"]), replace(recipe.run, start_from=found["start"])
+    return replace(recipe, data=data, run=run)
 
 
 def _flat(tree: Tree, prefix: str = "") -> Tree:

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..data.cases import PairList, read_cases
-from ..data.check import check
 from ..data.pack import Pack, PackOptions, build_pack, open_pack
-from ..errors import InputError, SacbnetError
+from ..errors import InputError
+from ..io.atomic import check_writable, writing
 from .loader import pairs_of
 from .recipe import DataOptions, Recipe
 from .team import Team
@@ -29,17 +29,7 @@ def open_data(recipe: Recipe, out: Path, team: Team, say: Callable[[str], None])
     source, target = Path(recipe.data.source), out / PACK
     if source.is_file() and source.suffix.lower() not in LISTS:
         return open_pack(source)
-    if team.leads:
-        failure = None
-        try:
-            _make(recipe.data, source, target, say)
-        except SacbnetError as error:
-            failure = error
-    team.wait()
-    if team.leads and failure is not None:
-        raise failure
-    if not target.exists():
-        raise InputError(f"{target} is not there; the process that leads says why")
+    team.lead(lambda: _make(recipe.data, source, target, say))
     return open_pack(target)
 
 
@@ -57,6 +47,8 @@ def _make(o: DataOptions, source: Path, target: Path, say: Callable[[str], None]
     if target.exists():
         _refuse_another(open_pack(target), found, options, target)
         return
+    from ..data.check import check  # which needs the readers of images; a pack does not
+
     problems = [f for f in check(found.cases, found.pairs, options.align) if f.severity == "error"]
     if problems:
         raise InputError(f"{problems[0].case}: {problems[0].sentence} ({len(problems)} such; see sacbnet data check)")
@@ -67,16 +59,25 @@ def _make(o: DataOptions, source: Path, target: Path, say: Callable[[str], None]
 
 def _refuse_another(pack: Pack, found: PairList, options: PackOptions, target: Path) -> None:
     """InputError where a pack is not what would be made now."""
-    same = json.loads(json.dumps(asdict(options))) == json.loads(pack.metadata["options"])
-    images = {str(case.image.absolute()) for case in found.cases}
-    if not same or not images <= set(pack.sources) or pack.changed_sources():
-        what = "with other options" if not same else "of other files, or they have changed since"
+    files = {str(p.absolute()) for case in found.cases for p in (case.image, case.labels) if p is not None}
+    what = ""
+    if json.loads(json.dumps(asdict(options))) != json.loads(pack.metadata["options"]):
+        what = "with other options"
+    elif pack.names != tuple(case.name for case in found.cases) or pack.pairs != found.pairs:
+        what = "of other cases or pairs"
+    elif files != set(pack.sources) or pack.changed_sources():
+        what = "of other files, or they have changed since"
+    if what:
         raise InputError(f"{target} was made {what}; remove it to pack anew, or choose another --out")
 
 
 @contextmanager
 def alone_in(out: Path) -> Iterator[None]:
-    """Within it, no other process may train into the folder. InputError where one does already."""
+    """Make the folder; within, no other process may train into it. InputError where one does, OutputError where the
+    folder cannot be written."""
+    check_writable(out)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # Windows

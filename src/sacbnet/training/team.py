@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -60,9 +60,19 @@ class Team:
         dist.all_gather_object(out, value)
         return out
 
-    def wait(self) -> None:
-        if self.world > 1:
-            dist.barrier()
+    def lead(self, action: Callable[[], None]) -> None:
+        """The process that leads does it while the others wait; what it raises is raised by all."""
+        failure: Exception | None = None
+        if self.leads:
+            try:
+                action()
+            except Exception as error:
+                failure = error
+        told = self.gather(None if failure is None else str(failure))[0]
+        if failure is not None:
+            raise failure
+        if told is not None:
+            raise InputError(told)
 
 
 @contextmanager
