@@ -33,7 +33,8 @@ def test_ncc_equals_its_definition(window, size):
     expected = naive_ncc_map(moved, fixed, window)
     torch.testing.assert_close(ncc_loss(moved, fixed, window), -expected.mean())
     mask = torch.rand(2, 1, *size) > 0.5
-    torch.testing.assert_close(ncc_loss(moved, fixed, window, mask), -expected[mask].mean())
+    masked = [one[inside].mean() for one, inside in zip(expected, mask, strict=True)]
+    torch.testing.assert_close(ncc_loss(moved, fixed, window, mask), -torch.stack(masked).mean())
 
 
 def test_both_forms_of_the_box_agree():
@@ -95,6 +96,8 @@ def test_ncc_refuses_what_makes_no_sense():
     moved, fixed = pair()
     with pytest.raises(InputError, match="empty"):
         ncc_loss(moved, fixed, mask=torch.zeros_like(moved))
+    with pytest.raises(InputError, match="empty for a sample"):
+        ncc_loss(moved, fixed, mask=torch.tensor([1.0, 0.0]).view(2, 1, 1, 1, 1).expand_as(moved))
     with pytest.raises(InputError, match="odd"):
         ncc_loss(moved, fixed, window=4)
     with pytest.raises(InputError, match="one shape"):

@@ -33,8 +33,9 @@ def mutual_information_loss(moved: Tensor, fixed: Tensor, bins: int = 32) -> Ten
     if bins < 2:
         raise InputError(f"{bins} bins were asked for; at least 2 were expected")
     moved, fixed = at_least_single(moved, fixed)
-    for name, image in (("moved", moved), ("fixed", fixed)):
-        low, high = torch.stack(torch.aminmax(image.detach())).tolist()
+    ends = torch.stack([end for image in (moved, fixed) for end in torch.aminmax(image.detach())])
+    # one transfer for both images: each makes the host wait for a GPU
+    for name, (low, high) in zip(("moved", "fixed"), ends.view(2, 2).tolist(), strict=True):
         if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
             raise InputError(f"the {name} image's values span {low:g} to {high:g}; 0 to 1 was expected: rescale it")
     with full_precision(moved):

@@ -22,8 +22,9 @@ def ncc_loss(
 
     Per voxel, over the window³ box around it (zero padded): cross² / (var_moved · var_fixed + epsilon), where cross
     and var are sums of products of deviations from the box's means (Balakrishnan et al., VoxelMorph, TMI 2019, eq. 3;
-    the loss of Cheng et al., CVPR 2025). With a mask (b, 1, i, j, k) the mean is weighted by it. Computed in at
-    least float32. Raises InputError for unequal shapes, an even window, or a mask that is empty.
+    the loss of Cheng et al., CVPR 2025). With a mask (b, 1, i, j, k) the mean over a sample's voxels is weighted by it;
+    then follows the mean over samples, however large their masks. Computed in at least float32. Raises InputError for
+    unequal shapes, an even window, or a mask that is empty for some sample.
     """
     same_images(moved, fixed)
     if window < 1 or window % 2 == 0:
@@ -34,8 +35,10 @@ def ncc_loss(
         if mask.shape[2:] != moved.shape[2:]:
             raise InputError(f"the mask has shape {tuple(mask.shape)}; the images' {tuple(moved.shape)} was expected")
         weight = mask.to(moved.dtype).expand_as(moved)
-        if not float(weight.sum()) > 0:
-            raise InputError("the mask of the loss is empty; give one that covers part of the image")
+        total = weight.flatten(1).sum(1)
+        if not bool((total > 0).all()):
+            raise InputError("the mask of the loss is empty for a sample; give one that covers part of each image")
+        weight = weight / (len(moved) * total).view(-1, 1, 1, 1, 1)
     with full_precision(moved):
         return _NCC.apply(moved, fixed, window, weight, epsilon)
 
@@ -82,7 +85,10 @@ def _band(n: int, window: int, dtype: torch.dtype) -> Tensor:
 
 
 class _NCC(torch.autograd.Function):
-    """ncc_loss of same-typed tensors. Notation: means m, variances v, covariance c, r = c / (v v + ε)."""
+    """ncc_loss of same-typed tensors, the weights adding up to 1.
+
+    Notation: means m, variances v, covariance c, r = c / (v v + ε).
+    """
 
     @staticmethod
     def forward(ctx: Any, moved: Tensor, fixed: Tensor, window: int, weight: Tensor | None, epsilon: float) -> Tensor:
@@ -94,7 +100,7 @@ class _NCC(torch.autograd.Function):
         bound = (v_f * v_m).sqrt_()
         c = torch.minimum(torch.maximum(c, -bound), bound)
         r = c / bound.square_().add_(epsilon / window**6)  # ε is meant for sums: two divisions by window³
-        share: Tensor | float = 1 / c.numel() if weight is None else weight / weight.sum()
+        share: Tensor | float = 1 / c.numel() if weight is None else weight
         loss = -(c * r * share).sum()
         for_moved, for_fixed = ctx.needs_input_grad[:2]
         if for_moved or for_fixed:

@@ -63,27 +63,29 @@ def jacobian_loss(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
         return _Folding.apply(u, margin)
 
 
-def inverse_consistency_loss(forward_vox: Tensor, backward_vox: Tensor) -> Tensor:
+def inverse_consistency_loss(transform_vox: Tensor, inverse_vox: Tensor) -> Tensor:
     """Mean square distance after a round trip: two (b, 3, i, j, k) -> scalar, voxels².
 
-    |forward(backward(p)) - p|² of (id + forward) ∘ (id + backward), averaged over the voxels that `backward` leaves
-    inside the grid; beyond it nothing is known of `forward`, whose edge is repeated (Christensen and Johnson, TMI
-    2001). 0 if all leave. Both directions: add the loss with the two exchanged. At least float32.
+    |transform(inverse(p)) - p|² of (id + transform_vox) ∘ (id + inverse_vox), averaged over the voxels of a sample that
+    the inverse leaves inside the grid (0 if all leave), then over samples; beyond the grid nothing is known of the
+    transform, whose edge is repeated (Christensen and Johnson, TMI 2001). Both directions: add the loss with the two
+    exchanged. At least float32.
     """
-    displacement(forward_vox)
-    if forward_vox.shape != backward_vox.shape:
+    displacement(transform_vox)
+    if transform_vox.shape != inverse_vox.shape:
         raise InputError(
-            f"displacements of shapes {tuple(forward_vox.shape)} and {tuple(backward_vox.shape)} were given; one shape"
+            f"displacements of shapes {tuple(transform_vox.shape)} and {tuple(inverse_vox.shape)} were given; one shape"
             " was expected: bring both onto one grid"
         )
-    outer, inner = at_least_single(forward_vox, backward_vox)
+    outer, inner = at_least_single(transform_vox, inverse_vox)
     with full_precision(outer):
         size = inner.shape[2:]
         at = identity(tuple(size), inner.device, inner.dtype) + inner.detach()
         last = at.new_tensor([n - 1 for n in size]).view(1, 3, 1, 1, 1)
         inside = ((at >= 0) & (at <= last)).all(1)
         missed = compose(outer, inner, padding="border").square().sum(1)
-        return torch.where(inside, missed, 0).sum() / inside.sum().clamp(min=1)
+        missed = torch.where(inside, missed, 0).flatten(1).sum(1)
+        return (missed / inside.flatten(1).sum(1).clamp(min=1)).mean()
 
 
 class _MeanSquareGradient(torch.autograd.Function):
@@ -158,18 +160,18 @@ def _shifted(x: Tensor, at: tuple[int, int, int]) -> Tensor:
 class _Folding(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor, margin: float) -> Tensor:
-        loss = torch.zeros((), dtype=torch.float64, device=u.device)
-        slope = torch.zeros_like(u) if ctx.needs_input_grad[0] else None
-        for sample in range(len(u)):
-            for low in range(0, u.shape[2] - 1, ROWS):
-                part = u[sample, :, low : low + ROWS + 1]
-                lacking = _lacking(part, margin)
-                loss += lacking
-                if slope is not None and lacking > 0:  # most slabs of a sensible displacement are spared
-                    slope[sample, :, low : low + ROWS + 1] += _lacking_slope(part, margin)
+        places = [(n, slice(low, low + ROWS + 1)) for n in range(len(u)) for low in range(0, u.shape[2] - 1, ROWS)]
+        lacking = torch.stack([_lacking(u[n, :, rows], margin) for n, rows in places])
         cells = len(u) * prod(n - 1 for n in u.shape[2:])
-        ctx.save_for_backward(None if slope is None else slope.div_(cells))
-        return (loss / cells).to(u.dtype)
+        slope = None
+        if ctx.needs_input_grad[0]:
+            slope = torch.zeros_like(u)
+            # most slabs of a sensible displacement are spared; asked at once: each answer makes the host wait for a GPU
+            for (n, rows), some in zip(places, (lacking > 0).tolist(), strict=True):
+                if some:
+                    slope[n, :, rows] += _lacking_slope(u[n, :, rows], margin) / cells
+        ctx.save_for_backward(slope)
+        return (lacking.sum() / cells).to(u.dtype)
 
     @staticmethod
     @once_differentiable
