@@ -154,6 +154,20 @@ def test_labels_follow_their_images() -> None:
             assert abs(float(a.sum()) / float(b.sum()) - 1) < 0.03
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_no_label_value_is_rounded(dtype) -> None:
+    """float32 holds whole numbers up to 2^24 alone."""
+    highest = min(torch.iinfo(dtype).max, 2**31 - 1)
+    values = torch.tensor([0, 1, highest - 2, highest - 1, highest] + [-1, -highest] * dtype.is_signed, dtype=dtype)
+    index = torch.randint(0, len(values), (1, 1, *SHAPE), generator=torch.Generator().manual_seed(0))
+    options, pair = Augmentation((1,), 15, 0.1, 3), noise_pair()
+    _, (moving, fixed) = augment(options, (5,), pair, (values[index], values[index]))
+    _, (*expected,) = augment(options, (5,), pair, (index.to(torch.uint8),) * 2)  # the same by their numbers
+    for found, number in zip((moving, fixed), expected, strict=True):
+        assert found.dtype == dtype and torch.equal(found, values[number.long()])
+        assert len(found.unique()) == len(values) and not torch.equal(found, values[index])
+
+
 def test_gamma_keeps_the_order_and_the_ends() -> None:
     ramp = torch.linspace(0, 1, 32).reshape(1, 1, 32, 1, 1).expand(1, 1, 32, 4, 4).contiguous()
     exponents = []

@@ -74,7 +74,7 @@ def augment(
     flips = [axis + 2 for axis, mirrored in zip(range(3), common.random(3) < 0.5, strict=True) if mirrored]
     flips = [axis for axis in flips if axis - 2 in options.flip]
     shared = _affine(options, 1.0, common)
-    matrices = (shared @ _affine(options, options.relative, relative), shared)
+    affines = (shared @ _affine(options, options.relative, relative), shared)
     moved: list[Tensor] = []
     carried: list[Tensor | None] = []
     for n, image in enumerate(images):
@@ -82,30 +82,42 @@ def augment(
         if flips:
             image, label = image.flip(flips), None if label is None else label.flip(flips)
         if options.moves:
-            at = _coordinates(matrices[n], tuple(image.shape[2:]), spacing_mm).to(image.device)
+            at = _coordinates(affines[n], tuple(image.shape[2:]), spacing_mm).to(image.device)
             image = sample(image, at)
-            label = None if label is None else sample(label.float(), at, "nearest").to(label.dtype)
+            label = None if label is None else _carried(label, at)
         moved.append(_intensity(options, image, own[n]))
         carried.append(label)
     return (moved[0], moved[1]), None if labels is None else (carried[0], carried[1])
 
 
+def _carried(labels: Tensor, at: Tensor) -> Tensor:
+    """Labels (1, 1, i, j, k) at the coordinates, by nearest, 0 beyond the edge; exact up to 32 bits.
+
+    float32, in which `sample` works, holds whole numbers up to 2^24: wider ones go in two halves of 16 bits.
+    """
+    if labels.dtype.itemsize <= 2:
+        return sample(labels.float(), at, "nearest").to(labels.dtype)
+    halves = torch.cat([labels >> 16, labels & 0xFFFF], 1).float()
+    high, low = sample(halves, at, "nearest").to(labels.dtype).chunk(2, 1)
+    return (high << 16) + low
+
+
 def _affine(options: Augmentation, part: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """4x4, mm about the centre of the grid -> mm: rotation after scaling, and a shift; all of it uniform."""
     turn, scale, shift = rng.uniform(-1, 1, (3, 3)) * part
-    matrix = np.eye(4)
+    affine = np.eye(4)
     rotation = Rotation.from_rotvec(np.deg2rad(options.affine_degrees) * turn).as_matrix()
-    matrix[:3, :3] = rotation * (1 + options.affine_scale) ** scale
-    matrix[:3, 3] = options.affine_mm * shift
-    return matrix
+    affine[:3, :3] = rotation * (1 + options.affine_scale) ** scale
+    affine[:3, 3] = options.affine_mm * shift
+    return affine
 
 
-def _coordinates(matrix: NDArray[np.float64], shape: tuple[int, ...], spacing_mm: Sequence[float]) -> Tensor:
+def _coordinates(affine: NDArray[np.float64], shape: tuple[int, ...], spacing_mm: Sequence[float]) -> Tensor:
     """(1, 3, i, j, k): the voxel from which each voxel of the result takes its value."""
     spacing = np.asarray(spacing_mm, dtype=np.float64)
-    linear = matrix[:3, :3] * spacing / spacing[:, None]  # in voxels
+    linear = affine[:3, :3] * spacing / spacing[:, None]  # in voxels
     centre = (np.array(shape) - 1) / 2
-    shift = centre - linear @ centre + matrix[:3, 3] / spacing
+    shift = centre - linear @ centre + affine[:3, 3] / spacing
     here = identity(shape)
     out = torch.einsum("ab,nbijk->naijk", torch.from_numpy(linear).to(here), here)
     return out + torch.from_numpy(shift).to(here).reshape(1, 3, 1, 1, 1)
