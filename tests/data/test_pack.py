@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -13,6 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from safetensors import safe_open
 
@@ -276,6 +278,34 @@ def test_sources_that_changed(small, write) -> None:
     assert small.changed_sources() == (str(image),)
     image.unlink()  # a pack is used where its sources are not
     assert small.changed_sources() == ()
+
+
+def test_a_dicom_folder_is_a_source_that_may_change(write, tmp_path) -> None:
+    folder = tmp_path / "series"
+    folder.mkdir()
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for k in range(SHAPE[2]):
+        image = sitk.GetImageFromArray(np.rint(smooth()[..., k].T[None]).astype(np.int16))
+        tags = {"0008|0060": "MR", "0020|000e": "1.2.3", "0020|000d": "1.2", "0008|0018": f"1.2.3.{k + 1}"}
+        tags |= {"0020|0032": rf"0\0\{k}", "0020|0037": r"1\0\0\0\1\0", "0020|0013": str(k + 1)}
+        for tag, value in tags.items():
+            image.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"{k}.dcm"))
+        writer.Execute(image)
+    pack = build_pack([Case("s", folder), write("a", affine=oriented("LPS", origin=(0, 0, 0)))], tmp_path / "p")
+    assert str(folder) in pack.sources and pack.changed_sources() == ()
+    (folder / ".DS_Store").write_bytes(b"looked at")
+    assert pack.changed_sources() == ()
+    first, last = folder / "0.dcm", folder / "7.dcm"
+    os.utime(first, ns=(0, last.stat().st_mtime_ns + 10**9))
+    assert pack.changed_sources() == (str(folder),)
+    os.utime(first, ns=(0, last.stat().st_mtime_ns))
+    assert pack.changed_sources() == ()
+    first.unlink()
+    assert pack.changed_sources() == (str(folder),)
+    shutil.rmtree(folder)  # a pack is used where its sources are not
+    assert pack.changed_sources() == ()
 
 
 def test_the_set_is_never_in_memory(write, tmp_path) -> None:

@@ -124,13 +124,20 @@ class Pack:
         return torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.int32))[None, None]
 
     def changed_sources(self) -> tuple[str, ...]:
-        """Files that the pack was made of and that have another size or time now; those that are gone do not count."""
+        """Files and folders that the pack was made of and that have changed since; those that are gone do not count."""
+        there = {name: Path(name) for name in self.sources if Path(name).exists()}
+        return tuple(name for name, path in there.items() if state(path) != self.sources[name])
 
-        def now(path: Path) -> list[int]:
-            return [path.stat().st_size, path.stat().st_mtime_ns]
 
-        there = {name: Path(name) for name in self.sources if Path(name).is_file()}
-        return tuple(name for name, path in there.items() if now(path) != self.sources[name])
+def state(path: Path) -> list[int]:
+    """What changes with the contents: size and time (ns) of a file; number, sizes and newest time of a folder's files.
+
+    A folder is that of a DICOM series: what lies deeper, and what is hidden, is none of it.
+    """
+    if not path.is_dir():
+        return [path.stat().st_size, path.stat().st_mtime_ns]
+    files = [p.stat() for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
+    return [len(files), sum(s.st_size for s in files), max((s.st_mtime_ns for s in files), default=0)]
 
 
 def open_pack(path: str | Path) -> Pack:

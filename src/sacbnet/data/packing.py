@@ -21,7 +21,7 @@ from ..spatial.grid import Grid
 from ..spatial.resample import resample
 from ..spatial.transforms import Affine
 from .cases import Case
-from .pack import FORMAT, FORMAT_VERSION, PackOptions
+from .pack import FORMAT, FORMAT_VERSION, PackOptions, state
 from .read import canonical, check_labels, load_case, unit
 
 SAME_VOXEL = 0.01  # voxels: what lies within that of a lattice lies on it
@@ -115,7 +115,7 @@ def _whole(labels: Image) -> NDArray[np.int32]:
 def _placed(data: NDArray[Any], source: Grid, grid: Grid, options: PackOptions) -> NDArray[Any]:
     """Data on the common grid: taken over where the lattices agree, else resampled (integers by nearest)."""
     shift = source.centre - grid.centre if options.align == "centre" else np.zeros(3)
-    offset = _lattice_offset(source, grid, shift, options.align == "centre")
+    offset = lattice_offset(source, grid, shift, options.align == "centre")
     if offset is not None:
         return _boxed(data, offset, grid.shape)
     if data.dtype == np.float32:
@@ -126,7 +126,7 @@ def _placed(data: NDArray[Any], source: Grid, grid: Grid, options: PackOptions) 
     return resample(data, source, grid, Affine.translation(shift + nudge), "nearest")
 
 
-def _lattice_offset(source: Grid, grid: Grid, shift: NDArray[np.float64], free: bool) -> NDArray[np.intp] | None:
+def lattice_offset(source: Grid, grid: Grid, shift: NDArray[np.float64], free: bool) -> NDArray[np.intp] | None:
     """The voxel of `source` that is voxel 0 of `grid`, where both have one lattice; else None.
 
     free: the shift may be rounded to the lattice, for it only says where the image roughly belongs.
@@ -163,9 +163,9 @@ class _Contents:
     room: int = field(init=False)
 
     def __post_init__(self) -> None:
-        files = [p for case in self.cases for p in (case.image, case.labels) if p is not None and p.is_file()]
+        paths = [p for case in self.cases for p in (case.image, case.labels) if p is not None and p.exists()]
         # seen before they are read: what changes meanwhile is found to have changed
-        self.sources = {str(p.absolute()): [p.stat().st_size, p.stat().st_mtime_ns] for p in files}
+        self.sources = {str(p.absolute()): state(p) for p in paths}
         growth = 12 * MOST_LABELS + 8 * len(self.cases) + 512
         self.room = (len(self._json()) + growth) // 64 * 64 + 64
 
