@@ -16,11 +16,11 @@ from .data.pack import Pack
 from .errors import InputError, OutputError, RegistrationError
 from .io.atomic import writing
 from .models.sacbnet import SACBNet
-from .models.weights import load_weights
+from .models.weights import BEST, LAST, load_weights
 from .ops.dispatch import kernels_for
 from .report.environment import environment, peak_memory_mb
 from .training.checkpoint import State, load_checkpoint, save_checkpoint
-from .training.folder import BEST, LAST, save_run_weights, write_run
+from .training.folder import save_run_weights, write_run
 from .training.loader import Data, Loader, choose
 from .training.log import Log, NoLog
 from .training.objective import Objective
@@ -150,6 +150,10 @@ class _Run:
         self.began = time.monotonic() - self.state.seconds
         if found is None:
             self.state.baseline = self._scores(None)
+        cases = [{case for pair in pairs for case in pair} for pairs in (data.training, data.validation)]
+        if shared := sorted(cases[0] & cases[1]):
+            names = ", ".join(data.pack.names[n] for n in shared[:5])
+            self.log.say(f"note: {len(shared)} cases are both trained on and validated ({names}): scores will flatter")
         self.log.say(
             f"{recipe.name}: {len(data.training)} training and {len(data.validation)} validation pairs of "
             f"{'×'.join(map(str, data.pack.shape))} voxels; {kernels} kernels, {team.world} × {team.device}; "

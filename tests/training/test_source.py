@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from sacbnet.errors import InputError
+from sacbnet.io.atomic import atomic_file
 from sacbnet.training.recipe import with_source
 from sacbnet.training.source import PACK, alone_in, open_data
 from sacbnet.training.team import Team
@@ -75,3 +76,31 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path):
         pass
     with alone_in(tmp_path):  # and free again
         pass
+
+
+def test_what_killed_sessions_left_is_swept(tmp_path):
+    with pytest.raises(KeyError), atomic_file(tmp_path / "checkpoint.pt") as path:
+        left = path.parent
+        raise KeyError
+    left.mkdir()
+    (left / "checkpoint.pt").write_bytes(b"half")
+    with alone_in(tmp_path):
+        assert not left.exists()
+
+
+def test_a_case_less_or_another_order_of_the_pairs_is_another_set(recipe, shapes, tmp_path):
+    folder = shutil.copytree(shapes, tmp_path / "set")
+    recipe = recipe.with_changes(["data.validation=3:"])
+    open_data(with_source(recipe, folder), tmp_path / "run", Team(), quiet)
+    for kind in ("images", "labels"):
+        (folder / kind / "case_0.nii.gz").unlink()
+    with pytest.raises(InputError, match="of other cases or pairs"):
+        open_data(with_source(recipe, folder), tmp_path / "run", Team(), quiet)
+    table = "fixed,moving\n{0}/case_1.nii.gz,{0}/case_2.nii.gz\n"
+    listed = recipe.with_changes(["data.train=", "data.validation=", "data.train_pairs=listed"])
+    (tmp_path / "pairs.csv").write_text(table.format(folder / "images"))
+    source = with_source(listed.with_changes(["data.validation_pairs=listed"]), tmp_path / "pairs.csv")
+    open_data(source, tmp_path / "other", Team(), quiet)
+    (tmp_path / "pairs.csv").write_text(table.format(folder / "images").replace("fixed,moving", "moving,fixed"))
+    with pytest.raises(InputError, match="of other cases or pairs"):
+        open_data(source, tmp_path / "other", Team(), quiet)

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..io.atomic import atomic_file
 from ..models.sacbnet import SACBNet
-from ..models.weights import BEST, LAST, save_weights
+from ..models.weights import BEST, save_weights
 from .checkpoint import State
 from .loader import Data
 from .recipe import Recipe
@@ -61,6 +61,3 @@ def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network
         "validation": state.best if name == BEST else {},
     }
     save_weights(out / name, network, metadata)
-
-
-__all__ = ["BEST", "LAST", "RECIPE", "RUN", "find_recipe", "save_run_weights", "write_run"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from ..data.cases import PairList, read_cases
 from ..data.pack import Pack, PackOptions, build_pack, open_pack
 from ..errors import InputError
-from ..io.atomic import check_writable, writing
+from ..io.atomic import check_writable, sweep, writing
 from .loader import pairs_of
 from .recipe import DataOptions, Recipe
 from .team import Team
@@ -78,11 +79,6 @@ def alone_in(out: Path) -> Iterator[None]:
     check_writable(out)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
     with (out / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,4 +86,5 @@ def alone_in(out: Path) -> Iterator[None]:
             raise InputError(f"another sacbnet train works in {out}; wait for it, or choose another --out") from error
         except OSError:  # a file system without locks
             pass
+        sweep(out)  # what sessions that were killed have left
         yield
