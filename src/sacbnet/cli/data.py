@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,9 +55,10 @@ def check(
 
     from ..data.check import check as find
     from ..errors import InputError
+    from .show import progress_bar
 
     chosen = _chosen(source, subset)
-    with _progress(as_json) as progress:
+    with progress_bar(as_json, of_all=True) as progress:
         findings = find(chosen.cases, chosen.pairs, align.value, progress)
     errors = sum(found.severity == "error" for found in findings)
     console = Console(highlight=False, markup=False)  # paths may hold brackets
@@ -95,10 +94,11 @@ def pack(
 ) -> None:
     """Bring a set to one grid and to [0, 1], and write it as one memory-mapped file to train from."""
     from ..data.pack import PackOptions, build_pack
+    from .show import progress_bar
 
     options = PackOptions(spacing, None if shape is None else _shape(shape), align.value, int(bits.value))
     chosen = _chosen(source, subset)
-    with _progress(quiet) as progress:
+    with progress_bar(quiet, of_all=True) as progress:
         packed = build_pack(chosen.cases, out, options, progress, chosen.pairs)
     if not quiet:
         size = " × ".join(map(str, packed.shape))
@@ -124,19 +124,3 @@ def _chosen(source: Path, subset: str) -> PairList:
     new = {old: n for n, old in enumerate(select(found.cases, subset))}
     pairs = tuple((new[m], new[f]) for m, f in found.pairs if m in new and f in new)
     return PairList(tuple(found.cases[n] for n in new), pairs)
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """Yield a function (name of the case, fraction) that keeps a line on stderr up to date; silent in files."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield lambda name, fraction: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("reading", total=1.0)
-        yield lambda name, fraction: bar.update(task, description=name, completed=fraction)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 STAGES = {
@@ -24,22 +24,30 @@ STAGES = {
 
 
 @contextmanager
-def progress_bar(quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """Yield a function (stage, fraction) that keeps a line on stderr up to date; silent where `quiet`, and in files."""
+def progress_bar(quiet: bool, of_all: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """Yield a function (stage, fraction) that keeps a line on stderr up to date; silent where `quiet`, and in files.
+
+    of_all: the fraction is that of all the work, the stage being what is at hand (the name of a case); otherwise each
+    stage starts anew.
+    """
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield lambda stage, fraction: None
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    time = TimeRemainingColumn() if of_all else TimeElapsedColumn()
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), time)
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("reading", total=None)
+        task = bar.add_task("reading", total=1.0 if of_all else None)
         now = ""
 
         def tell(stage: str, fraction: float) -> None:
-            nonlocal now
-            if stage != now:
+            nonlocal now, task
+            if of_all:
+                bar.update(task, description=stage)
+            elif stage != now:
                 now = stage
-                bar.reset(task, description=STAGES.get(stage, stage), total=1.0 if stage == "refine" else None)
+                bar.remove_task(task)  # to reset it would keep the total of the stage before
+                task = bar.add_task(STAGES.get(stage, stage), total=1.0 if stage == "refine" else None)
             bar.update(task, completed=fraction)
 
         yield tell
