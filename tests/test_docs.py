@@ -52,7 +52,7 @@ def test_every_recipe_is_named():
 def test_every_column_and_number_is_named():
     assert set(COLUMNS) <= code(page("training.md"))
     pairs = code(table(page("evaluation.md"), "column"))
-    assert {"moving", "fixed", "method", "labels_absent", *OF_A_PAIR} == pairs
+    assert {"moving", "fixed", "method", "labels_absent", "error", *OF_A_PAIR} == pairs
     labels = next(line for line in page("evaluation.md").splitlines() if line.startswith("`labels.csv`"))
     assert {"moving", "fixed", "method", "label", *OF_A_LABEL} <= code(labels)
 

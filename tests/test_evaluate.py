@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
+import sacbnet.evaluate
+from sacbnet.cli.evaluate import Pairing, _protocol
 from sacbnet.cli.info import describe
-from sacbnet.cli.main import app
-from sacbnet.data.cases import Case, pair_up, read_cases
-from sacbnet.errors import InputError
+from sacbnet.cli.main import app, main
+from sacbnet.data.cases import PAIRINGS, Case, pair_up, read_cases
+from sacbnet.data.pack import PackOptions, build_pack
+from sacbnet.data.subjects import Reader, Subject
+from sacbnet.errors import InputError, WeightsError
 from sacbnet.evaluate import evaluate
 from sacbnet.io.images import Image, load_image, save_image
 from sacbnet.models.sacbnet import SACBNet
 from sacbnet.models.weights import save_weights, weights_hash
 from sacbnet.pipeline import Options, register
 from sacbnet.spatial.grid import Grid
+from sacbnet.spatial.transforms import Affine
 from sacbnet.train import train
+from sacbnet.training.recipe import LossOptions
 from sacbnet.training.team import Team
+from sacbnet.training.validate import validate
 
 FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": 1, "intensity": "[0, 1]", "source": "a test"}
 ALONE = Options(affine="none", refine=0)
@@ -39,6 +47,35 @@ def boxes(folder, name, low, spacing=(1.0, 1.0, 1.0), points=None):
     if points is not None:
         (folder / f"{name}.csv").write_text("x,y,z\n" + "\n".join(",".join(map(str, p)) for p in points))
     return Case(name, *paths, None if points is None else folder / f"{name}.csv")
+
+
+def slabs(folder, name, where, shape=(24, 24, 24), origin=(0.0, 0.0, 0.0)):
+    """label -> voxels along i, of the middle of the other axes."""
+    labels = np.zeros(shape, np.uint8)
+    for label, along in where.items():
+        labels[along, 6:18, 6:18] = label
+    affine = np.eye(4)
+    affine[:3, 3] = origin
+    like = Image(labels, Grid(shape, affine))
+    paths = [folder / f"{name}{kind}.nii.gz" for kind in ("", "_labels")]
+    save_image(paths[0], 50.0 * labels.astype(np.float32), like)
+    save_image(paths[1], labels, like, labels=True)
+    return Case(name, *paths)
+
+
+@pytest.fixture
+def shifts(tmp_path, monkeypatch):
+    """Weights of a network that shifts everything two voxels of 24 up along i."""
+    torch.manual_seed(0)
+    save_weights(tmp_path / "w.safetensors", SACBNet(), FACTS)
+
+    def shift(self, moving, fixed):
+        u = torch.zeros(1, 3, *fixed.shape[2:])
+        u[:, 0] = -2.0 * fixed.shape[2] / 24  # in voxels of whatever grid it is shown
+        return u
+
+    monkeypatch.setattr(SACBNet, "forward", shift)
+    return str(tmp_path / "w.safetensors")
 
 
 @pytest.fixture
@@ -75,22 +112,38 @@ def test_refinement_improves_on_the_identity(shapes):
     assert found.pairs[1]["non_diffeomorphic_percent"] == 0
 
 
-def test_a_known_shift_is_scored_the_right_way(two, tmp_path, monkeypatch):
+def test_a_known_shift_is_scored_the_right_way(two, shifts):
     """A network that says 'two voxels along i' makes a on b perfect, and b on a as bad as can be."""
-    torch.manual_seed(0)
-    save_weights(tmp_path / "w.safetensors", SACBNet(), FACTS | {"spacing_mm": "1.5, 1, 2"})
-
-    def shift(self, moving, fixed):
-        u = torch.zeros(1, 3, *fixed.shape[2:])
-        u[:, 0] = -2.0 * fixed.shape[2] / 24  # in voxels of whatever grid it is shown
-        return u
-
-    monkeypatch.setattr(SACBNet, "forward", shift)
-    options = Options(weights=str(tmp_path / "w.safetensors"), affine="none", spacing=1.0)
-    found = evaluate(two, [(0, 1), (1, 0)], options)
+    found = evaluate(two, [(0, 1), (1, 0)], Options(weights=shifts, affine="none", spacing=1.0))
     right, wrong = (row for row in found.pairs if row["method"] == "registered")
     assert right["dice_nearest"] == pytest.approx(1.0) and right["tre_mm"] == pytest.approx(0.0, abs=1e-4)
     assert wrong["dice_nearest"] == pytest.approx(4 / 8) and wrong["tre_mm"] == pytest.approx(6.0, abs=1e-4)
+
+
+def test_every_method_is_scored_on_the_same_labels(tmp_path, shifts):
+    """The shift makes label 1 perfect and throws 2 and 3 out of the image: they count as nothing, not as not there."""
+    top, low = slice(22, 24), slice(0, 2)
+    moving = slabs(tmp_path, "moving", {1: slice(8, 12), 2: top})
+    fixed = slabs(tmp_path, "fixed", {1: slice(10, 14)})
+    options = Options(weights=shifts, affine="none")
+    for asked in ((), (1, 2, 9)):
+        found = evaluate([moving, fixed], [(0, 1)], options, labels=asked)
+        before, after = found.pairs
+        assert before["dice_nearest"] == before["dice_onehot"] == pytest.approx(0.25)
+        assert after["dice_nearest"] == after["dice_onehot"] == pytest.approx(0.5)
+        assert before["labels_absent"] == after["labels_absent"] == len(asked) // 3
+        assert [row["label"] for row in found.labels] == [1, 2, 1, 2]
+    both = [slabs(tmp_path, "m3", {1: slice(8, 12), 3: top}), slabs(tmp_path, "f3", {1: slice(10, 14), 3: low})]
+    before, after = evaluate(both, [(0, 1)], options).pairs
+    assert before["hd95_left_out"] == 0 and before["hd95_mm"] > 10
+    assert after["hd95_left_out"] == 1 and after["hd95_mm"] == 0 and after["dice_nearest"] == pytest.approx(0.5)
+
+
+def test_a_label_that_only_one_map_has_counts_as_nothing(tmp_path):
+    found = evaluate(
+        [slabs(tmp_path, "a", {1: slice(4, 9)}), slabs(tmp_path, "b", {2: slice(4, 9)})], [(0, 1), (0, 0)], ALONE, (1,)
+    )
+    assert [row["dice_nearest"] for row in found.pairs] == [0, 0, 1, 1]
 
 
 def test_summary_is_of_the_rows(shapes):
@@ -114,6 +167,72 @@ def test_what_cannot_be_evaluated(two):
         evaluate(two, [(0, 1)], ALONE, labels=(9,))
 
 
+def test_pairs_that_fail_are_noted_and_the_rest_goes_on(two, tmp_path):
+    other = slabs(tmp_path, "other", {7: slice(4, 9)})
+    broken = slabs(tmp_path, "broken", {1: slice(4, 9)})
+    broken.image.write_bytes(broken.image.read_bytes()[:200])
+    cases = [*two, other, broken, Case("bare", two[0].image)]
+    found = evaluate(cases, [(3, 0), (0, 1), (2, 2), (4, 0), (1, 0)], ALONE, labels=(1,))
+    assert [row["moving"] for row in found.pairs] == ["broken", "a", "a", "other", "bare", "b", "b"]
+    failed = [row for row in found.pairs if "error" in row]
+    for row, word in zip(
+        failed, ("cannot be read", r"any of the labels [1]", "neither labels nor points"), strict=True
+    ):
+        assert word in row["error"]
+    assert found.report["failed"] == 3 and found.report["pairs"] == 5 and found.report["scored"] == 2
+    assert found.report["errors"] == failed and not found.report["incomplete"]
+    assert found.report["summary"]["registered"]["dice_nearest"]["n"] == 2
+
+
+def test_the_command_tells_of_pairs_that_fail(two, tmp_path, capsys, monkeypatch):
+    (tmp_path / "list.csv").write_text(
+        "moving,fixed,moving_labels,fixed_labels\n"
+        "b_labels.nii.gz,a.nii.gz,,a_labels.nii.gz\n"
+        "a.nii.gz,b.nii.gz,a_labels.nii.gz,b_labels.nii.gz\n"
+    )
+    out = tmp_path / "out"
+    words = ["evaluate", "--data", str(tmp_path / "list.csv"), "--pairs", "listed", "--refine", "0", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["sacbnet", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr()
+    assert ended.value.code == 6
+    assert "1 of 2 pairs, mean ± SD; 1 failed" in " ".join(told.out.split())
+    assert "sacbnet: b_labels -> a: " in told.err and "1 of 2 pairs failed" in told.err
+    rows = list(csv.DictReader((out / "pairs.csv").open()))
+    assert list(rows[0])[:3] == ["moving", "fixed", "method"] and list(rows[0])[-1] == "error"
+    assert "neither labels nor points" in rows[0]["error"] and [row["error"] for row in rows[1:]] == ["", ""]
+    report = json.loads((out / "summary.json").read_text())
+    assert report["failed"] == 1 and report["errors"][0]["error"] == rows[0]["error"]
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_an_interrupted_evaluation_keeps_what_is_done(two, shapes, tmp_path, capsys, monkeypatch, done):
+    """Ctrl-C while the network runs on the second pair, or on the first, when there is nothing to keep."""
+    work, calls = sacbnet.evaluate.displacement, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) > done:
+            raise KeyboardInterrupt
+        return work(*args)
+
+    monkeypatch.setattr("sacbnet.evaluate.displacement", interrupted)
+    out = tmp_path / "out"
+    monkeypatch.setattr("sys.argv", ["sacbnet", "evaluate", f"--data={shapes}", "--refine=0", f"--out={out}"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    told = capsys.readouterr()
+    if not done:
+        assert "nothing was written" in told.err and not out.exists()
+        return
+    report = json.loads((out / "summary.json").read_text())
+    assert report["incomplete"] is True and report["scored"] == 1 and report["pairs"] == 30 and not report["failed"]
+    assert len(list(csv.DictReader((out / "pairs.csv").open()))) == 2
+    assert "interrupted; what was scored until then is in" in told.err and "1 of 30 pairs" in told.out
+
+
 def test_images_that_share_no_place_are_refused(two, tmp_path):
     far = np.eye(4)
     far[:3, 3] = 500
@@ -124,6 +243,121 @@ def test_images_that_share_no_place_are_refused(two, tmp_path):
         evaluate(two, [(0, 1)], ALONE)
 
 
+@pytest.fixture
+def apart(tmp_path):
+    """Slabs in images of several sizes, in as many worlds, as a folder."""
+    for kind in ("images", "labels"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+    for n, (size, at) in enumerate([(24, 7), (24, 9), (30, 11), (28, 8)]):
+        made = slabs(tmp_path, f"c{n}", {1: slice(at, at + 8)}, (size, 24, 24), (700.25 * n, 3.3 * n, -90.0 * n))
+        made.image.rename(tmp_path / "set" / "images" / f"c{n}.nii.gz")
+        made.labels.rename(tmp_path / "set" / "labels" / f"c{n}.nii.gz")
+    return tmp_path / "set"
+
+
+def test_centres_are_brought_together_as_in_a_pack(apart, tmp_path):
+    """Every pair, of equal and of unequal boxes: the baseline is what validation told of the identity on the pack."""
+    cases = read_cases(apart).cases
+    pack = build_pack(cases, tmp_path / "set.pack", PackOptions(align="centre", shape=(40, 24, 24)))
+    pairs = pair_up(cases, range(4), "all")
+    found = evaluate(cases, pairs, ALONE, align="centre")
+    assert found.report["failed"] == 0 and found.report["options"]["align"] == "centre"
+    assert {row["method"] for row in found.pairs} == {"centre", "registered"}
+    for pair, before, after in zip(pairs, found.pairs[::2], found.pairs[1::2], strict=True):
+        told = validate(None, pack, [pair], (1,), LossOptions(), Team())[0]["dice"]
+        assert before["dice_nearest"] == after["dice_nearest"] == pytest.approx(told, abs=1e-6)
+    assert found.pairs[0]["dice_nearest"] == pytest.approx(6 / 8)
+
+
+def test_odd_differences_of_size_shift_by_whole_voxels(tmp_path):
+    """24 and 25 voxels: half a voxel would put every label midway between two."""
+    cases = [
+        slabs(tmp_path, "even", {1: slice(8, 16)}, (24, 24, 24)),
+        slabs(tmp_path, "odd", {1: slice(8, 16)}, (25, 24, 24), (400.0, 0.0, 0.0)),
+    ]
+    for pair in ((0, 1), (1, 0)):
+        row = evaluate(cases, [pair], ALONE, align="centre").pairs[0]
+        assert row["dice_nearest"] == row["dice_onehot"] and row["dice_nearest"] in (1, pytest.approx(7 / 8))
+
+
+def test_landmarks_follow_the_centres_and_an_affine_needs_none(two, tmp_path, monkeypatch):
+    """The same image elsewhere in the world, its landmarks with it."""
+    away = np.array([300.0, -20.0, 7.0])  # RAS
+    found = load_image(two[0].image)
+    affine = found.grid.affine.copy()
+    affine[:3, 3] += away
+    for path in (two[0].image, two[0].labels):
+        data = load_image(path, "labels" if path == two[0].labels else "image").data
+        save_image(tmp_path / f"away_{path.name}", data, Grid(data.shape, affine), labels=path == two[0].labels)
+    rows = np.loadtxt(two[0].points, delimiter=",", skiprows=1) + away * [-1, -1, 1]  # files are LPS
+    (tmp_path / "away.csv").write_text("x,y,z\n" + "\n".join(",".join(map(str, row)) for row in rows))
+    names = [tmp_path / f"away_{path.name}" for path in (two[0].image, two[0].labels)]
+    cases = [Case("away", *names, tmp_path / "away.csv"), two[0]]
+    for pair in ((0, 1), (1, 0)):
+        for row in evaluate(cases, [pair], ALONE, align="centre").pairs:
+            assert row["dice_nearest"] == 1 and row["tre_mm"] == pytest.approx(0, abs=1e-4)
+    seen = []
+    monkeypatch.setattr(
+        sacbnet.evaluate,
+        "align_by_intensity",
+        lambda f, m, kind: seen.append(m.grid.centre) or Affine.translation(away),
+    )
+    rigid = evaluate(cases, [(0, 1)], Options(affine="rigid", refine=0), align="centre")
+    assert rigid.pairs[0]["method"] == "rigid" and rigid.report["options"]["align"] == "header"
+    assert rigid.pairs[0]["tre_mm"] == pytest.approx(0, abs=1e-4)
+    assert seen[0] == pytest.approx(found.grid.centre + away)  # where it was
+
+
+def test_the_alignment_is_the_recipes(apart, recipe, tmp_path):
+    chosen = recipe.with_changes(["data.align=centre", "data.validation=0:2", "data.validation_pairs=all"])
+    (tmp_path / "recipe.toml").write_text(chosen.to_toml())
+    words = ["evaluate", "--data", str(apart), "--recipe", str(tmp_path / "recipe.toml"), "--refine", "0"]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["options"]["align"] == "centre"
+    refused = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "other"), "--align", "header"])
+    assert "share no place" in str(refused.exception) and not (tmp_path / "other").exists()
+
+
+def test_weights_of_other_recipes_still_tell_their_pairs(tmp_path):
+    """Options that this version does not know, in [data] and elsewhere; and no recipe at all."""
+    told = {"data": {"validation": "4:", "labels": [1, 2], "align": "centre", "gone": 3}, "run": {"renamed": 1}}
+    save_weights(tmp_path / "w.safetensors", SACBNet(), FACTS | {"recipe": told})
+    chosen = _protocol(None, str(tmp_path / "w.safetensors"))
+    assert (chosen.validation, chosen.labels, chosen.align) == ("4:", (1, 2), "centre")
+    save_weights(tmp_path / "w.safetensors", SACBNet(), FACTS | {"recipe": "of my own"})
+    with pytest.raises(WeightsError, match="--recipe"):
+        _protocol(None, str(tmp_path / "w.safetensors"))
+
+
+def test_a_limit_takes_pairs_of_many_images(shapes, tmp_path):
+    words = ["evaluate", "--data", str(shapes), "--refine", "0", "--limit", "3", "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "pairs.csv").open()))
+    assert len(rows) == 6 and len({row["fixed"] for row in rows}) == 3
+
+
+def test_cases_are_read_once_as_far_as_they_fit(monkeypatch):
+    """Arrays without memory of their own stand for images of 10 MB, and of 1 GB."""
+    pairs = pair_up([str(n) for n in range(10)], range(10), "all")
+    reads = []
+
+    def subject(megabytes):
+        def read(case):
+            reads.append(case)
+            data = np.broadcast_to(np.uint8(1), (megabytes, 1000, 1000))
+            return Subject(case, Image(data, Grid(data.shape, np.eye(4))), None, None)
+
+        monkeypatch.setattr("sacbnet.data.subjects._read", read)
+        reads.clear()
+        reader = Reader([Case(str(n), Path()) for n in range(10)])
+        assert all(reader(n).case.name == str(n) for pair in pairs for n in pair)
+        return len(reads), len(reader._kept)
+
+    assert subject(10) == (10, 10)
+    assert subject(1000)[1] == 8
+
+
 def test_the_command_says_what_is_wrong(pack, shapes, tmp_path):
     def told(*options):
         done = CliRunner().invoke(app, ["evaluate", "--out", str(tmp_path / "out"), *options])
@@ -131,6 +365,7 @@ def test_the_command_says_what_is_wrong(pack, shapes, tmp_path):
 
     assert "is a pack" in told("--data", str(pack.path))
     assert "Invalid value for '--pairs'" in told("--data", str(shapes), "--pairs", "cycle")
+    assert tuple(Pairing) == PAIRINGS
     assert "whole numbers joined by commas" in told("--data", str(shapes), "--labels", "a")
     assert not (tmp_path / "out").exists()
 

@@ -1,30 +1,28 @@
 """Evaluation: any weights, and refinement, on any list of pairs, with every number of docs/metrics.md.
 
-Beside each pair stands its baseline, what the affine alone gives (the identity where none is asked for).
+Beside each pair stands its baseline, what the affine alone gives (the identity where none is asked for, or the shift
+that brings the centres together).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
-from .affine import align
+from .affine import align as align_by_intensity
 from .apply import carry
 from .data.cases import Case
-from .data.read import check_labels, is_pickle, load_case, unit
+from .data.read import is_pickle, unit
+from .data.subjects import Reader, Subject, centred
 from .delivery import deliver
-from .errors import InputError
+from .errors import InputError, SacbnetError
 from .inputs import Inputs
-from .io.images import Image
-from .io.points import Points, load_points
-from .labelmaps import counts
-from .metrics import dice, folding, target_registration_error
+from .metrics import dice, folding, present_labels, target_registration_error
 from .models.sacbnet import SACBNet
 from .models.weights import load_weights, weights_hash
 from .ops.dispatch import kernels_for, pick_device
@@ -39,28 +37,37 @@ from .surface import hausdorff95
 Row = dict[str, Any]
 OF_A_LABEL = ("dice_nearest", "dice_onehot", "hd95_mm")
 OF_A_PAIR = (
-    *OF_A_LABEL, "folded_percent", "non_diffeomorphic_percent", "sd_log_jacobian", "tre_mm", "seconds",
+    *OF_A_LABEL, "hd95_left_out", "folded_percent", "non_diffeomorphic_percent", "sd_log_jacobian", "tre_mm", "seconds",
     "peak_memory_mb",
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A case as it was read; its labels and points are None where it has none."""
-
-    case: Case
-    image: Image
-    labels: Image | None
-    points: Points | None
-
-
 @dataclass
 class Evaluation:
-    """pairs: a row per pair and method; labels: a row per pair, method and label; report: what summary.json holds."""
+    """pairs: a row per pair and method, or one with `error` for a pair that failed; labels: a row per pair, method and
+    label; report: what summary.json holds. All in the order of the pairs that were asked for."""
 
     pairs: list[Row] = field(default_factory=list)
     labels: list[Row] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Method:
+    """What is done with every pair. centre: the boxes are brought together first."""
+
+    network: SACBNet | None
+    metadata: Mapping[str, str] | None
+    options: Options
+    device: torch.device
+    repair: bool
+    centre: bool
+
+    @property
+    def baseline(self) -> str:
+        if self.options.affine != "none":
+            return self.options.affine
+        return "centre" if self.centre else "identity"
 
 
 def evaluate(
@@ -70,94 +77,159 @@ def evaluate(
     labels: tuple[int, ...] = (),
     repair: bool = False,
     progress: Callable[[str, float], None] | None = None,
+    align: str = "header",
 ) -> Evaluation:
     """Register each (moving, fixed) pair of cases as `sacbnet.register` does, and score it.
 
     labels: which are scored; () scores all that either map of a pair has. repair: mend folds, as `register` does before
-    it delivers; without it the network's own folding is told. Two images on one grid are worked on in its whole box,
-    as in training; others in the box that `register` chooses. Seconds are without reading files and without scoring.
-    Raises what `register` raises; InputError for pairs without labels and points.
+    it delivers; without it the network's own folding is told. align: "header" trusts the world coordinates; "centre"
+    moves the moving image so that the centres of the two boxes meet (`centred`); with an affine, which finds its own
+    start, it has no effect. Two images on one grid are worked on in its whole box, as in training; others in the box
+    that `register` chooses. Seconds are without reading files and without scoring.
+
+    A pair that raises a SacbnetError is noted, and the rest goes on; KeyboardInterrupt ends the work, and what there is
+    is returned, marked incomplete. Raises what `load_weights` raises; InputError without pairs; the first pair's error
+    where every pair fails, and KeyboardInterrupt where none is done yet.
     """
     if not pairs:
         raise InputError("there are no pairs to evaluate; name a source, a subset or a pairing that has some")
-    for pair in pairs:
-        _refuse_unscorable(cases[pair[0]], cases[pair[1]])
+    if align not in ("header", "centre"):
+        raise InputError(f"the alignment is {align!r}; 'header' or 'centre' was expected")
     device = pick_device(options.device)
     network, metadata = (None, None) if options.weights == "none" else load_weights(options.weights, str(device))
     kernels_for(device)  # compiles them the first time
-    read = lru_cache(maxsize=8)(lambda n: _read(cases[n]))
-    baseline = "identity" if options.affine == "none" else options.affine
-    found = Evaluation()
-    for n, (m, f) in enumerate(pairs):
-        moving, fixed = read(m), read(f)
-        if progress is not None:
-            progress(f"{moving.case.name} -> {fixed.case.name}", n / len(pairs))
-        who = {"moving": moving.case.name, "fixed": fixed.case.name}
-        affine, transform, seconds = _register(moving, fixed, network, metadata, options, device, repair)
-        for method, point_map in ((baseline, affine), ("registered", transform)):
-            row, per_label = score(moving, fixed, point_map, labels)
-            if isinstance(point_map, DisplacementField):
-                folds = asdict(folding(point_map))
-                row |= {name: folds[name] for name in OF_A_PAIR if name in folds}
-                row |= {"seconds": seconds, "peak_memory_mb": peak_memory_mb(device)}
-            found.pairs.append(who | {"method": method} | row)
-            found.labels += [who | {"method": method} | of_label for of_label in per_label]
+    method = _Method(network, metadata, options, device, repair, align == "centre" and options.affine == "none")
+    found, errors, interrupted = Evaluation(), [], False
+    try:
+        for names, outcome in _outcomes(cases, pairs, labels, method, progress):
+            if isinstance(outcome, SacbnetError):
+                errors.append(outcome)
+                found.pairs.append(names | {"error": str(outcome)})
+                continue
+            found.pairs += [names | row for row in outcome[0]]
+            found.labels += [names | row for row in outcome[1]]
+    except KeyboardInterrupt:
+        if all("error" in row for row in found.pairs):
+            raise
+        interrupted = True
+    if len(errors) == len(pairs):
+        raise errors[0]
+    chosen = {"refine": options.steps, "labels": list(labels), "repair": repair}
+    chosen["align"] = "centre" if method.centre else "header"
     found.report = {
         "format_version": 1,
         "environment": environment(device),
-        "options": asdict(options) | {"refine": options.steps, "labels": list(labels), "repair": repair},
+        "options": asdict(options) | chosen,
         "weights": {"name": "none"} if metadata is None else metadata | {"sha256": weights_hash(options.weights)},
-        "pairs": len(pairs),
-        "summary": summary(found.pairs, OF_A_PAIR, "method"),
-        "labels": summary([r for r in found.labels if r["method"] == "registered"], OF_A_LABEL, "label"),
+        **_summed_up(found, len(pairs), interrupted),
     }
     return found
 
 
-def score(moving: Subject, fixed: Subject, point_map: PointMap, labels: tuple[int, ...]) -> tuple[Row, list[Row]]:
-    """Means over the labels and the error at landmarks, as far as there are any; and a row per label.
+def _outcomes(
+    cases: Sequence[Case],
+    pairs: Sequence[tuple[int, int]],
+    labels: tuple[int, ...],
+    method: _Method,
+    progress: Callable[[str, float], None] | None,
+) -> Iterator[tuple[Row, tuple[list[Row], list[Row]] | SacbnetError]]:
+    """Of each pair its names, and its rows by method and by label, or why there are none."""
+    read = Reader(cases)
+    for n, (m, f) in enumerate(pairs):
+        names = {"moving": cases[m].name, "fixed": cases[f].name}
+        if progress is not None:
+            progress(f"{cases[m].name} -> {cases[f].name}", n / len(pairs))
+        outcome: tuple[list[Row], list[Row]] | SacbnetError
+        try:
+            _refuse_unscorable(cases[m], cases[f])
+            outcome = _of_pair(read(m), read(f), labels, method)
+        except SacbnetError as error:
+            outcome = error
+        yield names, outcome
 
-    A mean is over the labels that either map has (Dice), or both have (HD95); `labels_absent` counts those asked for
-    that neither has. Distances are along the fixed image's axes, at its own spacing.
+
+def _of_pair(moving: Subject, fixed: Subject, labels: tuple[int, ...], method: _Method) -> tuple[list[Row], list[Row]]:
+    """A row per method; a row per method and label."""
+    if method.centre:
+        moving = centred(moving, fixed.image.grid)
+    present = _labels_of(moving, fixed, labels)
+    affine, transform, seconds = _register(moving, fixed, method)
+    rows, of_labels = [], []
+    for name, point_map in ((method.baseline, affine), ("registered", transform)):
+        row, per_label = score(moving, fixed, point_map, present)
+        if moving.labels is not None and fixed.labels is not None:
+            row["labels_absent"] = len(set(labels) - set(present))
+        if isinstance(point_map, DisplacementField):
+            folds = asdict(folding(point_map))
+            row |= {number: folds[number] for number in OF_A_PAIR if number in folds}
+            row |= {"seconds": seconds, "peak_memory_mb": peak_memory_mb(method.device)}
+        rows.append({"method": name} | row)
+        of_labels += [{"method": name} | of_label for of_label in per_label]
+    return rows, of_labels
+
+
+def _labels_of(moving: Subject, fixed: Subject, asked: tuple[int, ...]) -> tuple[int, ...]:
+    """`metrics.present_labels` of a pair; () without label maps, InputError where they have none."""
+    if moving.labels is None or fixed.labels is None:
+        return ()
+    present = present_labels(moving.labels.data, fixed.labels.data, asked)
+    if not present:
+        own = present_labels(moving.labels.data, fixed.labels.data)
+        raise InputError(
+            f"neither {moving.case.name} nor {fixed.case.name} has any of the labels {list(asked)}; their own are"
+            f" {list(own[:60])}"
+        )
+    return present
+
+
+def score(moving: Subject, fixed: Subject, point_map: PointMap, labels: tuple[int, ...]) -> tuple[Row, list[Row]]:
+    """Means over `labels` and the error at landmarks, as far as there are any; and a row per label.
+
+    labels: those of `metrics.present_labels` of the pair, so the same for every method. One that the map makes vanish
+    has a Dice of 0; its HD95 is NaN, which the mean leaves out and `hd95_left_out` counts. Distances are along the
+    fixed image's axes, at its own spacing. Raises InputError for landmarks that do not come in pairs.
     """
     row: Row = {}
     rows: list[Row] = []
-    if moving.labels is not None and fixed.labels is not None:
+    if labels and moving.labels is not None and fixed.labels is not None:
         reference = fixed.labels.data
-        spacing = fixed.labels.grid.spacing
         moved = {how: carry(moving.labels, fixed.image, point_map, how).data for how in ("nearest", "onehot")}
-        wanted = labels or tuple(sorted({n for x in (reference, moved["nearest"]) for n in counts(x) if n > 0}))
-        nearest, onehot = (dice(moved[how], reference, wanted) for how in ("nearest", "onehot"))
-        distance = hausdorff95(moved["nearest"], reference, wanted, tuple(spacing))
+        overlap = {how: dict.fromkeys(labels, 0.0) | dice(x, reference, labels).per_label for how, x in moved.items()}
+        distance = hausdorff95(moved["nearest"], reference, labels, tuple(fixed.labels.grid.spacing))
         rows = [
             {
                 "label": label,
-                "dice_nearest": nearest.per_label[label],
-                "dice_onehot": onehot.per_label.get(label, float("nan")),
+                "dice_nearest": overlap["nearest"][label],
+                "dice_onehot": overlap["onehot"][label],
                 "hd95_mm": distance[label],
             }
-            for label in wanted
-            if label in nearest.per_label
+            for label in labels
         ]
-        if not rows:
-            raise InputError(
-                f"neither {moving.case.name} nor {fixed.case.name} has any of the labels {list(wanted)}; their own are"
-                f" {sorted(counts(reference).keys() - {0})[:60]}"
-            )
         both = [d for d in distance.values() if np.isfinite(d)]
         row = {
-            "dice_nearest": nearest.mean,
-            "dice_onehot": onehot.mean,
+            "dice_nearest": float(np.mean(list(overlap["nearest"].values()))),
+            "dice_onehot": float(np.mean(list(overlap["onehot"].values()))),
             "hd95_mm": float(np.mean(both)) if both else float("nan"),
-            "labels_absent": len(nearest.absent),
+            "hd95_left_out": len(labels) - len(both),
         }
     if moving.points is not None and fixed.points is not None:
         row["tre_mm"] = float(target_registration_error(point_map, fixed.points.xyz, moving.points.xyz).mean())
-    if not row:
-        raise InputError(
-            f"{moving.case.name} and {fixed.case.name} have neither labels nor points both; there is nothing to score"
-        )
     return row, rows
+
+
+def _summed_up(found: Evaluation, asked: int, interrupted: bool) -> dict[str, Any]:
+    """What the report says of the rows, and of the pairs that have none."""
+    scored = [row for row in found.pairs if "error" not in row]
+    errors = [row for row in found.pairs if "error" in row]
+    return {
+        "pairs": asked,
+        "scored": sum(row["method"] == "registered" for row in scored),
+        "failed": len(errors),
+        "errors": errors,
+        "incomplete": interrupted,
+        "summary": summary(scored, OF_A_PAIR, "method"),
+        "labels": summary([r for r in found.labels if r["method"] == "registered"], OF_A_LABEL, "label"),
+    }
 
 
 def summary(rows: Sequence[Row], names: Sequence[str], by: str) -> dict[str, dict[str, Any]]:
@@ -180,23 +252,16 @@ def _refuse_unscorable(moving: Case, fixed: Case) -> None:
         )
 
 
-def _register(
-    moving: Subject,
-    fixed: Subject,
-    network: SACBNet | None,
-    metadata: Mapping[str, str] | None,
-    o: Options,
-    device: torch.device,
-    repair: bool,
-) -> tuple[Affine, DisplacementField, float]:
+def _register(moving: Subject, fixed: Subject, method: _Method) -> tuple[Affine, DisplacementField, float]:
     """The affine, the whole transform on the fixed grid, and the seconds that they took."""
+    o, device = method.options, method.device
     start = time.perf_counter()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    pair = _pair(moving, fixed, o, metadata)
-    affine = align(pair.fixed, pair.moving, o.affine)
-    u = displacement(pair, affine, network, o, device, Account(), lambda stage, fraction: None)[0].float().cpu()
-    if repair:
+    pair = _pair(moving, fixed, o, method.metadata)
+    affine = align_by_intensity(pair.fixed, pair.moving, o.affine)
+    u = displacement(pair, affine, method.network, o, device, Account(), lambda stage, fraction: None)[0].float().cpu()
+    if method.repair:
         transform, _ = deliver(u, pair.grid, affine, fixed.image.grid)
     else:
         smooth = DisplacementField.from_voxels(pair.grid, u.permute(1, 2, 3, 0).numpy())
@@ -211,7 +276,7 @@ def _pair(moving: Subject, fixed: Subject, o: Options, metadata: Mapping[str, st
     if o.affine == "none" and not f.grid.meets(m.grid):
         raise InputError(
             f"{moving.case.name} and {fixed.case.name} share no place in the world; repair the headers, or give"
-            " --affine rigid or affine"
+            " --align centre, or --affine rigid or affine"
         )
     if o.affine != "none" or not f.grid.is_orthogonal or not f.grid.matches(m.grid, tolerance_mm=0.01):
         return prepare(inputs, o.spacing, metadata)
@@ -228,10 +293,3 @@ def _pair(moving: Subject, fixed: Subject, o: Options, metadata: Mapping[str, st
         of_fixed = on_grid(of_fixed, f.grid, grid)[0, 0].numpy()
         inside = None if inside is None else mask_on_grid(inside, f.grid, grid)[0, 0].numpy() > 0
     return Pair(grid, spacing, Layer(of_fixed, grid, inside), Layer(of_moving, m.grid, within(None, m.data)))
-
-
-def _read(case: Case) -> Subject:
-    image, labels = load_case(case)
-    if labels is not None:
-        check_labels(image, labels)
-    return Subject(case, image, labels, None if case.points is None else load_points(case.points))

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..data.cases import PAIRINGS
+from .data import Align
 from .register import Affine, Precision
 
 if TYPE_CHECKING:
+    from ..data.cases import Case
     from ..training.recipe import DataOptions
 
 
-class Pairing(StrEnum):
-    all = "all"
-    cyclic = "cyclic"
-    atlas = "atlas"
-    listed = "listed"
+Pairing = StrEnum("Pairing", PAIRINGS)  # type: ignore[misc]
 
 
 EPILOG = """[bold]Examples[/bold]
@@ -32,7 +33,8 @@ sacbnet evaluate --weights my.safetensors --data pairs.csv --pairs listed --affi
 sacbnet evaluate --weights none --recipe lpba40 --data LPBA40 --out scores-refinement-alone
 
 [bold]What comes out[/bold]: pairs.csv (a row per pair and method), labels.csv (a row per pair, method and label),
-summary.json (mean, SD, 95% confidence interval, versions, weights)."""
+summary.json (mean, SD, 95% confidence interval, versions, weights). A pair that fails is told there, and the rest
+goes on; the exit code is then 6."""
 
 
 def evaluate(
@@ -57,11 +59,21 @@ def evaluate(
     labels: Annotated[
         str | None, typer.Option(help="Labels to score, '1,2'; default: all.", rich_help_panel="Pairs")
     ] = None,
-    limit: Annotated[int, typer.Option(help="At most so many pairs; 0: all.", min=0, rich_help_panel="Pairs")] = 0,
+    limit: Annotated[
+        int, typer.Option(help="At most so many pairs, spread over all; 0: all.", min=0, rich_help_panel="Pairs")
+    ] = 0,
     weights: Annotated[
         str, typer.Option(help="A safetensors file, a training run, or none.", rich_help_panel="Method")
     ] = "none",
     affine: Annotated[Affine, typer.Option(help="Alignment before all else.", rich_help_panel="Method")] = Affine.none,
+    align: Annotated[
+        Align | None,
+        typer.Option(
+            help="header: the images share a world; centre: bring the centres of their boxes together, without --affine"
+            " only. Default: the recipe's.",
+            rich_help_panel="Method",
+        ),
+    ] = None,
     refine: Annotated[
         int | None,
         typer.Option(help="Optimisation steps per level; default 60 without weights, 0 with.", min=0,
@@ -80,46 +92,62 @@ def evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:  # fmt: skip
     """Score weights, or refinement alone, on a list of pairs: Dice, HD95, folding, TRE, seconds, memory."""
-    from dataclasses import replace
-
     from rich.console import Console
 
-    from ..data.cases import pair_up, read_cases, select
-    from ..errors import InputError
+    from ..errors import RegistrationError
     from ..evaluate import evaluate as run
     from ..io.atomic import check_writable
     from ..pipeline import Options
-    from ..report.scores import scores_table, write_scores
+    from ..report.scores import failures, scores_table, write_scores
     from .show import progress_bar
 
     check_writable(out)
-    chosen = _protocol(recipe, weights)
-    given = {
+    given: dict[str, Any] = {
         "validation": subset,
         "validation_pairs": pairs and pairs.value,
         "atlas": atlas,
         "labels": _numbers(labels),
+        "align": align and align.value,
     }
-    chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    if data.suffix == ".pack":
-        raise InputError(f"{data} is a pack, which is for training; give the images it was made of: they are scored")
-    source = read_cases(data)
-    which = select(source.cases, chosen.validation)
-    list_of_pairs = pair_up(source.cases, which, chosen.validation_pairs, atlas=chosen.atlas, listed=source.pairs)
+    chosen = replace(_protocol(recipe, weights), **{name: v for name, v in given.items() if v is not None})
+    cases, list_of_pairs = _pairs(data, chosen, limit)
     options = Options(
         weights=weights, affine=affine.value, refine=refine, device=device, spacing=spacing, precision=precision.value
     )
     with progress_bar(quiet) as progress:
-        found = run(source.cases, list_of_pairs[: limit or None], options, tuple(chosen.labels), repair, progress)
+        found = run(cases, list_of_pairs, options, chosen.labels, repair, progress, chosen.align)
     write_scores(out, found)
     if not quiet:
         Console(highlight=False).print(scores_table(found.report))
+    for line in failures(found.report):
+        typer.echo(f"sacbnet: {line}", err=True)
+    if found.report["incomplete"]:
+        typer.echo(f"sacbnet: interrupted; what was scored until then is in {out}", err=True)
+        raise SystemExit(130)
+    if failed := found.report["failed"]:
+        raise RegistrationError(f"{failed} of {len(list_of_pairs)} pairs failed; the scores of the others are in {out}")
+
+
+def _pairs(data: Path, chosen: DataOptions, limit: int) -> tuple[tuple[Case, ...], tuple[tuple[int, int], ...]]:
+    """The cases of the source, and the pairs of them that are chosen."""
+    from ..data.cases import pair_up, read_cases, select, spread
+    from ..errors import InputError
+
+    if data.suffix == ".pack":
+        raise InputError(f"{data} is a pack, which is for training; give the images it was made of: they are scored")
+    source = read_cases(data)
+    which = select(source.cases, chosen.validation)
+    pairs = pair_up(source.cases, which, chosen.validation_pairs, atlas=chosen.atlas, listed=source.pairs)
+    return source.cases, spread(pairs, limit)
 
 
 def _protocol(recipe: str | None, weights: str) -> DataOptions:
-    """The pairs of a recipe: the one named, else that of the weights, else all ordered pairs."""
-    import json
+    """The pairs of a recipe: the one named, else that of the weights, else all ordered pairs.
 
+    Of the weights' recipe only the options on data that are known here are read: weights stay usable whatever becomes
+    of the other options.
+    """
+    from ..errors import WeightsError
     from ..models.weights import describe_weights
     from ..training.folder import find_recipe
     from ..training.recipe import DataOptions, read_recipe, recipe_from_dict
@@ -127,9 +155,14 @@ def _protocol(recipe: str | None, weights: str) -> DataOptions:
     if recipe is not None:
         return read_recipe(find_recipe(recipe)).data
     told = {} if weights == "none" else describe_weights(weights)
-    if "recipe" in told:
-        return recipe_from_dict(json.loads(told["recipe"])).data
-    return DataOptions(validation_pairs="all")
+    if "recipe" not in told:
+        return DataOptions(validation_pairs="all")
+    try:
+        data = json.loads(told["recipe"])["data"]
+        known = {f.name: data[f.name] for f in fields(DataOptions) if f.name in data}
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{weights} has no usable recipe ({error}); name one by --recipe") from error
+    return recipe_from_dict({"data": known}).data
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from ..evaluate import Evaluation, Row
 
 PAIRS, LABELS, SUMMARY = "pairs.csv", "labels.csv", "summary.json"
+FIRST = ("moving", "fixed", "method")
 SHOWN = {
     "dice_nearest": ("Dice, nearest", "{:.4f}"),
     "dice_onehot": ("Dice, one-hot linear", "{:.4f}"),
     "hd95_mm": ("HD95 (mm)", "{:.3f}"),
+    "hd95_left_out": ("labels without HD95", "{:.2f}"),
     "tre_mm": ("TRE (mm)", "{:.3f}"),
     "folded_percent": ("folded voxels (%)", "{:.4f}"),
     "non_diffeomorphic_percent": ("non-diffeomorphic volume (%)", "{:.4f}"),
@@ -41,7 +43,11 @@ def write_scores(out: Path, found: Evaluation) -> None:
 def scores_table(report: dict[str, Any]) -> Table:
     """Mean ± SD of each number, a column per method."""
     methods = report["summary"]
-    table = Table(title=f"{report['pairs']} pairs, mean ± SD", show_edge=False, pad_edge=False)
+    asked, scored, failed = (report[name] for name in ("pairs", "scored", "failed"))
+    title = f"{scored if scored == asked else f'{scored} of {asked}'} pairs, mean ± SD"
+    title += f"; {failed} failed" if failed else ""
+    title += "; interrupted" if report["incomplete"] else ""
+    table = Table(title=title, show_edge=False, pad_edge=False)
     table.add_column("")
     for method in methods:
         table.add_column(method, justify="right")
@@ -49,6 +55,13 @@ def scores_table(report: dict[str, Any]) -> Table:
         if any(name in numbers for numbers in methods.values()):
             table.add_row(title, *(_cell(numbers.get(name), how) for numbers in methods.values()))
     return table
+
+
+def failures(report: dict[str, Any], most: int = 10) -> list[str]:
+    """A line for each pair that failed, up to `most`."""
+    lines = [f"{row['moving']} -> {row['fixed']}: {row['error']}" for row in report["errors"][:most]]
+    more = report["failed"] - len(lines)
+    return lines + ([f"and {more} more, which {SUMMARY} tells"] if more else [])
 
 
 def _cell(numbers: dict[str, Any] | None, how: str) -> str:
@@ -59,7 +72,8 @@ def _cell(numbers: dict[str, Any] | None, how: str) -> str:
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    found = dict.fromkeys(name for row in rows for name in row)
+    columns = sorted(found, key=lambda name: (name == "error", name not in FIRST))  # a first row that failed has few
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns)
         table.writeheader()
