@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from sacbnet.cli.info import describe
 from sacbnet.cli.main import app, main
 from sacbnet.data.cases import PAIRINGS, Case, pair_up, read_cases
 from sacbnet.data.pack import PackOptions, build_pack
-from sacbnet.data.subjects import Reader, Subject
 from sacbnet.errors import InputError, WeightsError
 from sacbnet.evaluate import evaluate
 from sacbnet.io.images import Image, load_image, save_image
@@ -335,27 +333,6 @@ def test_a_limit_takes_pairs_of_many_images(shapes, tmp_path):
     assert CliRunner().invoke(app, words).exit_code == 0
     rows = list(csv.DictReader((tmp_path / "out" / "pairs.csv").open()))
     assert len(rows) == 6 and len({row["fixed"] for row in rows}) == 3
-
-
-def test_cases_are_read_once_as_far_as_they_fit(monkeypatch):
-    """Arrays without memory of their own stand for images of 10 MB, and of 1 GB."""
-    pairs = pair_up([str(n) for n in range(10)], range(10), "all")
-    reads = []
-
-    def subject(megabytes):
-        def read(case):
-            reads.append(case)
-            data = np.broadcast_to(np.uint8(1), (megabytes, 1000, 1000))
-            return Subject(case, Image(data, Grid(data.shape, np.eye(4))), None, None)
-
-        monkeypatch.setattr("sacbnet.data.subjects._read", read)
-        reads.clear()
-        reader = Reader([Case(str(n), Path()) for n in range(10)])
-        assert all(reader(n).case.name == str(n) for pair in pairs for n in pair)
-        return len(reads), len(reader._kept)
-
-    assert subject(10) == (10, 10)
-    assert subject(1000)[1] == 8
 
 
 def test_the_command_says_what_is_wrong(pack, shapes, tmp_path):

@@ -114,15 +114,7 @@ def evaluate(
         interrupted = True
     if len(errors) == len(pairs):
         raise errors[0]
-    chosen = {"refine": options.steps, "labels": list(labels), "repair": repair}
-    chosen["align"] = "centre" if method.centre else "header"
-    found.report = {
-        "format_version": 1,
-        "environment": environment(device),
-        "options": asdict(options) | chosen,
-        "weights": {"name": "none"} if metadata is None else metadata | {"sha256": weights_hash(options.weights)},
-        **_summed_up(found, len(pairs), interrupted),
-    }
+    found.report = _report(found, method, labels, len(pairs), interrupted)
     return found
 
 
@@ -217,11 +209,20 @@ def score(moving: Subject, fixed: Subject, point_map: PointMap, labels: tuple[in
     return row, rows
 
 
-def _summed_up(found: Evaluation, asked: int, interrupted: bool) -> dict[str, Any]:
-    """What the report says of the rows, and of the pairs that have none."""
+def _report(
+    found: Evaluation, method: _Method, labels: tuple[int, ...], asked: int, interrupted: bool
+) -> dict[str, Any]:
+    """What summary.json holds: how it was done, how many pairs there were, and the rows summed up."""
+    o, metadata = method.options, method.metadata
+    align = "centre" if method.centre else "header"
+    chosen = {"refine": o.steps, "labels": list(labels), "repair": method.repair, "align": align}
     scored = [row for row in found.pairs if "error" not in row]
     errors = [row for row in found.pairs if "error" in row]
     return {
+        "format_version": 1,
+        "environment": environment(method.device),
+        "options": asdict(o) | chosen,
+        "weights": {"name": "none"} if metadata is None else metadata | {"sha256": weights_hash(o.weights)},
         "pairs": asked,
         "scored": sum(row["method"] == "registered" for row in scored),
         "failed": len(errors),
