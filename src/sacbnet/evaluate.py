@@ -222,7 +222,7 @@ def _report(
         "format_version": 1,
         "environment": environment(method.device),
         "options": asdict(o) | chosen,
-        "weights": {"name": "none"} if metadata is None else metadata | {"sha256": weights_hash(o.weights)},
+        "weights": {"name": "none"} if metadata is None else {**metadata, "sha256": weights_hash(o.weights)},
         "pairs": asked,
         "scored": sum(row["method"] == "registered" for row in scored),
         "failed": len(errors),
