@@ -143,6 +143,19 @@ def test_every_term_of_the_loss_runs_and_is_told(recipe, pack, tmp_path):
         assert np.isfinite(float(first[term])), term
 
 
+def test_without_labels_the_smallest_loss_is_best(recipe, shapes, tmp_path):
+    """Image term and smoothness together: the image term alone would favour the wildest network."""
+    shutil.copytree(shapes / "images", tmp_path / "set" / "images")
+    bare = build_pack(read_cases(tmp_path / "set").cases, tmp_path / "bare.pack")
+    often = recipe.with_changes(["run.validate_every=1"])
+    outcome = train(often, bare, tmp_path / "run", Team(), **QUIET)
+    losses = {
+        int(row["step"]): float(row["validation_loss"]) for row in rows(tmp_path / "run") if row["validation_loss"]
+    }
+    assert len(losses) == 8 and outcome.state.best["step"] == min(losses, key=losses.get)
+    assert "dice" not in outcome.state.best
+
+
 def test_a_run_that_learns_nothing_says_so_loudly(recipe, pack, tmp_path):
     heard = []
     stiff = recipe.with_changes(["optimiser.learning_rate=1e-9", "run.steps=2", "run.validate_every=1"])

@@ -267,14 +267,14 @@ def begin_from(weights: str, network: SACBNet) -> None:
 
 
 def _merit(scores: Scores) -> float:
-    return scores["dice"] if "dice" in scores else -scores["similarity"]
+    return scores["dice"] if "dice" in scores else -scores["loss"]
 
 
 def _told(what: str, scores: Scores) -> str:
     if not scores:
         return ""
-    name = "dice" if "dice" in scores else "similarity"
-    return f"{what} {'Dice' if name == 'dice' else 'image loss'} {scores[name]:.4f}"
+    name = "dice" if "dice" in scores else "loss"
+    return f"{what} {name.capitalize()} {scores[name]:.4f}"
 
 
 def _span(seconds: float) -> str:

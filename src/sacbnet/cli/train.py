@@ -83,6 +83,6 @@ def _told(outcome: Outcome, out: Path, steps: int) -> str:
     state = outcome.state
     if not outcome.finished:
         return f"stopped at step {state.step} of {steps}; the same command goes on from there"
-    best = state.best.get("dice", state.best.get("similarity"))
+    best = state.best.get("dice", state.best.get("loss"))
     told = "" if best is None else f"; best validation {best:.4f} at step {state.best['step']:g}"
     return f"finished: {steps} steps in {state.seconds / 60:.1f} min{told}; sacbnet register --weights {out}"

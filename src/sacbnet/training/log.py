@@ -15,7 +15,7 @@ from .validate import Slices
 METRICS = "metrics.csv"
 COLUMNS = (
     "step", "seconds", "learning_rate", "loss", "similarity", "smoothness", "jacobian", "dice", "inverse_consistency",
-    "gradient_norm", "validation_dice", "validation_similarity", "validation_folded_percent",
+    "gradient_norm", "validation_dice", "validation_similarity", "validation_loss", "validation_folded_percent",
 )  # fmt: skip
 
 

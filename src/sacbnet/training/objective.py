@@ -83,7 +83,7 @@ def _one_way(u: Tensor, batch: Batch, o: LossOptions, labels: Sequence[int]) -> 
     if o.similarity_weight:
         terms["similarity"] = similarity(warp(batch.moving, u), batch.fixed, o, batch.inside(u))
     if o.smoothness_weight:
-        terms["smoothness"] = losses.gradient_loss(u) if o.smoothness == "gradient" else losses.bending_energy_loss(u)
+        terms["smoothness"] = smoothness(u, o)
     if o.jacobian_weight:
         terms["jacobian"] = losses.jacobian_loss(u)
     if o.dice_weight:
@@ -99,6 +99,11 @@ def _dice(u: Tensor, batch: Batch, labels: Sequence[int]) -> Tensor:
     if batch.moving_labels is None or batch.fixed_labels is None:
         return 0.0 * u.sum()
     return losses.dice_loss(u, batch.moving_labels, batch.fixed_labels, labels)
+
+
+def smoothness(u: Tensor, o: LossOptions) -> Tensor:
+    """The recipe's regulariser of a displacement."""
+    return losses.gradient_loss(u) if o.smoothness == "gradient" else losses.bending_energy_loss(u)
 
 
 def similarity(moved: Tensor, fixed: Tensor, o: LossOptions, inside: Tensor | None = None) -> Tensor:

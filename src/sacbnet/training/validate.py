@@ -15,7 +15,7 @@ from ..metrics import dice, present_labels
 from ..spatial.jacobian import jacobian_determinant
 from ..spatial.warp import warp
 from .loader import insides
-from .objective import both_inside, similarity
+from .objective import both_inside, similarity, smoothness
 from .recipe import LossOptions
 from .team import Team
 
@@ -41,9 +41,9 @@ def validate(
     team: Team,
     precision: str = "float32",
 ) -> tuple[Scores, Slices | None]:
-    """Means over (moving, fixed) pairs: "dice" (labels by nearest, over the pairs that have any of them), "similarity"
-    (the recipe's image loss), "folded_percent" (det J <= 0). Without network: of the identity. The pairs are shared
-    over the team.
+    """Means over (moving, fixed) pairs: "dice" (labels by nearest, of the pairs that have any), "similarity" (the
+    recipe's image term), "loss" (it and the smoothness, weighted), "folded_percent" (det J <= 0). Without network: of
+    the identity. The pairs are shared over the team.
     """
     rows: list[Scores] = []
     picture = None
@@ -57,7 +57,8 @@ def validate(
         own = insides(pack, m, f, team.device)
         inside = None if own is None else both_inside(*own, u)
         row = {
-            "similarity": float(similarity(moved, fixed, loss, inside)),
+            "similarity": (alike := float(similarity(moved, fixed, loss, inside))),
+            "loss": loss.similarity_weight * alike + loss.smoothness_weight * float(smoothness(u, loss)),
             "folded_percent": 100 * float((jacobian_determinant(u[0]) <= 0).float().mean()),
         }
         of_moving, of_fixed = pack.labels(m), pack.labels(f)
