@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..apply import carry
 from ..errors import RegistrationError
 from ..inputs import Inputs
 from ..io.images import Image
-from ..metrics import dice, local_correlation, mutual_information
+from ..metrics import dice, local_correlation, mutual_information, present_labels
 from ..preprocess import Pair, on_grid
 from ..spatial.resample import Interpolation
 from ..spatial.transforms import Affine, DisplacementField, PointMap
@@ -25,7 +26,8 @@ def measure(inputs: Inputs, pair: Pair, affine: Affine, transform: DisplacementF
     report: dict[str, Any] = {"similarity": {name: _similarity(pair, step) for name, step in steps.items()}}
     fixed, moving = inputs.fixed_labels, inputs.moving_labels
     if fixed is not None and moving is not None:
-        report["dice"] = {name: _overlap(moving, fixed, step) for name, step in steps.items()}
+        labels = present_labels(moving.data, fixed.data)
+        report["dice"] = {name: _overlap(moving, fixed, step, labels) for name, step in steps.items()}
     return report
 
 
@@ -52,12 +54,13 @@ def refuse_worse(similarity: dict[str, dict[str, float]], tolerance: float = 2e-
         )
 
 
-def _overlap(moving: Image, fixed: Image, point_map: PointMap) -> dict[str, Any]:
-    """Mean Dice over the labels found in either map, with labels warped by nearest and by one-hot linear."""
+def _overlap(moving: Image, fixed: Image, point_map: PointMap, labels: tuple[int, ...]) -> dict[str, Any]:
+    """Mean Dice over the labels that either map has before any warp, warped by nearest and by one-hot linear."""
     out: dict[str, Any] = {}
     ways: tuple[Interpolation, ...] = ("nearest", "onehot")
     for name in ways:
-        score = dice(carry(moving, fixed, point_map, name).data, fixed.data)
-        out[name] = score.mean
-        out[name + "_per_label"] = {str(label): round(value, 6) for label, value in score.per_label.items()}
+        score = dice(carry(moving, fixed, point_map, name).data, fixed.data, labels).per_label
+        found = {label: score.get(label, 0.0) for label in labels}  # one that the warp lost scores 0
+        out[name] = float(np.mean(list(found.values()))) if found else float("nan")
+        out[name + "_per_label"] = {str(label): round(value, 6) for label, value in found.items()}
     return out
