@@ -43,7 +43,7 @@ def _similarity(pair: Pair, point_map: PointMap) -> dict[str, float]:
     }
 
 
-def refuse_worse(similarity: dict[str, dict[str, float]], tolerance: float = 2e-3) -> None:
+def refuse_worse(similarity: dict[str, dict[str, float]], tolerance: float = 5e-3) -> None:
     """RegistrationError where both measures fell below the start's (contract 5): a good result may lose one."""
     start, final = similarity["start"], similarity["final"]
     if all(not final[key] >= start[key] - tolerance for key in start):
