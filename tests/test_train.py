@@ -266,7 +266,7 @@ def test_a_partly_labelled_set(recipe, half_labelled, tmp_path):
 
 def command(recipe, pack, out, *options):
     toml = out.parent / f"{out.name}.toml"
-    toml.write_text(recipe.to_toml())
+    toml.write_text(recipe.to_toml(), encoding="utf-8")
     return ["train", str(toml), "--data", str(pack.path), "--out", str(out), *options]
 
 
@@ -276,7 +276,7 @@ def environment():
 
 def start(arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "sacbnet.cli.main", *arguments], env=environment(), stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "sacbnet.cli.main", *arguments], env=environment(), stderr=subprocess.PIPE, text=True, encoding="utf-8"
     )
 
 
@@ -340,7 +340,7 @@ def test_two_processes_give_the_curve_of_one(recipe, half_labelled, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = command(pair, pack, tmp_path / "two")
     done = subprocess.run(
-        [*torchrun, "-m", "sacbnet.cli.main", *arguments], env=environment(), capture_output=True, text=True
+        [*torchrun, "-m", "sacbnet.cli.main", *arguments], env=environment(), capture_output=True, text=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2

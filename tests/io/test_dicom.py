@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import locale
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -106,3 +108,15 @@ def test_tilted_gantry_keeps_its_shear(tmp_path):
     assert np.allclose(image.grid.affine, expected, atol=1e-4) and not image.grid.is_orthogonal
     assert np.array_equal(image.data, data.T)
     assert "tilted gantry" in image.warnings[0]
+
+
+def test_the_locale_is_left_as_it_was(tmp_path):
+    """ITK's reader of DICOM sets it to "C"; Python would then take text files for ASCII."""
+    _write(tmp_path)
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, "C.UTF-8")
+        load_image(tmp_path)
+        assert locale.setlocale(locale.LC_CTYPE) == "C.UTF-8"
+    finally:
+        locale.setlocale(locale.LC_ALL, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,13 +51,18 @@ def matrix_of_itk(transform: sitk.Transform) -> NDArray[np.float64]:
 
 @contextmanager
 def quiet_itk() -> Iterator[None]:
-    """ITK prints its warnings straight to stderr; where we say the same in words, it is silent meanwhile."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    """ITK prints its warnings straight to stderr; where we say the same in words, it is silent meanwhile.
+
+    It also sets the process's locale to "C" while it reads DICOM, and may leave it so (then Python reads text files as
+    ASCII): that, too, is put back.
+    """
+    before, place = sitk.ProcessObject.GetGlobalWarningDisplay(), locale.setlocale(locale.LC_ALL)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
+        locale.setlocale(locale.LC_ALL, place)
 
 
 def reason(error: Exception) -> str:
