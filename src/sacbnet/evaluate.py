@@ -22,7 +22,7 @@ from .data.subjects import Reader, Subject, centred
 from .delivery import deliver
 from .errors import InputError, SacbnetError
 from .inputs import Inputs
-from .metrics import dice, folding, present_labels, target_registration_error
+from .metrics import dice_of_present, folding, present_labels, target_registration_error
 from .models.sacbnet import SACBNet
 from .models.weights import load_weights, weights_hash
 from .ops.dispatch import kernels_for, pick_device
@@ -186,7 +186,7 @@ def score(moving: Subject, fixed: Subject, point_map: PointMap, labels: tuple[in
     if labels and moving.labels is not None and fixed.labels is not None:
         reference = fixed.labels.data
         moved = {how: carry(moving.labels, fixed.image, point_map, how).data for how in ("nearest", "onehot")}
-        overlap = {how: dict.fromkeys(labels, 0.0) | dice(x, reference, labels).per_label for how, x in moved.items()}
+        overlap = {how: dice_of_present(x, reference, labels) for how, x in moved.items()}
         distance = hausdorff95(moved["nearest"], reference, labels, tuple(fixed.labels.grid.spacing))
         rows = [
             {

@@ -73,6 +73,13 @@ def present_labels(
     return tuple(int(n) for n in asked if n in found) if asked else tuple(sorted(n for n in found if n > 0))
 
 
+def dice_of_present(
+    moved: NDArray[np.integer], fixed: NDArray[np.integer], present: tuple[int, ...]
+) -> dict[int, float]:
+    """Dice of each of a pair's `present_labels`: 0 for one that neither map has any more, once the moving one moved."""
+    return dict.fromkeys(present, 0.0) | dice(moved, fixed, present).per_label
+
+
 def target_registration_error(
     transform: PointMap, fixed_points: NDArray[np.floating], moving_points: NDArray[np.floating]
 ) -> NDArray[np.float64]:

@@ -227,13 +227,14 @@ class _Run:
 
     def _write(self) -> None:
         save_run_weights(self.out, LAST, self.recipe, self.state, self.network, self.data)
+        d = self.data
+        counted = {"training_pairs": len(d.training), "validation_pairs": len(d.validation), "labels": list(d.labels)}
         facts = {
-                "environment": environment(self.team.device),
-                "processes": self.team.world,
-                "data": {"cases": len(self.data.pack), "training_pairs": len(self.data.training),
-                         "validation_pairs": len(self.data.validation), "labels": list(self.data.labels)},
-                "peak_memory_mb": peak_memory_mb(self.team.device),
-            }  # fmt: skip
+            "environment": environment(self.team.device),
+            "processes": self.team.world,
+            "data": {"cases": len(d.pack)} | counted,
+            "peak_memory_mb": peak_memory_mb(self.team.device),
+        }
         write_run(self.out, self.recipe, self.state, facts)
         save_checkpoint(self.out, self.recipe, self.data.pack, self.state, self.network, self.optimiser)
 

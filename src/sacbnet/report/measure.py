@@ -11,7 +11,7 @@ from ..apply import carry
 from ..errors import RegistrationError
 from ..inputs import Inputs
 from ..io.images import Image
-from ..metrics import dice, local_correlation, mutual_information, present_labels
+from ..metrics import dice_of_present, local_correlation, mutual_information, present_labels
 from ..preprocess import Pair, on_grid
 from ..spatial.resample import Interpolation
 from ..spatial.transforms import Affine, DisplacementField, PointMap
@@ -59,8 +59,7 @@ def _overlap(moving: Image, fixed: Image, point_map: PointMap, labels: tuple[int
     out: dict[str, Any] = {}
     ways: tuple[Interpolation, ...] = ("nearest", "onehot")
     for name in ways:
-        score = dice(carry(moving, fixed, point_map, name).data, fixed.data, labels).per_label
-        found = {label: score.get(label, 0.0) for label in labels}  # one that the warp lost scores 0
+        found = dice_of_present(carry(moving, fixed, point_map, name).data, fixed.data, labels)
         out[name] = float(np.mean(list(found.values()))) if found else float("nan")
         out[name + "_per_label"] = {str(label): round(value, 6) for label, value in found.items()}
     return out

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..data.augment import Augmentation, augment
+from ..data.augment import augment
+from ..data.augmentation import Augmentation
 from ..data.cases import pair_up, select, spread
 from ..data.pack import Pack
 from ..errors import InputError
 from .objective import Batch, seen_labels
-from .recipe import AugmentOptions, Recipe
+from .recipe import Recipe
 from .sampler import pair_number, samples_of
 from .team import Team
 
@@ -64,8 +65,7 @@ class Loader:
     def __init__(self, data: Data, recipe: Recipe, team: Team) -> None:
         check_batch(recipe, team.world)
         self.data, self.recipe, self.team = data, recipe, team
-        wanted = recipe.augment != AugmentOptions()
-        self.augmentation = Augmentation(**vars(recipe.augment)) if wanted else None
+        self.augmentation = recipe.augment if recipe.augment != Augmentation() else None
         self._thread = ThreadPoolExecutor(1)
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
 

@@ -10,6 +10,7 @@ from math import cos, pi
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from ..data.augmentation import Augmentation
 from ..data.cases import PAIRINGS
 from ..errors import InputError
 from ..models.config import LEVELS, SACBNetConfig
@@ -53,28 +54,6 @@ class DataOptions:
         _at_least("data.spacing_mm", self.spacing_mm, 0)
         if len(self.shape) not in (0, 3) or any(n < 1 for n in self.shape):
             raise InputError(f"data.shape is {list(self.shape)}; three positive whole numbers, or [], were expected")
-
-
-@dataclass(frozen=True)
-class AugmentOptions:
-    """Random changes of the training pairs: `sacbnet.data.augment.Augmentation` says what each is. All off by default,
-    as in the paper's protocols. (A class of its own, because that module imports torch.)"""
-
-    flip: tuple[int, ...] = ()
-    affine_degrees: float = 0.0
-    affine_scale: float = 0.0
-    affine_mm: float = 0.0
-    relative: float = 0.3
-    gamma: float = 0.0
-    bias: float = 0.0
-    noise: float = 0.0
-
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            if f.name != "flip":
-                _at_least(f"augment.{f.name}", getattr(self, f.name), 0)
-        if not set(self.flip) <= {0, 1, 2}:
-            raise InputError(f"augment.flip is {list(self.flip)}; axes of 0, 1, 2 were expected")
 
 
 @dataclass(frozen=True)
@@ -189,7 +168,7 @@ class Recipe:
     licence: str = ""
     model: SACBNetConfig = field(default_factory=SACBNetConfig)
     data: DataOptions = field(default_factory=DataOptions)
-    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    augment: Augmentation = field(default_factory=Augmentation)
     loss: LossOptions = field(default_factory=LossOptions)
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
     run: RunOptions = field(default_factory=RunOptions)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..data.pack import Pack
 from ..labelmaps import numbered
-from ..metrics import dice, present_labels
+from ..metrics import dice_of_present, present_labels
 from ..spatial.jacobian import jacobian_determinant
 from ..spatial.warp import warp
 from .loader import insides
@@ -84,7 +84,7 @@ def overlap(moving: Tensor, fixed: Tensor, u: Tensor, labels: Sequence[int]) -> 
     if not present:
         return None
     moved = warp(torch.from_numpy(of_moving)[None, None].to(u.device, torch.float32), u, mode="nearest")
-    found = dice(moved[0, 0].cpu().numpy().astype(of_fixed.dtype), of_fixed, present).per_label
+    found = dice_of_present(moved[0, 0].cpu().numpy().astype(of_fixed.dtype), of_fixed, present)
     return sum(found.values()) / len(present)
 
 
