@@ -276,7 +276,10 @@ def environment():
 
 def start(arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "sacbnet.cli.main", *arguments], env=environment(), stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        [sys.executable, "-m", "sacbnet.cli.main", *arguments],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
     )
 
 
@@ -340,7 +343,10 @@ def test_two_processes_give_the_curve_of_one(recipe, half_labelled, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = command(pair, pack, tmp_path / "two")
     done = subprocess.run(
-        [*torchrun, "-m", "sacbnet.cli.main", *arguments], env=environment(), capture_output=True, text=True, encoding="utf-8"
+        [*torchrun, "-m", "sacbnet.cli.main", *arguments],
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
