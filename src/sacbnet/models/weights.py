@@ -14,7 +14,9 @@ from safetensors import SafetensorError, safe_open
 from .. import __version__
 from ..errors import SacbnetError, WeightsError
 from ..io.atomic import atomic_file
+from .catalogue import check_hash, resolve
 from .config import SACBNetConfig
+from .shapes import parameter_shapes
 
 if TYPE_CHECKING:
     from .sacbnet import SACBNet
@@ -49,53 +51,66 @@ def save_weights(path: str | Path, model: SACBNet, metadata: Mapping[str, object
     return text
 
 
-def load_weights(path: str | Path, device: str = "cpu") -> tuple[SACBNet, dict[str, str]]:
-    """The model, in evaluation mode on `device`, and the file's metadata. path: a file, or the folder of a run.
+def load_weights(weights: str | Path, device: str = "cpu") -> tuple[SACBNet, dict[str, str]]:
+    """The model, in evaluation mode on `device`, and the file's metadata with the `sha256` of what was loaded.
 
-    Raises WeightsError for a file that is missing, damaged, of another architecture or newer format, or whose
-    parameters do not fit its own configuration or are not finite.
+    weights: a name, a file, or the folder of a run (`catalogue.resolve`). Raises WeightsError for a name that is not
+    known, and for a file that is missing, damaged (of the catalogue: has another hash), of another architecture or
+    newer format, or whose parameters do not fit its own configuration or are not finite.
     """
     import torch
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     from .sacbnet import SACBNet
 
-    path = weights_file(path)
+    path = weights_file(weights)
+    content = _content(path)
+    sha256 = hashlib.sha256(content).hexdigest()
+    check_hash(path, sha256)
     metadata, shapes = _header(path)
     with torch.device("meta"):
         model = SACBNet(_config(path, metadata))
     check_shapes(str(path), shapes, {name: tuple(p.shape) for name, p in model.state_dict().items()})
-    state = load_file(path, device="cpu")
+    state = load(content)
     if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
         raise WeightsError(f"{path} holds NaN or infinite values in {_some(bad)}; get the file again")
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
-    return model.requires_grad_(True).to(device).eval(), metadata
+    return model.requires_grad_(True).to(device).eval(), metadata | {"sha256": sha256}
 
 
-def describe_weights(path: str | Path) -> dict[str, Any]:
+def describe_weights(weights: str | Path) -> dict[str, Any]:
     """The file's metadata, its config as a dict, `parameters` (count) and `sha256`; imports no torch.
 
-    Raises WeightsError as load_weights does, but does not look at the values.
+    Raises WeightsError as load_weights does, but looks neither at the values nor at what the catalogue expects.
     """
-    path = weights_file(path)
+    path = weights_file(weights)
     metadata, shapes = _header(path)
     config = _config(path, metadata).to_dict()
     count = sum(prod(shape) for shape in shapes.values())
     return {**metadata, "config": config, "parameters": count, "sha256": weights_hash(path)}
 
 
-def weights_hash(path: str | Path) -> str:
+def check_weights(weights: str | Path) -> str:
+    """The file's sha256, where load_weights would take it but for values that are not finite; imports no torch.
+
+    Raises WeightsError where it would not.
+    """
+    path = weights_file(weights)
+    sha256 = weights_hash(path)
+    check_hash(path, sha256)
+    metadata, shapes = _header(path)
+    check_shapes(str(path), shapes, parameter_shapes(_config(path, metadata)))
+    return sha256
+
+
+def weights_hash(weights: str | Path) -> str:
     """sha256 of the file, hexadecimal. Raises WeightsError if it cannot be read."""
-    try:
-        with weights_file(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"the weights {path} cannot be read ({error.strerror}); give the path of a file") from error
+    return hashlib.sha256(_content(weights_file(weights))).hexdigest()
 
 
-def weights_file(path: str | Path) -> Path:
-    """The file that `path` means: itself, or in the folder of a training run its best weights, else its last ones."""
-    path = Path(path)
+def weights_file(weights: str | Path) -> Path:
+    """The file that `weights` mean (`catalogue.resolve`): in the folder of a training run its best, else its last."""
+    path = resolve(weights)
     if path.is_dir():
         found = [path / name for name in (BEST, LAST) if (path / name).is_file()]
         if not found:
@@ -120,6 +135,13 @@ def check_shapes(what: str, found: Mapping[str, tuple[int, ...]], expected: Mapp
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"the weights {path} cannot be read ({error.strerror}); give the path of a file") from error
 
 
 def _header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
