@@ -20,7 +20,7 @@ from sacbnet.errors import InputError, WeightsError
 from sacbnet.evaluate import evaluate
 from sacbnet.io.images import Image, load_image, save_image
 from sacbnet.models.sacbnet import SACBNet
-from sacbnet.models.weights import save_weights, weights_hash
+from sacbnet.models.weights import describe_weights, save_weights, weights_hash
 from sacbnet.pipeline import Options, register
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
@@ -321,11 +321,11 @@ def test_weights_of_other_recipes_still_tell_their_pairs(tmp_path):
     """Options that this version does not know, in [data] and elsewhere; and no recipe at all."""
     told = {"data": {"validation": "4:", "labels": [1, 2], "align": "centre", "gone": 3}, "run": {"renamed": 1}}
     save_weights(tmp_path / "w.safetensors", SACBNet(), FACTS | {"recipe": told})
-    chosen = _protocol(None, str(tmp_path / "w.safetensors"))
+    chosen = _protocol(None, describe_weights(tmp_path / "w.safetensors"))
     assert (chosen.validation, chosen.labels, chosen.align) == ("4:", (1, 2), "centre")
     save_weights(tmp_path / "w.safetensors", SACBNet(), FACTS | {"recipe": "of my own"})
     with pytest.raises(WeightsError, match="--recipe"):
-        _protocol(None, str(tmp_path / "w.safetensors"))
+        _protocol(None, describe_weights(tmp_path / "w.safetensors"))
 
 
 def test_a_limit_takes_pairs_of_many_images(shapes, tmp_path):

@@ -15,6 +15,7 @@ from torch import nn
 from .data.pack import Pack
 from .errors import InputError, OutputError, RegistrationError
 from .io.atomic import writing
+from .models.catalogue import licence_notice
 from .models.sacbnet import SACBNet
 from .models.weights import BEST, LAST, load_weights
 from .ops.dispatch import kernels_for
@@ -139,14 +140,17 @@ class _Run:
             else torch.optim.Adam(self.network.parameters(), o.learning_rate)
         )
         found = load_checkpoint(out, recipe, data.pack, self.network, self.optimiser)
+        notice = None
         if found is None and recipe.run.start_from:
-            begin_from(recipe.run.start_from, self.network)
+            notice = licence_notice(begin_from(recipe.run.start_from, self.network))
         self.state = found or State()
         self.saved = self.state.step if found else -1  # the step of the last checkpoint
         self.unsaved = False  # whether the last attempt failed
         self.objective = team.together(Objective(self.network, recipe.loss))
         self.loader = Loader(data, recipe, team)
         self.log = Log(out, self.state.step, say) if team.leads else NoLog()
+        if notice:
+            self.log.say(f"note: {notice}")
         self.began = time.monotonic() - self.state.seconds
         if found is None:
             self.state.baseline = self._scores(None)
@@ -253,18 +257,19 @@ class _Run:
         return scores
 
 
-def begin_from(weights: str, network: SACBNet) -> None:
-    """Put the parameters of weights into the network. InputError where they are of another configuration.
+def begin_from(weights: str, network: SACBNet) -> dict[str, str]:
+    """Put the parameters of weights into the network; their metadata. InputError if they are of another configuration.
 
     Numbers of clusters and rounds may differ: no parameter belongs to them.
     """
-    found, _ = load_weights(weights)
+    found, metadata = load_weights(weights)
     mine, theirs = (net.state_dict() for net in (network, found))
     if {n: p.shape for n, p in mine.items()} != {n: p.shape for n, p in theirs.items()}:
         a, b = network.config.to_dict(), found.config.to_dict()
         differ = ", ".join(f"{name} is {a[name]}, there {b[name]}" for name in a if a[name] != b[name])
         raise InputError(f"run.start_from names weights of another network (model.{differ}); set the options to theirs")
     network.load_state_dict(theirs)
+    return metadata
 
 
 def _merit(scores: Scores) -> float:

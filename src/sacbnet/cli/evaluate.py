@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
@@ -63,7 +64,7 @@ def evaluate(
         int, typer.Option(help="At most so many pairs, spread over all; 0: all.", min=0, rich_help_panel="Pairs")
     ] = 0,
     weights: Annotated[
-        str, typer.Option(help="A safetensors file, a training run, or none.", rich_help_panel="Method")
+        str, typer.Option(help="A name (see weights list), a file, a training run, or none.", rich_help_panel="Method")
     ] = "none",
     affine: Annotated[Affine, typer.Option(help="Alignment before all else.", rich_help_panel="Method")] = Affine.none,
     align: Annotated[
@@ -97,6 +98,8 @@ def evaluate(
     from ..errors import RegistrationError
     from ..evaluate import evaluate as run
     from ..io.atomic import check_writable
+    from ..models.catalogue import licence_notice
+    from ..models.weights import describe_weights
     from ..pipeline import Options
     from ..report.scores import failures, scores_table, write_scores
     from .show import progress_bar
@@ -109,7 +112,10 @@ def evaluate(
         "labels": _numbers(labels),
         "align": align and align.value,
     }
-    chosen = replace(_protocol(recipe, weights), **{name: v for name, v in given.items() if v is not None})
+    told = {} if weights == "none" else describe_weights(weights)
+    if not quiet and (notice := licence_notice(told)):
+        typer.echo(f"sacbnet: {notice}", err=True)
+    chosen = replace(_protocol(recipe, told), **{name: v for name, v in given.items() if v is not None})
     cases, list_of_pairs = _pairs(data, chosen, limit)
     options = Options(
         weights=weights, affine=affine.value, refine=refine, device=device, spacing=spacing, precision=precision.value
@@ -141,27 +147,25 @@ def _pairs(data: Path, chosen: DataOptions, limit: int) -> tuple[tuple[Case, ...
     return source.cases, spread(pairs, limit)
 
 
-def _protocol(recipe: str | None, weights: str) -> DataOptions:
-    """The pairs of a recipe: the one named, else that of the weights, else all ordered pairs.
+def _protocol(recipe: str | None, told: Mapping[str, Any]) -> DataOptions:
+    """The pairs of a recipe: the one named, else that of the weights (told: what they state), else all ordered pairs.
 
     Of the weights' recipe only the options on data that are known here are read: weights stay usable whatever becomes
     of the other options.
     """
     from ..errors import WeightsError
-    from ..models.weights import describe_weights
     from ..training.folder import find_recipe
     from ..training.recipe import DataOptions, read_recipe, recipe_from_dict
 
     if recipe is not None:
         return read_recipe(find_recipe(recipe)).data
-    told = {} if weights == "none" else describe_weights(weights)
     if "recipe" not in told:
         return DataOptions(validation_pairs="all")
     try:
         data = json.loads(told["recipe"])["data"]
         known = {f.name: data[f.name] for f in fields(DataOptions) if f.name in data}
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{weights} has no usable recipe ({error}); name one by --recipe") from error
+        raise WeightsError(f"the weights' own recipe cannot be used ({error}); name one by --recipe") from error
     return recipe_from_dict({"data": known}).data
 
 

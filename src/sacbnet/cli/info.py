@@ -10,16 +10,21 @@ import typer
 
 def info(
     file: Annotated[
-        Path, typer.Argument(help="An image, a transform, weights, points, a pack, or the folder of register or train.")
+        str,
+        typer.Argument(
+            help="An image, a transform, weights (or their name), points, a pack, or the folder of register or train."
+        ),
     ],
 ) -> None:
     """Say what a file is: grid and axes, size of a transform, licence of weights, result of a run."""
     from rich.console import Console
 
+    from ..models.catalogue import entries, resolve
     from .show import facts_table
 
+    named = any(entry.name == file for entry in entries())  # as elsewhere, ./name is the file of that name
     console = Console(highlight=False)
-    console.print(facts_table(describe(file)))
+    console.print(facts_table(describe(resolve(file) if named else Path(file))))
 
 
 def describe(file: Path) -> dict[str, Any]:

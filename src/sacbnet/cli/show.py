@@ -83,7 +83,7 @@ def registration_lines(report: dict[str, Any]) -> list[str]:
 def facts_table(facts: dict[str, Any]) -> Table:
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     table.add_column(style="bold")
-    table.add_column()
+    table.add_column(overflow="fold")  # paths and hashes whole
     for name, value in facts.items():
         table.add_row(name, str(value))
     return table

@@ -49,6 +49,7 @@ def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network
     """Weights with all that they have to say of themselves."""
     metadata: dict[str, object] = {
         "licence": recipe.licence or "not stated; that of the data they were trained on may restrict their use",
+        "restricted": recipe.restricted,
         "trained_on": recipe.trained_on or f"{len({n for pair in data.training for n in pair})} cases",
         "spacing_mm": f"{data.pack.spacing_mm[0]:g}",  # cubes: `loader.choose` takes no others
         "intensity": "[0, 1]: smallest value to 99.9th percentile (sacbnet.preprocess.to_unit)",

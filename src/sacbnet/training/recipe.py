@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from ..data.augmentation import Augmentation
 from ..data.cases import PAIRINGS
 from ..errors import InputError
+from ..models.catalogue import lasting
 from ..models.config import LEVELS, SACBNetConfig
 
 Tree = dict[str, Any]
@@ -156,7 +157,8 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run. name, about: what it is; trained_on, licence: what the weights will say of themselves.
+    """One training run. name, about: what it is; trained_on, licence, restricted (some use is forbidden): what the
+    weights will say of themselves.
 
     >>> Recipe().with_changes(["model.clusters=11", "model.sacb_levels=[5, 4]"]).model.sacb_levels
     (4, 5)
@@ -166,6 +168,7 @@ class Recipe:
     about: str = ""
     trained_on: str = ""
     licence: str = ""
+    restricted: bool = False
     model: SACBNetConfig = field(default_factory=SACBNetConfig)
     data: DataOptions = field(default_factory=DataOptions)
     augment: Augmentation = field(default_factory=Augmentation)
@@ -229,18 +232,20 @@ def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
 
 def same_training(a: Recipe, b: Recipe) -> list[str]:
     """The options by which two recipes differ, of those that change what is learnt."""
-    free = {"name", "about", "trained_on", "licence", "data.source", "run.device", "run.steps"}
+    free = {"name", "about", "trained_on", "licence", "restricted", "data.source", "run.device", "run.steps"}
     free |= {"run.checkpoint_every", "run.log_every", "run.pairs_at_once"}
     flat_a, flat_b = _flat(a.to_dict()), _flat(b.to_dict())
     return [key for key in flat_a if key not in free and flat_a[key] != flat_b[key]]
 
 
 def with_source(recipe: Recipe, source: str | Path | None) -> Recipe:
-    """With another data.source, and with absolute paths: a run must not depend on where it is started."""
-    places = {"source": str(source) if source is not None else recipe.data.source, "start": recipe.run.start_from}
-    found = {name: str(Path(place).absolute()) if place else "" for name, place in places.items()}
-    data, run = replace(recipe.data, source=found["source"]), replace(recipe.run, start_from=found["start"])
-    return replace(recipe, data=data, run=run)
+    """With another data.source, and with absolute paths: a run must not depend on where it is started.
+
+    Weights that run.start_from names stay a name.
+    """
+    place, start = str(source) if source is not None else recipe.data.source, recipe.run.start_from
+    data = replace(recipe.data, source=str(Path(place).absolute()) if place else "")
+    return replace(recipe, data=data, run=replace(recipe.run, start_from=lasting(start) if start else ""))
 
 
 def _flat(tree: Tree, prefix: str = "") -> Tree:

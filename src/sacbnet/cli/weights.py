@@ -1,0 +1,127 @@
+"""sacbnet weights list, show, verify, path: without torch."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..models.catalogue import Entry
+
+app = typer.Typer(help="Weights by name: list them, show all about them, verify the files.", rich_markup_mode="rich")
+
+Which = Annotated[str, typer.Argument(metavar="NAME|FILE|RUN", help="A name, a safetensors file, or a training run.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """The weights that come with sacbnet, and those in the folders of SACBNET_WEIGHTS."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..models.catalogue import entries, local
+
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("name", overflow="fold", no_wrap=True)
+    table.add_column("for", min_width=14)
+    table.add_column("licence")
+    for column in ("values", "MiB", "mm"):
+        table.add_column(column, justify="right")
+    table.add_column("register with")
+    for entry in entries():
+        size = f"{entry.path.stat().st_size / 2**20:.1f}" if entry.path.is_file() else "missing"
+        spacing = "" if entry.spacing_mm is None else f"{entry.spacing_mm:g}"
+        licence = f"{entry.licence} (restricted)" if entry.restricted else entry.licence
+        name = f"{entry.name} (default)" if entry.default else entry.name
+        table.add_row(name, entry.about, licence, _millions(entry.parameters), size, spacing, entry.flags)
+    for name, path in local().items():
+        table.add_row(name, *_local_row(str(path)), f"{path.stat().st_size / 2**20:.1f}")
+    Console(highlight=False, markup=False).print(table)
+
+
+def _millions(parameters: int) -> str:
+    return f"{parameters / 1e6:.1f} M"
+
+
+def _local_row(file: str) -> tuple[str, str, str]:
+    """What a file that is in no catalogue says of itself: data, licence, parameters."""
+    from ..errors import WeightsError
+    from ..models.weights import describe_weights
+
+    try:
+        told = describe_weights(file)
+    except WeightsError as error:
+        return str(error), "", ""
+    return told.get("trained_on", ""), told.get("licence", ""), _millions(told["parameters"])
+
+
+@app.command("show")
+def show(
+    which: Which, as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False
+) -> None:
+    """All that is known of weights: use, licence, training data, recipe, validation, configuration, hash."""
+    from rich.console import Console
+
+    from ..models.catalogue import entry_of
+    from ..models.weights import describe_weights, weights_file
+    from .show import facts_table
+
+    file = weights_file(which)
+    told = describe_weights(file)
+    facts: dict[str, Any] = {"file": str(file.absolute())} | _of_catalogue(entry_of(file), told["sha256"])
+    facts |= {name: _decoded(value) for name, value in told.items() if name not in facts}
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        plain = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in facts.items()}
+        Console(highlight=False, markup=False).print(facts_table(plain))
+
+
+def _of_catalogue(entry: Entry | None, sha256: str) -> dict[str, Any]:
+    if entry is None:
+        return {}
+    names = ("name", "about", "licence_text", "restricted", "default", "flags")
+    return {name: getattr(entry, name) for name in names} | {"as_in_the_catalogue": entry.sha256 == sha256}
+
+
+def _decoded(value: Any) -> Any:
+    """Metadata are text; what is an object, a list, true or false there, as such."""
+    if isinstance(value, str) and (value[:1] in ("{", "[") or value in ("true", "false")):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+@app.command("verify")
+def verify(
+    which: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME|FILE|RUN]...", help="Default: all that `sacbnet weights list` shows."),
+    ] = None,
+) -> None:
+    """Compare each file's hash with the catalogue's, and its parameters with its configuration; exit 4 if wrong."""
+    from ..errors import WeightsError
+    from ..models.catalogue import entries, local
+    from ..models.weights import check_weights
+
+    names = which or [*(entry.name for entry in entries()), *local()]
+    wrong = []
+    for name in names:
+        try:
+            typer.echo(f"{name}: intact, sha256 {check_weights(name)}")
+        except WeightsError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise WeightsError(f"{len(wrong)} of {len(names)} weights cannot be used: {'; '.join(wrong)}")
+
+
+@app.command("path")
+def path(which: Which) -> None:
+    """Print the absolute path of the file, and nothing else."""
+    from ..models.weights import weights_file
+
+    typer.echo(weights_file(which).absolute())
