@@ -27,7 +27,7 @@ def list_() -> None:
     table.add_column("name", overflow="fold", no_wrap=True)
     table.add_column("for", min_width=14)
     table.add_column("licence")
-    for column in ("values", "MiB", "mm"):
+    for column in ("params", "MiB", "mm"):
         table.add_column(column, justify="right")
     table.add_column("register with")
     for entry in entries():

@@ -88,7 +88,7 @@ def resolve(weights: str | Path) -> Path:
     if isinstance(weights, str) and _is_name(name) and (found := _named(name)):
         return found
     path = Path(weights)
-    if path.exists():
+    if name and path.exists():  # Path("") would be the working directory
         return path
     if _is_name(name):
         raise WeightsError(_unknown(name))
