@@ -9,8 +9,9 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from sacbnet.affine import AffineOptions, Layer, align
+from sacbnet.affine import AffineOptions, align
 from sacbnet.io.itk import matrix_of_itk
+from sacbnet.preprocess import Layer
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
 
@@ -123,20 +124,19 @@ def test_twice_the_same_bytes():
 
 
 def test_masks_restrict_what_counts():
-    """A bright plate moves against the head; with masks over the heads the head's pose is found."""
+    """A bright plate lies on another side of the head; with masks over the heads the head's pose is found."""
     truth = pose((0, 0, 12), (6, -8, 0))
     target = moved(truth, box())
     f_data, m_data = fixed().data.copy(), target.data.copy()
-    f_data[2:12, :, 2:8], m_data[48:62, :, 56:62] = 2.0, 2.0
+    f_data[:14, 10:60], m_data[:, 10:60, :12] = 1.0, 1.0
     near_fixed = np.linalg.norm(points(box()) / [44, 72, 50], axis=-1) < 1
     near_moving = np.linalg.norm(truth.inverse(points(box())) / [44, 72, 50], axis=-1) < 1
     f = Layer(np.where(near_fixed, fixed().data, f_data), box(), near_fixed)
     m = Layer(np.where(near_moving, target.data, m_data), box(), near_moving)
     with_masks = error_mm(align(f, m, "rigid"), truth)
     assert with_masks < 1
-    quick = AffineOptions(fine=4)
-    without = error_mm(align(Layer(f.data, f.grid), Layer(m.data, m.grid), "rigid", quick), truth)
-    assert without > 2 * with_masks
+    without = error_mm(align(Layer(f.data, f.grid), Layer(m.data, m.grid), "rigid"), truth)
+    assert without > 10
 
 
 def test_matrix_of_itk_maps_points_as_simpleitk_does():
