@@ -110,6 +110,12 @@ def test_headers_that_are_right_stay_right(kind, same_grid):
     assert error_mm(align(fixed(), moved(Affine(), grid), kind), Affine()) < 0.4
 
 
+def test_the_headers_are_always_among_what_is_tried():
+    """With poor starting poses only, and hardly a step, a right header is not left."""
+    o = AffineOptions(turns_deg=(45.0,), scales=(1.2,), tried=2, iterations=3)
+    assert error_mm(align(fixed(), moved(Affine(), box()), "affine", o), Affine()) < 0.4
+
+
 def test_kind_none_is_the_identity():
     layer = moved(pose((25, 0, 0)), box())
     assert (align(fixed(), layer, "none").matrix == np.eye(4)).all()
