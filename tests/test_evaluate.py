@@ -25,6 +25,7 @@ from sacbnet.pipeline import Options, register
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
 from sacbnet.train import train
+from sacbnet.training.loader import stored_pair
 from sacbnet.training.recipe import LossOptions
 from sacbnet.training.team import Team
 from sacbnet.training.validate import validate
@@ -262,7 +263,7 @@ def test_centres_are_brought_together_as_in_a_pack(apart, tmp_path):
     assert found.report["failed"] == 0 and found.report["options"]["align"] == "centre"
     assert {row["method"] for row in found.pairs} == {"centre", "registered"}
     for pair, before, after in zip(pairs, found.pairs[::2], found.pairs[1::2], strict=True):
-        told = validate(None, pack, [pair], (1,), LossOptions(), Team())[0]["dice"]
+        told = validate(None, lambda n, pair=pair: stored_pair(pack, *pair), 1, (1,), LossOptions(), Team())[0]["dice"]
         assert before["dice_nearest"] == after["dice_nearest"] == pytest.approx(told, abs=1e-6)
     assert found.pairs[0]["dice_nearest"] == pytest.approx(6 / 8)
 

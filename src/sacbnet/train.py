@@ -160,7 +160,7 @@ class _Run:
             self.log.say(f"note: {len(shared)} cases are both trained on and validated ({names}): scores will flatter")
         self.log.say(
             f"{recipe.name}: {len(data.training)} training and {len(data.validation)} validation pairs of "
-            f"{'×'.join(map(str, data.pack.shape))} voxels; {kernels} kernels, {team.world} × {team.device}; "
+            f"{'×'.join(map(str, data.shape))} voxels; {kernels} kernels, {team.world} × {team.device}; "
             f"step {self.state.step} of {recipe.run.steps}{_told('; before training', self.state.baseline)}"
         )
 
@@ -251,7 +251,9 @@ class _Run:
         if not d.validation:
             return {}
         self.network.eval()
-        scores, slices = validate(network, d.pack, d.validation, d.labels, r.loss, self.team, r.run.precision)
+        scores, slices = validate(
+            network, self.loader.validation, len(d.validation), d.labels, r.loss, self.team, r.run.precision
+        )
         self.network.train()
         self.log.picture(self.state.step, slices)
         return scores

@@ -1,8 +1,8 @@
 """A pack: the images and labels of a set on one grid in one file, memory-mapped, so that training waits for no disk.
 
 The file is safetensors: `images` (n, i, j, k) uint8 or uint16, intensities in [0, 1] as round(x · (2^bits − 1));
-`labels` (n, i, j, k) uint8, uint16 or int32 where there are any; the rest is text in its metadata (docs/data.md).
-Reading needs neither nibabel nor SimpleITK, and opens no other file.
+`labels` (n, i, j, k) uint8, uint16 or int32 where there are any; label maps have no images. The rest is text in its
+metadata (docs/data.md). Reading needs neither nibabel nor SimpleITK, and opens no other file.
 """
 
 from __future__ import annotations
@@ -37,14 +37,25 @@ class PackOptions:
     spacing_mm: isotropic; None keeps the images' own, which must then be one. shape: of the box, about the centre of
     the first case; None takes that case's own box. align: "header" trusts the world coordinates of the files;
     "centre" brings the centres of the boxes together, for images that share no world. bits: 8 or 16 an intensity.
+
+    label_maps: the images are label maps, to make images from; they are brought together by their labels' centres of
+    mass (`data.label_maps`), and `align` and `bits` mean nothing. noise_maps: so many maps of random shapes are added.
     """
 
     spacing_mm: float | None = None
     shape: Shape | None = None
     align: Align = "header"
     bits: int = 16
+    label_maps: bool = False
+    noise_maps: int = 0
 
     def __post_init__(self) -> None:
+        if self.shape is not None:
+            object.__setattr__(self, "shape", tuple(self.shape))  # JSON has lists
+        if self.label_maps and (self.spacing_mm is None or self.shape is None):
+            raise InputError("a pack of label maps needs a spacing and a shape, such as 1 mm and 160 × 192 × 160")
+        if self.noise_maps < 0 or (self.noise_maps and not self.label_maps):
+            raise InputError(f"{self.noise_maps} noise maps were asked for; they belong to a pack of label maps")
         if self.spacing_mm is not None and not 0 < self.spacing_mm < np.inf:
             raise InputError(f"the spacing of a pack is {self.spacing_mm} mm; a positive number was expected")
         if self.shape is not None and (len(self.shape) != 3 or min(self.shape) < 2):
@@ -71,12 +82,19 @@ class Pack:
         self._labelled: list[bool] = facts["labelled"]
         self._highest = np.float32(2 ** int(facts["bits"]) - 1)
         self.affine: NDArray[np.float64] = np.array(facts["affine"])
-        self.shape: Shape = tuple(self._tensors.get_slice("images").get_shape()[1:])
+        self.options = PackOptions(**json.loads(self.metadata["options"]))
+        self.pictured = not self.options.label_maps  # whether it holds images
+        self.shape: Shape = tuple(self._tensors.get_slice("images" if self.pictured else "labels").get_shape()[1:])
 
     @cached_property
     def grid(self) -> Grid:
         """The grid all cases share; world mm in RAS."""
         return Grid(self.shape, self.affine)
+
+    @property
+    def noise(self) -> range:
+        """The cases that are maps of random shapes: the last ones."""
+        return range(len(self) - self.options.noise_maps, len(self))
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -100,13 +118,18 @@ class Pack:
         return np.asarray(self._tensors.get_slice(tensor)[case % len(self)])
 
     def image(self, case: int) -> Tensor:
-        """(1, 1, i, j, k) float32 in [0, 1]."""
+        """(1, 1, i, j, k) float32 in [0, 1]. In a pack of label maps: each label's place among them all, as a grey."""
+        if not self.pictured:
+            values = np.searchsorted((0, *self.label_values), self._read("labels", case)).astype(np.float32)
+            return torch.from_numpy(values / max(len(self.label_values), 1))[None, None]
         values = self._read("images", case).astype(np.float32)
         values /= self._highest
         return torch.from_numpy(values)[None, None]
 
     def inside(self, case: int) -> Tensor | None:
         """(1, 1, i, j, k) float32, 0 where the image is only padding that repeats its edges; None where nothing is."""
+        if not self.pictured:
+            return None
         if case not in self._inside:
             self._inside[case] = own_box(self._read("images", case))
         box = self._inside[case]

@@ -21,9 +21,12 @@ from ..spatial.grid import Grid
 from ..spatial.resample import resample
 from ..spatial.transforms import Affine
 from .cases import Case
+from .label_maps import MeanAnatomy, noise_map
 from .pack import FORMAT, FORMAT_VERSION, PackOptions, state
 from .read import canonical, check_labels, load_case, unit
 
+Placed = tuple[NDArray[np.float32] | None, NDArray[np.int32] | None]  # image and labels on the common grid
+_NOWHERE = Path("/nowhere")  # the folder of maps that are in no file
 SAME_VOXEL = 0.01  # voxels: what lies within that of a lattice lies on it
 MOST_LABELS = 4096  # different label values, room for which is kept in the header
 _NUDGE = 1e-4  # voxels
@@ -37,22 +40,41 @@ def write_pack(
     pairs: Sequence[tuple[int, int]],
 ) -> None:
     """See `pack.build_pack`. The images are written as they come; the labels, whose type is known last, behind them."""
+    cases = (*cases, *(Case(f"noise-{n + 1:03d}", _NOWHERE / str(n)) for n in range(options.noise_maps)))
     if not cases:
         raise InputError("there are no cases to pack; choose at least one")
-    grid = common_grid(cases[0], options)
+    grid, place = _placer(cases, options)
     with atomic_file(path) as part, part.open("wb") as file, part.with_name("labels").open("w+b") as spool:
         contents = _Contents(cases, grid, options, pairs)
         file.write(bytes(contents.room))
         for n, case in enumerate(cases):
             progress(case.name, n / len(cases))
-            image, labels = on_common_grid(case, grid, options)
-            file.write(np.rint(image * np.float32(2**options.bits - 1)).astype(f"<u{options.bits // 8}").tobytes())
+            image, labels = place(case)
+            if image is not None:
+                file.write(np.rint(image * np.float32(2**options.bits - 1)).astype(f"<u{options.bits // 8}").tobytes())
             contents.saw(case, labels)
             spool.write((np.zeros(grid.shape, "<i4") if labels is None else labels).tobytes())
         if contents.label_type:
             _copy(spool, file, contents.label_type, prod(grid.shape))
         file.seek(0)
         file.write(contents.header())
+
+
+def _placer(cases: Sequence[Case], options: PackOptions) -> tuple[Grid, Callable[[Case], Placed]]:
+    """The common grid, and what brings a case onto it."""
+    if not options.label_maps:
+        grid = common_grid(cases[0], options)
+        return grid, lambda case: on_common_grid(case, grid, options)
+    assert options.spacing_mm is not None and options.shape is not None
+    real = [case for case in cases if case.image.parent != _NOWHERE]
+    mean, shape = MeanAnatomy(real, options.spacing_mm, options.shape), options.shape
+
+    def place(case: Case) -> Placed:
+        if case.image.parent == _NOWHERE:
+            return None, noise_map(shape, (int(case.image.name),))
+        return None, mean.place(case)
+
+    return mean.grid, place
 
 
 def _copy(spool: BinaryIO, file: BinaryIO, label_type: str, voxels: int) -> None:
@@ -187,11 +209,11 @@ class _Contents:
 
     @property
     def _image_bytes(self) -> int:
-        return len(self.cases) * prod(self.grid.shape) * self.options.bits // 8
+        return 0 if self.options.label_maps else len(self.cases) * prod(self.grid.shape) * self.options.bits // 8
 
     def _json(self) -> bytes:
         shape, end = [len(self.cases), *self.grid.shape], self._image_bytes
-        tensors: dict[str, Any] = {"images": (f"U{self.options.bits}", shape, [0, end])}
+        tensors: dict[str, Any] = {"images": (f"U{self.options.bits}", shape, [0, end])} if end else {}
         if self.label_type:
             name = {"<u1": "U8", "<u2": "U16", "<i4": "I32"}[self.label_type]
             tensors["labels"] = (name, shape, [end, end + prod(shape) * int(self.label_type[-1])])

@@ -51,7 +51,7 @@ def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network
         "licence": recipe.licence or "not stated; that of the data they were trained on may restrict their use",
         "restricted": recipe.restricted,
         "trained_on": recipe.trained_on or f"{len({n for pair in data.training for n in pair})} cases",
-        "spacing_mm": f"{data.pack.spacing_mm[0]:g}",  # cubes: `loader.choose` takes no others
+        "spacing_mm": f"{data.spacing_mm:g}",
         "intensity": "[0, 1]: smallest value to 99.9th percentile (sacbnet.preprocess.to_unit)",
         "source": f"sacbnet train, recipe {recipe.name}",
         "name": recipe.name,

@@ -14,8 +14,9 @@ from ..data.augmentation import Augmentation
 from ..data.cases import pair_up, select, spread
 from ..data.pack import Pack
 from ..errors import InputError
+from .maps import Maps
 from .objective import Batch, seen_labels
-from .recipe import Recipe
+from .recipe import DataOptions, Recipe
 from .sampler import pair_number, samples_of
 from .team import Team
 
@@ -28,13 +29,27 @@ class Data:
     training: tuple[tuple[int, int], ...]
     validation: tuple[tuple[int, int], ...]
     labels: tuple[int, ...]
+    factor: int = 1  # a voxel of the images is so many voxels of the pack along each axis
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the images."""
+        return tuple(n // self.factor for n in self.pack.shape)
+
+    @property
+    def spacing_mm(self) -> float:
+        """Of the images, cubes."""
+        return self.factor * self.pack.spacing_mm[0]
 
 
 def choose(recipe: Recipe, pack: Pack) -> Data:
     """The pairs that the recipe names. InputError where it names none, or labels that the set lacks."""
-    o = recipe.data
-    train = pairs_of(pack.names, o.train, o.train_pairs, o.atlas, pack.pairs)
-    validation = pairs_of(pack.names, o.validation, o.validation_pairs, o.atlas, pack.pairs) if o.validation else ()
+    o, made = recipe.data, recipe.synthesis
+    if pack.pictured is not (made is None):
+        holds, wants = ("images", "label maps") if pack.pictured else ("label maps", "images")
+        raise InputError(f"{pack.path} holds {holds}; the recipe is for {wants} (its section synthesis, or none)")
+    train, validation = _pairs(o, pack)
+    data = Data(pack, train, validation, (), 1 if made is None else made.factor)
     if missing := sorted(set(o.labels) - set(pack.label_values)) if pack.label_values else []:
         raise InputError(f"data.labels asks for {missing[:8]}; the set has {list(pack.label_values)[:80]}")
     labels = o.labels or pack.label_values
@@ -43,13 +58,23 @@ def choose(recipe: Recipe, pack: Pack) -> Data:
     sides = pack.spacing_mm
     if max(sides) - min(sides) > 1e-3 * min(sides):
         raise InputError(f"the voxels of the set are {sides} mm; cubes were expected: give data.spacing_mm")
-    if (least := min(pack.shape) >> (recipe.loss.scales - 1)) < 5:
+    if (least := min(data.shape) >> (recipe.loss.scales - 1)) < 5:
         raise InputError(
-            f"loss.scales is {recipe.loss.scales}, which leaves {least} voxels of {pack.shape}; 5 are needed"
+            f"loss.scales is {recipe.loss.scales}, which leaves {least} voxels of {data.shape}; 5 are needed"
         )
     limit = recipe.run.validation_limit
     validation = spread(validation, limit) if limit else validation
-    return Data(pack, train, validation, tuple(labels) if pack.label_values else ())
+    return replace(data, validation=validation, labels=tuple(labels) if pack.label_values else ())
+
+
+def _pairs(o: DataOptions, pack: Pack) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """Those to train on and to validate. Noise maps are no subjects: only alone are they pairs, each with itself."""
+    names = pack.names[: pack.noise.start]
+    if not names:
+        alone = tuple((n, n) for n in pack.noise)
+        return alone, alone[:: max(1, len(alone) // 4)]
+    train = pairs_of(names, o.train, o.train_pairs, o.atlas, pack.pairs)
+    return train, pairs_of(names, o.validation, o.validation_pairs, o.atlas, pack.pairs) if o.validation else ()
 
 
 def pairs_of(
@@ -66,6 +91,7 @@ class Loader:
         check_batch(recipe, team.world)
         self.data, self.recipe, self.team = data, recipe, team
         self.augmentation = recipe.augment if recipe.augment != Augmentation() else None
+        self.maps = None if recipe.synthesis is None else Maps(data.pack, recipe.synthesis, team.device)
         self._thread = ThreadPoolExecutor(1)
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
 
@@ -88,6 +114,11 @@ class Loader:
     def _pair(self, sample: int) -> Batch:
         m, f = self.data.training[pair_number(sample, len(self.data.training), self.recipe.run.seed)]
         pack, device, seed = self.data.pack, self.team.device, self.recipe.run.seed
+        if self.maps is not None:
+            made = self.maps.pair(m, f, (seed, sample, 3))
+            assert made.moving_labels is not None and made.fixed_labels is not None
+            chosen = self._seen(made.moving_labels, made.fixed_labels, (seed, sample, 1))
+            return replace(made, moving_labels=chosen[0], fixed_labels=chosen[1])
         images = (pack.image(m).to(device), pack.image(f).to(device))
         labels, inside = self._labels(m, f, (seed, sample, 1)), insides(pack, m, f, device)
         if self.augmentation is not None:
@@ -96,15 +127,25 @@ class Loader:
                 places = replace(self.augmentation, gamma=0.0, bias=0.0, noise=0.0)
                 inside, _ = augment(places, (seed, sample, 2), inside, None, pack.spacing_mm)
         maps = labels or (None, None)
-        masks = inside or (None, None)
-        return Batch(*images, maps[0], maps[1], masks[0], masks[1], float(labels is not None))
+        m_inside, f_inside = inside or (None, None)
+        return Batch(*images, maps[0], maps[1], m_inside, f_inside, labelled=float(labels is not None))
+
+    def validation(self, n: int) -> Batch:
+        """The n-th pair to validate, with all its labels; made from label maps, it is the same one each time."""
+        pair = self.data.validation[n]
+        if self.maps is not None:
+            return self.maps.pair(*pair, (self.recipe.run.seed, n, 4))
+        return stored_pair(self.data.pack, *pair, self.team.device)
 
     def _labels(self, moving: int, fixed: int, seed: tuple[int, ...]) -> tuple[Tensor | None, Tensor | None] | None:
         """Both label maps, with those labels that the Dice loss is to see in this sample; None where one is missing."""
         m, f = self.data.pack.labels(moving), self.data.pack.labels(fixed)
         if not self.recipe.loss.dice_weight or m is None or f is None:
             return None
-        m, f = m.to(self.team.device), f.to(self.team.device)
+        return self._seen(m.to(self.team.device), f.to(self.team.device), seed)
+
+    def _seen(self, m: Tensor, f: Tensor, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Label maps with those labels alone that the Dice loss is to see in the sample of this seed."""
         seen = seen_labels(self.data.labels, self.recipe.loss, seed)
         if len(seen) == len(self.data.labels):
             return m, f
@@ -119,6 +160,13 @@ def check_batch(recipe: Recipe, world: int) -> None:
         raise InputError(
             f"run.batch is {recipe.run.batch}; a multiple of {each} was expected (processes × run.pairs_at_once)"
         )
+
+
+def stored_pair(pack: Pack, moving: int, fixed: int, device: torch.device | str = "cpu") -> Batch:
+    """Two cases of a pack of images as they are; labels stay on the CPU, where they are counted."""
+    inside = insides(pack, moving, fixed, device) or (None, None)
+    images = pack.image(moving).to(device), pack.image(fixed).to(device)
+    return Batch(*images, pack.labels(moving), pack.labels(fixed), *inside)
 
 
 def insides(pack: Pack, moving: int, fixed: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor] | None:
@@ -140,5 +188,7 @@ def _stack(parts: Sequence[Batch]) -> Batch:
 
     labels = joined("moving_labels", 0), joined("fixed_labels", 0)
     places = joined("moving_inside", 1), joined("fixed_inside", 1)
+    views = joined("moving_view", 0), joined("fixed_view", 0)
     share = sum(part.labelled for part in parts) / len(parts)
-    return Batch(torch.cat([p.moving for p in parts]), torch.cat([p.fixed for p in parts]), *labels, *places, share)
+    images = torch.cat([p.moving for p in parts]), torch.cat([p.fixed for p in parts])
+    return Batch(*images, *labels, *places, *views, share)

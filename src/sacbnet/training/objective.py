@@ -23,7 +23,8 @@ class Batch:
     """Pairs as the network takes them: images (b, 1, i, j, k) float32 in [0, 1]; labels (b, 1, i, j, k) integers.
 
     A pair without labels has zeros there; labelled: the share of pairs that have some. moving_inside, fixed_inside:
-    (b, 1, i, j, k) float32, 0 where an image is only padding that repeats its edges.
+    (b, 1, i, j, k) float32, 0 where an image is only padding that repeats its edges. moving_view, fixed_view: what the
+    similarity is measured on in place of the images, where these were made from label maps.
     """
 
     moving: Tensor
@@ -32,11 +33,21 @@ class Batch:
     fixed_labels: Tensor | None = None
     moving_inside: Tensor | None = None
     fixed_inside: Tensor | None = None
+    moving_view: Tensor | None = None
+    fixed_view: Tensor | None = None
     labelled: float = 0.0
 
     def reversed(self) -> Batch:
         labels, inside = (self.fixed_labels, self.moving_labels), (self.fixed_inside, self.moving_inside)
-        return Batch(self.fixed, self.moving, *labels, *inside, self.labelled)
+        views = self.fixed_view, self.moving_view
+        return Batch(self.fixed, self.moving, *labels, *inside, *views, self.labelled)
+
+    @property
+    def views(self) -> tuple[Tensor, Tensor]:
+        """Of the moving and of the fixed image: what the similarity is measured on."""
+        if self.moving_view is None or self.fixed_view is None:
+            return self.moving, self.fixed
+        return self.moving_view, self.fixed_view
 
     def inside(self, displacement_vox: Tensor) -> Tensor | None:
         """Where both images show something, once the moving one is warped; None: everywhere."""
@@ -81,7 +92,8 @@ class Objective(nn.Module):
 def _one_way(u: Tensor, batch: Batch, o: LossOptions, labels: Sequence[int]) -> Terms:
     terms: Terms = {}
     if o.similarity_weight:
-        terms["similarity"] = similarity(warp(batch.moving, u), batch.fixed, o, batch.inside(u))
+        moving, fixed = batch.views
+        terms["similarity"] = similarity(warp(moving, u), fixed, o, batch.inside(u))
     if o.smoothness_weight:
         terms["smoothness"] = smoothness(u, o)
     if o.jacobian_weight:

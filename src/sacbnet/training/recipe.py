@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ..data.augmentation import Augmentation
 from ..data.cases import PAIRINGS
+from ..data.synthesis_options import SynthesisOptions
 from ..errors import InputError
 from ..models.catalogue import lasting
 from ..models.config import LEVELS, SACBNetConfig
@@ -158,7 +159,8 @@ class RunOptions:
 @dataclass(frozen=True)
 class Recipe:
     """One training run. name, about: what it is; trained_on, licence, restricted (some use is forbidden): what the
-    weights will say of themselves.
+    weights will say of themselves. synthesis: where the set is one of label maps, how images are made of them; None for
+    a set of images.
 
     >>> Recipe().with_changes(["model.clusters=11", "model.sacb_levels=[5, 4]"]).model.sacb_levels
     (4, 5)
@@ -172,13 +174,14 @@ class Recipe:
     model: SACBNetConfig = field(default_factory=SACBNetConfig)
     data: DataOptions = field(default_factory=DataOptions)
     augment: Augmentation = field(default_factory=Augmentation)
+    synthesis: SynthesisOptions | None = None
     loss: LossOptions = field(default_factory=LossOptions)
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
     run: RunOptions = field(default_factory=RunOptions)
 
     def to_dict(self) -> Tree:
-        """Plain nested values; tuples become lists."""
-        return json.loads(json.dumps(asdict(self)))
+        """Plain nested values; tuples become lists; without a section that is None."""
+        return {name: value for name, value in json.loads(json.dumps(asdict(self))).items() if value is not None}
 
     def to_toml(self) -> str:
         """The recipe as `read_recipe` takes it. JSON's strings, numbers, booleans and lists are TOML's as well."""
@@ -235,7 +238,7 @@ def same_training(a: Recipe, b: Recipe) -> list[str]:
     free = {"name", "about", "trained_on", "licence", "restricted", "data.source", "run.device", "run.steps"}
     free |= {"run.checkpoint_every", "run.log_every", "run.pairs_at_once"}
     flat_a, flat_b = _flat(a.to_dict()), _flat(b.to_dict())
-    return [key for key in flat_a if key not in free and flat_a[key] != flat_b[key]]
+    return [key for key in flat_a | flat_b if key not in free and flat_a.get(key) != flat_b.get(key)]
 
 
 def with_source(recipe: Recipe, source: str | Path | None) -> Recipe:
@@ -262,7 +265,7 @@ def _build(kind: type, tree: Mapping[str, Any], prefix: str) -> Any:
         raise InputError(f"the recipe has no option {prefix}{unknown[0]}; known are {', '.join(hints)}")
     values = {}
     for name, value in tree.items():
-        hint = hints[name]
+        hint = next((h for h in get_args(hints[name]) if is_dataclass(h)), hints[name])  # of an optional section
         if is_dataclass(hint):
             if not isinstance(value, Mapping):
                 raise InputError(f"{prefix}{name} is {value!r}; a section of options was expected")

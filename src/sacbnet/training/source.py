@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from ..data.cases import PairList, read_cases
@@ -14,7 +12,7 @@ from ..data.pack import Pack, PackOptions, build_pack, open_pack
 from ..errors import InputError
 from ..io.atomic import check_writable, sweep, writing
 from .loader import pairs_of
-from .recipe import DataOptions, Recipe
+from .recipe import Recipe
 from .team import Team
 
 PACK = "data.pack"
@@ -30,11 +28,19 @@ def open_data(recipe: Recipe, out: Path, team: Team, say: Callable[[str], None])
     source, target = Path(recipe.data.source), out / PACK
     if source.is_file() and source.suffix.lower() not in LISTS:
         return open_pack(source)
-    team.lead(lambda: _make(recipe.data, source, target, say))
+    team.lead(lambda: _make(recipe, source, target, say))
     return open_pack(target)
 
 
-def _make(o: DataOptions, source: Path, target: Path, say: Callable[[str], None]) -> None:
+def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]) -> None:
+    o, synthesis = recipe.data, recipe.synthesis
+    noise = 0 if synthesis is None else synthesis.noise_maps
+    options = PackOptions(o.spacing_mm or None, o.shape or None, o.align, o.bits, synthesis is not None, noise)  # type: ignore[arg-type]
+    if noise and not o.source:  # random shapes need no data
+        if not target.exists():
+            say(f"making {noise} maps of random shapes in {target}")
+            build_pack((), target, options)
+        return
     if not o.source or not source.exists():
         if target.exists():
             say(f"the data {o.source or '(none)'} are not there; going on with {target}")
@@ -44,7 +50,6 @@ def _make(o: DataOptions, source: Path, target: Path, say: Callable[[str], None]
     names = [case.name for case in found.cases]
     for subset, how in ((o.train, o.train_pairs), (o.validation or o.train, o.validation_pairs)):
         pairs_of(names, subset, how, o.atlas, found.pairs)  # before hours are spent
-    options = PackOptions(o.spacing_mm or None, o.shape or None, o.align, o.bits)  # type: ignore[arg-type]
     if target.exists():
         _refuse_another(open_pack(target), found, options, target)
         return
@@ -62,9 +67,9 @@ def _refuse_another(pack: Pack, found: PairList, options: PackOptions, target: P
     """InputError where a pack is not what would be made now."""
     files = {str(p.absolute()) for case in found.cases for p in (case.image, case.labels) if p is not None}
     what = ""
-    if json.loads(json.dumps(asdict(options))) != json.loads(pack.metadata["options"]):
+    if options != pack.options:
         what = "with other options"
-    elif pack.names != tuple(case.name for case in found.cases) or pack.pairs != found.pairs:
+    elif pack.names[: pack.noise.start] != tuple(case.name for case in found.cases) or pack.pairs != found.pairs:
         what = "of other cases or pairs"
     elif files != set(pack.sources) or pack.changed_sources():
         what = "of other files, or they have changed since"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.pack import Pack
 from ..labelmaps import numbered
 from ..metrics import dice_of_present, present_labels
 from ..spatial.jacobian import jacobian_determinant
 from ..spatial.warp import warp
-from .loader import insides
-from .objective import both_inside, similarity, smoothness
+from .objective import Batch, similarity, smoothness
 from .recipe import LossOptions
 from .team import Team
 
@@ -34,39 +32,37 @@ class Slices:
 @torch.no_grad()
 def validate(
     network: nn.Module | None,
-    pack: Pack,
-    pairs: Sequence[tuple[int, int]],
+    pair: Callable[[int], Batch],
+    count: int,
     labels: Sequence[int],
     loss: LossOptions,
     team: Team,
     precision: str = "float32",
 ) -> tuple[Scores, Slices | None]:
-    """Means over (moving, fixed) pairs: "dice" (labels by nearest, of the pairs that have any), "similarity" (the
+    """Means over pair(0) to pair(count - 1): "dice" (labels by nearest, of the pairs that have any), "similarity" (the
     recipe's image term), "loss" (it and the smoothness, weighted), "folded_percent" (det J <= 0). Without network: of
     the identity. The pairs are shared over the team.
     """
     rows: list[Scores] = []
     picture = None
-    for m, f in pairs[team.rank :: team.world]:
-        moving, fixed = pack.image(m).to(team.device), pack.image(f).to(team.device)
+    for n in range(team.rank, count, team.world):
+        batch = pair(n)
+        moving, fixed = batch.moving, batch.fixed
         u = torch.zeros(1, 3, *fixed.shape[2:], device=team.device)
         if network is not None:
             with torch.autocast(team.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
                 u = network(moving, fixed).float()
-        moved = warp(moving, u)
-        own = insides(pack, m, f, team.device)
-        inside = None if own is None else both_inside(*own, u)
+        of_moving, of_fixed = batch.views
         row = {
-            "similarity": (alike := float(similarity(moved, fixed, loss, inside))),
+            "similarity": (alike := float(similarity(warp(of_moving, u), of_fixed, loss, batch.inside(u)))),
             "loss": loss.similarity_weight * alike + loss.smoothness_weight * float(smoothness(u, loss)),
             "folded_percent": 100 * float((jacobian_determinant(u[0]) <= 0).float().mean()),
         }
-        of_moving, of_fixed = pack.labels(m), pack.labels(f)
-        if of_moving is not None and of_fixed is not None and labels:
-            found = overlap(of_moving, of_fixed, u, labels)
+        if batch.moving_labels is not None and batch.fixed_labels is not None and labels:
+            found = overlap(batch.moving_labels, batch.fixed_labels, u, labels)
             row |= {} if found is None else {"dice": found}
         rows.append(row)
-        picture = picture or Slices(_middle(fixed), _middle(moving), _middle(moved))
+        picture = picture or Slices(_middle(fixed), _middle(moving), _middle(warp(moving, u)))
     rows = [row for part in team.gather(rows) for row in part]
     names = sorted({name for row in rows for name in row})
     return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}, picture
@@ -79,7 +75,7 @@ def overlap(moving: Tensor, fixed: Tensor, u: Tensor, labels: Sequence[int]) -> 
     counts as 0. None where there are none.
     """
     # numbers in place of labels: the warp is in float32, which holds no label above 2^24
-    of_moving, of_fixed = (numbered(x[0, 0].numpy(), labels) for x in (moving, fixed))
+    of_moving, of_fixed = (numbered(x[0, 0].cpu().numpy(), labels) for x in (moving, fixed))
     present = present_labels(of_moving, of_fixed)
     if not present:
         return None
