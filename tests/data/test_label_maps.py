@@ -24,7 +24,7 @@ def head(turn=(0.0, 0.0, 0.0), scale=1.0, shift=(0.0, 0.0, 0.0), neck=30) -> np.
     own = (points - shift) @ np.linalg.inv(linear).T
     labels = np.zeros(len(points), np.int16)
     for n in range(8):
-        centre = np.array([6 if n & 1 else -7, 7 if n & 2 else -9, 6 if n & 4 else -5]) + [0, n % 3, 0]
+        centre = [6 if n & 1 else -7, (7 if n & 2 else -9) + n % 3, 6 if n & 4 else -5]
         labels[np.square(own - centre).sum(1) < (3 + n / 4) ** 2] = n + 1
     labels[(np.abs(own[:, 0]) < 9) & (own[:, 2] < -12) & (own[:, 2] > -neck)] = 9
     return labels.reshape(SHAPE)
@@ -45,7 +45,7 @@ def write(tmp_path):
     return case
 
 
-POSES = [dict(turn=(8, -6, 4), scale=1.1, shift=(2, -1, 1)), dict(turn=(-5, 3, 9), scale=0.92), dict(neck=14)]
+POSES = [{"turn": (8, -6, 4), "scale": 1.1, "shift": (2, -1, 1)}, {"turn": (-5, 3, 9), "scale": 0.92}, {"neck": 14}]
 
 
 def test_heads_in_any_pose_come_to_one_place(write):

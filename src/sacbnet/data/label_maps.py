@@ -38,8 +38,8 @@ class MeanAnatomy:
     """The mean anatomy of some label maps, and the way from it to each of them.
 
     grid: cubes of spacing_mm, axes towards R, A, S, about the mean's centre. The maps' headers have to agree roughly on
-    which way is up: the mean is taken of the landmarks as the headers have them, shifted alone. Raises InputError where a map has fewer
-    than four labels in common with all the others.
+    which way is up: the mean is taken of the landmarks as the headers have them, shifted alone. Raises InputError where
+    a map has fewer than four labels in common with all the others.
     """
 
     def __init__(self, cases: Sequence[Case], spacing_mm: float, shape: Shape) -> None:

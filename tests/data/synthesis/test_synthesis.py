@@ -150,7 +150,7 @@ def test_gaussian_and_unit_agree_with_scipy_and_preprocessing():
     assert np.abs(unit(torch.from_numpy(y)).numpy() - to_unit(y)).max() < 1e-3
 
 
-@pytest.mark.parametrize("wrong", [dict(factor=0), dict(removed=1.5), dict(warp_knots_mm=(0.0,)), dict(noise=-1.0)])
+@pytest.mark.parametrize("wrong", [{"factor": 0}, {"removed": 1.5}, {"warp_knots_mm": (0.0,)}, {"noise": -1.0}])
 def test_wrong_options(wrong):
     with pytest.raises(InputError, match="synthesis"):
         SynthesisOptions(**wrong)
