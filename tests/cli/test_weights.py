@@ -85,7 +85,7 @@ def test_path(sacbnet, own, monkeypatch):
     monkeypatch.chdir(own.parent.parent)
     assert sacbnet("weights", "path", "./lab").out == f"{own.parent / 'best.safetensors'}\n"
     done = sacbnet("weights", "path", "hippocampus-sem")
-    assert done.code == 4 and f"did you mean {NAME}?" in done.sentence()
+    assert done.code == 4 and f"did you mean {NAME}" in done.sentence()
 
 
 def test_verify(sacbnet, own, copied, monkeypatch):

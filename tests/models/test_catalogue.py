@@ -122,8 +122,8 @@ def test_folders_of_the_environment(script, empty, saved, monkeypatch):
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("hipocampus", "did you mean hippocampus-semi?"),
-        ("Hippocampus-Semi", "did you mean hippocampus-semi?"),
+        ("hippocampus-sami", "did you mean hippocampus-semi"),
+        ("Hippocampus-Semi", "did you mean hippocampus-semi"),
         ("zzz", "neither a file nor a known name; `sacbnet weights list`"),
         ("", "neither a file nor a known name"),
         ("a/hippocampus-semi", "do not exist"),
