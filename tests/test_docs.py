@@ -6,7 +6,7 @@ import re
 import shlex
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import pytest
 import typer
@@ -37,11 +37,19 @@ def code(text):
     return set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S)))
 
 
-@pytest.mark.parametrize("section", [name for name, hint in get_type_hints(Recipe).items() if is_dataclass(hint)])
+SECTIONS = {  # a section may be optional
+    name: kind
+    for name, hint in get_type_hints(Recipe).items()
+    for kind in (hint, *get_args(hint))
+    if is_dataclass(kind)
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
 def test_every_option_of_a_recipe_has_a_row(section):
     rows = table(page("training.md"), f"`[{section}]`").splitlines()
     named = {name for row in rows for name in code(row.partition("|")[2].partition("|")[0])}
-    assert named == {f.name for f in fields(get_type_hints(Recipe)[section])}
+    assert named == {f.name for f in fields(SECTIONS[section])}
 
 
 def test_every_recipe_is_named():

@@ -90,13 +90,18 @@ def pack(
     ] = None,
     bits: Annotated[Bits, typer.Option(help="Of an intensity.")] = Bits.sixteen,
     align: Alignment = Align.header,
+    label_maps: Annotated[
+        bool, typer.Option("--label-maps", help="The images are label maps, to make images from while training.")
+    ] = False,
+    noise_maps: Annotated[int, typer.Option(help="Maps of random shapes to add to label maps.", min=0)] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Bring a set to one grid and to [0, 1], and write it as one memory-mapped file to train from."""
     from ..data.pack import PackOptions, build_pack
     from .show import progress_bar
 
-    options = PackOptions(spacing, None if shape is None else _shape(shape), align.value, int(bits.value))
+    box = None if shape is None else _shape(shape)
+    options = PackOptions(spacing, box, align.value, int(bits.value), label_maps, noise_maps)
     chosen = _chosen(source, subset)
     with progress_bar(quiet, of_all=True) as progress:
         packed = build_pack(chosen.cases, out, options, progress, chosen.pairs)

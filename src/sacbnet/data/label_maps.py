@@ -43,17 +43,10 @@ class MeanAnatomy:
     """
 
     def __init__(self, cases: Sequence[Case], spacing_mm: float, shape: Shape) -> None:
-        found = [_landmarks(load_image(case.image, "labels")) for case in cases]
-        shared = sorted(set.intersection(*(set(f.centres) for f in found))) if found else []
-        if found and len(shared) < LEAST_LANDMARKS:
-            raise InputError(
-                f"the {len(found)} label maps have {len(shared)} labels in common; at least {LEAST_LANDMARKS} were"
-                " expected, to bring them to one place: are they all maps, and of one anatomy?"
-            )
-        centres = np.array([[f.centres[v] for v in shared] for f in found]).reshape(len(found), -1, 3)
-        volumes = np.array([[f.volumes[v] for v in shared] for f in found])
-        self.affines, middle = {}, np.zeros(3)
-        if found:
+        self.affines: dict[str, Affine] = {}
+        middle = np.zeros(3)
+        if cases:
+            centres, volumes = _shared([_landmarks(load_image(case.image, "labels")) for case in cases])
             mean = (centres - centres.mean(1, keepdims=True)).mean(0)
             fits = [_fit(mean, x) for x in centres]
             self.affines = {case.name: affine for case, (affine, _) in zip(cases, fits, strict=True)}
@@ -77,6 +70,18 @@ def _landmarks(image: Image) -> _Landmarks:
         {v: image.grid.world(np.array(c)) for v, c in zip(found, centres, strict=True)},
         {v: n * voxel for v, n in found.items()},
     )
+
+
+def _shared(found: Sequence[_Landmarks]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centres (map, label, 3) and volumes (map, label) of the labels that all maps have."""
+    labels = sorted(set.intersection(*(set(f.centres) for f in found)))
+    if len(labels) < LEAST_LANDMARKS:
+        raise InputError(
+            f"the {len(found)} label maps have {len(labels)} labels in common; at least {LEAST_LANDMARKS} were"
+            " expected, to bring them to one place: are they all maps, and of one anatomy?"
+        )
+    centres = np.array([[f.centres[v] for v in labels] for f in found])
+    return centres, np.array([[f.volumes[v] for v in labels] for f in found])
 
 
 def _fit(mean: NDArray[np.float64], centres: NDArray[np.float64]) -> tuple[Affine, NDArray[np.float64]]:
