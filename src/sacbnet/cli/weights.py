@@ -25,8 +25,8 @@ def list_() -> None:
 
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("name", overflow="fold", no_wrap=True)
-    table.add_column("for", min_width=14)
-    table.add_column("licence")
+    table.add_column("for", min_width=14, overflow="fold")
+    table.add_column("licence", overflow="fold")
     for column in ("params", "MiB", "mm"):
         table.add_column(column, justify="right")
     table.add_column("register with")
