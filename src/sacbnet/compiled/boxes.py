@@ -31,8 +31,8 @@ def correlation(
 ) -> tuple[Tensor, Tensor | None]:
     """ncc_loss of (b, 1, i, j, k), and its gradient by `moved`. weight adds up to 1; epsilon is of means, not sums."""
     share = 1 / moved.numel()
-    moved, fixed, weight = (None if t is None else t.contiguous() for t in (moved, fixed, weight))
-    assert moved is not None and fixed is not None
+    moved, fixed = moved.contiguous(), fixed.contiguous()
+    weight = None if weight is None else weight.contiguous()
     volumes, i, j, k = _sizes(moved)
     between = empty((5, volumes, i, j, k), planar=True)
     slope = _like(moved) if with_slope else None
