@@ -5,10 +5,11 @@ The phantom of `sacbnet demo`, sampled coarsely and shrunk to the size of a fist
 
 from __future__ import annotations
 
+import locale
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,6 +95,14 @@ def _make_pair(seed: int = 0) -> SmallPair:
         lambda p: warp(np.asarray(p) * SHRINK) / SHRINK,
         anatomy.landmarks() / SHRINK,
     )
+
+
+@pytest.fixture(autouse=True)
+def _locale() -> Iterator[None]:
+    """SimpleITK's writer of DICOM leaves the locale "C", in which later tests would read text as ASCII."""
+    place = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, place)
 
 
 @pytest.fixture(scope="session")
