@@ -232,7 +232,7 @@ def small(write, tmp_path):
 def test_what_a_pack_says(small) -> None:
     assert len(small) == 3 and small.names == ("s0", "s1", "s2") and small.pairs == ((0, 1), (2, 0))
     assert small.label_values == (1, 2, 3, 4, 5)
-    options = {"spacing_mm": None, "shape": None, "align": "header", "bits": 16}
+    options = {"spacing_mm": None, "shape": None, "align": "header", "bits": 16, "label_maps": False, "noise_maps": 0}
     assert json.loads(small.metadata["options"]) == options
     assert torch.equal(small.image(-1), small.image(2)) and torch.equal(small.labels(-3), small.labels(0))
     for tensor in (small.image(0), small.labels(0)):
