@@ -12,7 +12,16 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from sacbnet.io.images import Image
-from sacbnet.preprocess import antialias, foreground, mask_on_grid, network_grid, on_grid, to_unit, working_spacing
+from sacbnet.preprocess import (
+    antialias,
+    foreground,
+    mask_on_grid,
+    network_grid,
+    on_grid,
+    spacings,
+    to_unit,
+    working_spacing,
+)
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
 
@@ -264,3 +273,23 @@ def test_a_mask_stays_of_zeros_and_ones():
     seen = mask_on_grid(mask, grid, grid.with_spacing(1.7))
     assert seen.shape[:2] == (1, 1) and set(seen.unique().tolist()) == {0, 1}
     np.testing.assert_array_equal(mask_on_grid(mask, grid, grid)[0, 0].numpy(), mask)
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "of_network", "refined", "expected"),
+    [
+        (1.0, None, None, True, (1.0, 1)),
+        (1.0, None, 2.0, False, (2.0, 1)),  # a network alone: at its own spacing
+        (1.0, None, 2.0, True, (1.0, 2)),  # refinement: at the image's
+        (1.3, None, 2.0, True, (1.0, 2)),  # a human's: 1 mm
+        (3.0, None, 2.0, True, (2.0, 1)),
+        (3.0, None, 1.0, True, (1.0, 1)),
+        (2.0, None, 3.0, True, (1.5, 2)),  # the nearest of which the network's is a multiple
+        (1.0, 0.7, 2.0, False, (0.7, 3)),
+        (1.0, 3.0, 2.0, True, (3.0, 1)),
+    ],
+)
+def test_network_and_refinement_have_their_spacings(own, asked, of_network, refined, expected) -> None:
+    fixed = Grid((60, 70, 80), np.diag([own, own, own, 1.0]))
+    spacing, factor = spacings(fixed, asked, of_network, refined)
+    assert (pytest.approx(spacing), factor) == expected

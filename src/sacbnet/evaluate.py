@@ -27,7 +27,7 @@ from .models.sacbnet import SACBNet
 from .models.weights import load_weights
 from .ops.dispatch import kernels_for, pick_device
 from .pipeline import Options, displacement
-from .preprocess import Layer, Pair, mask_on_grid, on_grid, prepare, spacing_of, within, working_spacing
+from .preprocess import Layer, Pair, mask_on_grid, on_grid, prepare, spacing_of, spacings, within
 from .report.environment import environment, peak_memory_mb
 from .report.run import Account
 from .report.statistics import summarise
@@ -280,11 +280,11 @@ def _pair(moving: Subject, fixed: Subject, o: Options, metadata: Mapping[str, st
             " --align centre, or --affine rigid or affine"
         )
     if o.affine != "none" or not f.grid.is_orthogonal or not f.grid.matches(m.grid, tolerance_mm=0.01):
-        return prepare(inputs, o.spacing, metadata)
-    spacing = o.spacing or spacing_of(metadata)
+        return prepare(inputs, o.spacing, metadata, o.steps > 0)
     own = f.grid.spacing
-    if spacing is None:
-        spacing = working_spacing(f.grid) if own.max() - own.min() > 1e-3 * own.min() else float(own.min())
+    isotropic = own.max() - own.min() <= 1e-3 * own.min()
+    asked = o.spacing or (float(own.min()) if isotropic and spacing_of(metadata) is None else None)
+    spacing, factor = spacings(f.grid, asked, spacing_of(metadata), o.steps > 0)
     grid = f.grid
     if np.abs(own - spacing).max() > 1e-3 * spacing:
         grid = grid.with_spacing(spacing)
@@ -293,4 +293,4 @@ def _pair(moving: Subject, fixed: Subject, o: Options, metadata: Mapping[str, st
     if grid is not f.grid:
         of_fixed = on_grid(of_fixed, f.grid, grid)[0, 0].numpy()
         inside = None if inside is None else mask_on_grid(inside, f.grid, grid)[0, 0].numpy() > 0
-    return Pair(grid, spacing, Layer(of_fixed, grid, inside), Layer(of_moving, m.grid, within(None, m.data)))
+    return Pair(grid, spacing, Layer(of_fixed, grid, inside), Layer(of_moving, m.grid, within(None, m.data)), factor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,8 +17,10 @@ from .errors import InputError, RegistrationError
 from .inputs import Inputs, read_inputs
 from .io.images import ImageSource
 from .metrics import folding
-from .models.weights import load_weights, weights_hash
+from .models import catalogue
+from .models.weights import load_weights
 from .ops.dispatch import kernels_for, pick_device
+from .predict import predict
 from .preprocess import Pair, prepare
 from .refine import RefineOptions, refine
 from .report.environment import environment, peak_memory_mb
@@ -40,14 +42,15 @@ STEPS_WITHOUT_NETWORK = 60
 class Options:
     """What may be chosen about a registration.
 
-    weights: "none", or a safetensors file of SACB-Net. affine: "none" (the headers already agree), "rigid" or
+    weights: a name, a safetensors file of SACB-Net or the folder of a training run (`catalogue.resolve`), or "none"; by
+    default what the catalogue names. affine: "none" (the headers already agree), "rigid" or
     "affine". refine: Adam steps at each level of the per-pair refinement; None is 60 without weights and 0 with.
     device: "auto", "cpu", "cuda", "cuda:1". spacing: mm at which the pair is worked on; None is the weights' own, or
     chosen by the fixed image (`preprocess.working_spacing`). precision: in which the network's features are stored,
     "float32" or "bfloat16", which halves their memory; displacements and refinement are float32 always.
     """
 
-    weights: str = "none"
+    weights: str = field(default_factory=catalogue.default)
     affine: AffineKind = "affine"
     refine: int | None = None
     device: str = "auto"
@@ -104,12 +107,14 @@ def register(
 def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) -> Registration:
     device = pick_device(o.device)
     network, metadata = (None, None) if o.weights == "none" else load_weights(o.weights, str(device))
+    if metadata is not None and (notice := catalogue.licence_notice(metadata)):
+        account.warn(notice)
 
     progress("kernels", 0.0)
     with account.stage("kernels"):
         kernels_for(device)  # compiles them the first time
     with account.stage("prepare"):
-        pair = prepare(inputs.canonical(), o.spacing, metadata)
+        pair = prepare(inputs.canonical(), o.spacing, metadata, o.steps > 0)
     progress("affine", 0.0)
     with account.stage("affine"):
         affine = align(pair.fixed, pair.moving, o.affine)
@@ -140,10 +145,14 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
         "format_version": FORMAT_VERSION,
         "environment": environment(device),
         "options": asdict(o) | {"refine": o.steps},
-        "working_grid": {"spacing_mm": pair.spacing, "shape": list(pair.grid.shape)},
+        "working_grid": {
+            "spacing_mm": pair.spacing,
+            "shape": list(pair.grid.shape),
+            "network_spacing_mm": None if network is None else pair.spacing * pair.factor,
+        },
         "fixed": describe_image(inputs.fixed),
         "moving": describe_image(inputs.moving),
-        "weights": {"name": "none"} if metadata is None else metadata | {"sha256": weights_hash(o.weights)},
+        "weights": {"name": "none"} if metadata is None else metadata,
         **measured,
         "seconds": account.summary(),
         "peak_memory_mb": peak_memory_mb(device),
@@ -169,7 +178,8 @@ def displacement(
         progress("network", 0.0)
         half = torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16")
         with account.stage("network"), torch.no_grad(), half:
-            u = finite(network(moving, fixed), "the network's displacement", "these weights do not suit these images")
+            u = predict(network, moving, fixed, pair.factor)
+        finite(u, "the network's displacement", "these weights do not suit these images")
         release_memory()
     if o.steps:
         with account.stage("refine"):

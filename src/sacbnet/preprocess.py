@@ -123,6 +123,20 @@ def mask_on_grid(mask: NDArray[np.bool_], source: Grid, grid: Grid, point_map: P
     return torch.from_numpy(found.astype(np.float32))[None, None]
 
 
+def spacings(fixed: Grid, asked: float | None, of_network: float | None, refined: bool) -> tuple[float, int]:
+    """The working spacing (mm), and how many working voxels a voxel of the network takes along each axis.
+
+    asked: by the user. of_network: at which the weights were trained, None without. A network alone needs no more than
+    its own spacing. Refinement looks at what the image shows (`working_spacing`): it works at the nearest spacing of
+    which the network's is a multiple. Raises InputError as `working_spacing` does.
+    """
+    own = working_spacing(fixed, asked)
+    if of_network is None:
+        return own, 1
+    factor = max(1, round(of_network / own)) if refined or asked else 1
+    return working_spacing(fixed, asked or of_network / factor), factor
+
+
 @dataclass(frozen=True)
 class Layer:
     """One image of a pair: data (i, j, k) float32 in [0, 1] on an orthogonal grid, and where it counts (None: all)."""
@@ -134,12 +148,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Pair:
-    """Both images as the engine takes them. fixed lies on the working grid; moving keeps its own voxels."""
+    """Both images as the engine takes them. fixed lies on the working grid; moving keeps its own voxels.
+
+    factor: a voxel of the network is so many working voxels along each axis.
+    """
 
     grid: Grid
     spacing: float
     fixed: Layer
     moving: Layer
+    factor: int = 1
 
     def tensors(self, affine: Affine, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """fixed, moving through the affine, and their masks: each (1, 1, i, j, k) on the working grid."""
@@ -152,9 +170,12 @@ class Pair:
         )
 
 
-def prepare(inputs: Inputs, spacing: float | None, metadata: Mapping[str, str] | None) -> Pair:
-    """Choose the working grid, and bring both images to [0, 1]. metadata: of the weights, None without."""
-    spacing = working_spacing(inputs.fixed.grid, spacing or spacing_of(metadata))
+def prepare(
+    inputs: Inputs, spacing: float | None, metadata: Mapping[str, str] | None = None, refined: bool = True
+) -> Pair:
+    """Choose the working grid, and bring both images to [0, 1]. metadata: of the weights, None without; the rest is as
+    `spacings` says."""
+    spacing, factor = spacings(inputs.fixed.grid, spacing, spacing_of(metadata), refined)
     f_mask = None if inputs.fixed_mask is None else inputs.fixed_mask.data
     m_mask = None if inputs.moving_mask is None else inputs.moving_mask.data
     grid = network_grid(inputs.fixed, spacing, f_mask)
@@ -167,7 +188,7 @@ def prepare(inputs: Inputs, spacing: float | None, metadata: Mapping[str, str] |
         moving = on_grid(moving, m_grid, upright)[0, 0].numpy()
         m_mask = None if m_mask is None else mask_on_grid(m_mask, m_grid, upright)[0, 0].numpy() > 0
         m_grid = upright
-    return Pair(grid, spacing, Layer(fixed, grid, inside), Layer(moving, m_grid, m_mask))
+    return Pair(grid, spacing, Layer(fixed, grid, inside), Layer(moving, m_grid, m_mask), factor)
 
 
 def within(mask: NDArray[np.bool_] | None, data: NDArray[np.floating]) -> NDArray[np.bool_] | None:

@@ -56,11 +56,14 @@ def register(
         typer.Option(help="Alignment before all else; none if the headers already agree.", rich_help_panel="Method"),
     ] = Affine.affine,
     weights: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="A safetensors file or a training run; none: affine and refinement only.", rich_help_panel="Method"
+            help="A name that `sacbnet weights list` shows, a safetensors file or a training run; none: affine and"
+            " refinement only.",
+            show_default="those that `sacbnet weights list` marks",
+            rich_help_panel="Method",
         ),
-    ] = "none",
+    ] = None,
     refine: Annotated[
         int | None,
         typer.Option(
@@ -86,6 +89,7 @@ def register(
     from rich.console import Console
 
     from ..io.atomic import check_writable
+    from ..models.catalogue import default
     from ..pipeline import register as run
     from .show import progress_bar, registration_lines, registration_table
 
@@ -99,7 +103,7 @@ def register(
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
             progress=progress,
-            weights=weights,
+            weights=weights or default(),
             affine=affine.value,
             refine=refine,
             spacing=spacing,
