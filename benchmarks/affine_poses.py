@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from real_pairs import LPBA_54
 from scipy.spatial.transform import Rotation
+from sets import LPBA_54
 
 from sacbnet.affine import AffineKind, align
 from sacbnet.inputs import Inputs

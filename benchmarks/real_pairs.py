@@ -17,15 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-LPBA_54 = [*range(21, 35), *range(41, 51), *range(61, 69), *range(81, 93), 101, 102, 121, 122, *range(161, 167)]
-SETS: dict[str, dict[str, Any]] = {
-    "malf": {"pairs": [(str(n), "1000") for n in (1001, 1002, 1006, 1007, 1008)], "labels": None},
-    "lpba40": {
-        "pairs": [("S37", "S36"), ("S38", "S37"), ("S39", "S38"), ("S40", "S39"), ("S36", "S40")],
-        "labels": LPBA_54,
-    },
-}
+from sets import SETS
 
 
 def run_pair(folder: Path, moving: str, fixed: str, out: Path, more: list[str]) -> dict[str, Any]:
@@ -38,7 +30,7 @@ def run_pair(folder: Path, moving: str, fixed: str, out: Path, more: list[str]) 
     return json.loads((out / "run.json").read_text())
 
 
-def row(report: dict[str, Any], labels: list[int] | None) -> dict[str, float]:
+def row(report: dict[str, Any], labels: tuple[int, ...]) -> dict[str, float]:
     def mean(step: str, way: str) -> float:
         per_label = report["dice"][step][f"{way}_per_label"]
         chosen = [per_label[str(n)] for n in labels if str(n) in per_label] if labels else list(per_label.values())
@@ -73,10 +65,10 @@ def main() -> None:
     more = [] if arguments.refine is None else ["--refine", str(arguments.refine)]
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        for moving, fixed in SETS[arguments.set]["pairs"][: arguments.pairs]:
+        for moving, fixed in SETS[arguments.set].pairs[: arguments.pairs]:
             out = (arguments.out or Path(scratch)) / f"{moving}-{fixed}"
             report = run_pair(arguments.folder, moving, fixed, out, more)
-            rows.append({"pair": f"{moving} -> {fixed}", **row(report, SETS[arguments.set]["labels"])})
+            rows.append({"pair": f"{moving} -> {fixed}", **row(report, SETS[arguments.set].labels)})
             if len(rows) == 1:
                 print("  ".join(f"{name:>13}" for name in rows[0]))
             print("  ".join(f"{v:>13}" if isinstance(v, str) else f"{v:13.4g}" for v in rows[-1].values()), flush=True)
