@@ -12,7 +12,10 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from ..compiled import tetrahedra as compiled
 from .warp import identity
+
+Corner = tuple[int, int, int]
 
 
 def jacobian_determinant(displacement_vox: Tensor) -> Tensor:
@@ -52,18 +55,47 @@ def tetrahedra(displacement_vox: Tensor) -> Iterator[tuple[Tensor, float]]:
         yield _det(*edges) * ((1 - 2 * flip) * 0.5), 1 / 3
 
 
+def _corners() -> list[tuple[list[Corner], float]]:
+    """The tetrahedra of a cell: four corners each, so ordered that the determinant of the edges from the first is
+    positive where nothing is displaced, and 1 over it."""
+    out: list[tuple[list[Corner], float]] = []
+    for a, b, c in product((0, 1), repeat=3):
+        one: list[Corner] = [(a, b, c), (1 - a, b, c), (a, 1 - b, c), (a, b, 1 - c)]
+        out.append((_turned(one) if (a + b + c) % 2 else one, 1.0))
+    for f in (0, 1):
+        centre: list[Corner] = [(f, 0, 0), (f, 1, 1), (1 - f, 0, 1), (1 - f, 1, 0)]
+        out.append((_turned(centre) if f else centre, 0.5))
+    return out
+
+
+def _turned(corners: list[Corner]) -> list[Corner]:
+    return [*corners[:2], corners[3], corners[2]]
+
+
+CORNERS = _corners()
+
+
+def folded_cells(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
+    """(i-1, j-1, k-1) bool: cells in which some tetrahedron's relative volume is <= margin. No axis of one voxel."""
+    if compiled.takes(displacement_vox):
+        return compiled.folded_cells(displacement_vox, margin)
+    size = [n - 1 for n in displacement_vox.shape[1:]]
+    out = torch.zeros(size, dtype=torch.bool, device=displacement_vox.device)
+    for low, _high, slab, _ in _slabs(displacement_vox, halo=1, after_only=True):
+        for volume, _share in tetrahedra(slab):
+            out[low : low + len(volume)] |= ~(volume > margin)
+    return out
+
+
 def folds(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
     """(i, j, k) bool: voxels at a corner of a cell in which some tetrahedron's relative volume is <= margin."""
     out = torch.zeros(displacement_vox.shape[1:], dtype=torch.bool, device=displacement_vox.device)
-    for low, _high, slab, _ in _slabs(displacement_vox, halo=1, after_only=True):
-        bad = None
-        for volume, _share in tetrahedra(slab):
-            bad = volume <= margin if bad is None else bad | (volume <= margin)
-        if bad is None or not bool(bad.any()):
-            continue
-        n = bad.shape[0]
-        for a, b, c in product((0, 1), repeat=3):
-            out[low + a : low + a + n, b : b + bad.shape[1], c : c + bad.shape[2]] |= bad
+    if min(out.shape) < 2:
+        return out
+    bad = folded_cells(displacement_vox, margin)
+    n = bad.shape
+    for a, b, c in product((0, 1), repeat=3):
+        out[a : a + n[0], b : b + n[1], c : c + n[2]] |= bad
     return out
 
 

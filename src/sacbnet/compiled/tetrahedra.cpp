@@ -1,0 +1,112 @@
+// The ten tetrahedra of a cell of the lattice (spatial/jacobian.py): which cells hold one that is too small, and the
+// pushes on its corners that would restore it (spatial/unfold.py).
+#include "simd.h"
+
+namespace sacbnet {
+namespace {
+
+struct Tetrahedron {
+    int corner[4][3];  // in such an order that the volume is positive where nothing is displaced
+    float scale;       // 1 over the determinant there
+};
+
+std::vector<Tetrahedron> tetrahedra() {
+    std::vector<Tetrahedron> all;
+    for (int n = 0; n < 8; n++) {
+        const int a = n / 4, b = n / 2 % 2, c = n % 2;
+        Tetrahedron t{{{a, b, c}, {1 - a, b, c}, {a, 1 - b, c}, {a, b, 1 - c}}, 1.f};
+        if ((a + b + c) % 2) std::swap(t.corner[2], t.corner[3]);
+        all.push_back(t);
+    }
+    for (int f = 0; f < 2; f++) {
+        Tetrahedron t{{{f, 0, 0}, {f, 1, 1}, {1 - f, 0, 1}, {1 - f, 1, 0}}, .5f};
+        if (f) std::swap(t.corner[2], t.corner[3]);
+        all.push_back(t);
+    }
+    return all;
+}
+
+struct Lattice {
+    long I, J, K;
+    long voxels() const { return I * J * K; }
+    long at(const int* corner) const { return (corner[0] * J + corner[1]) * K + corner[2]; }
+};
+
+INLINE void cross(const float* a, const float* b, float* out) {
+    out[0] = a[1] * b[2] - a[2] * b[1], out[1] = a[2] * b[0] - a[0] * b[2], out[2] = a[0] * b[1] - a[1] * b[0];
+}
+
+}  // namespace
+
+// u (3, I, J, K) in voxels -> bad (I-1, J-1, K-1): whether the cell holds a tetrahedron of relative volume <= margin
+API void folded_cells(const float* u, uint8_t* bad, long I, long J, long K, double margin, long threads) {
+    const Lattice lattice{I, J, K};
+    const std::vector<Tetrahedron> all = tetrahedra();
+    const long n = lattice.voxels();
+    parallel((I - 1) * (J - 1), threads, [&](long task, long) {
+        const float* here = u + (task / (J - 1) * J + task % (J - 1)) * K;
+        uint8_t* out = bad + task * (K - 1);
+        std::fill_n(out, K - 1, uint8_t(0));
+        const Scratch memory = scratch(K);
+        float* volume = memory.get();
+        for (const Tetrahedron& t : all) {
+            const float* x[4];
+            float d[4][3];
+            for (int v = 0; v < 4; v++) {
+                x[v] = here + lattice.at(t.corner[v]);
+                for (int a = 0; a < 3; a++) d[v][a] = float(t.corner[v][a] - t.corner[0][a]);
+            }
+            const float *p = x[0], *q = x[1], *r = x[2], *s = x[3];
+            for (long k = 0; k < K - 1; k++) {
+                const float a0 = q[k] - p[k] + d[1][0], a1 = q[k + n] - p[k + n] + d[1][1],
+                            a2 = q[k + 2 * n] - p[k + 2 * n] + d[1][2];
+                const float b0 = r[k] - p[k] + d[2][0], b1 = r[k + n] - p[k + n] + d[2][1],
+                            b2 = r[k + 2 * n] - p[k + 2 * n] + d[2][2];
+                const float c0 = s[k] - p[k] + d[3][0], c1 = s[k + n] - p[k + n] + d[3][1],
+                            c2 = s[k + 2 * n] - p[k + 2 * n] + d[3][2];
+                volume[k] = a0 * (b1 * c2 - b2 * c1) - a1 * (b0 * c2 - b2 * c0) + a2 * (b0 * c1 - b1 * c0);
+            }
+            const float least = float(margin) / t.scale;
+            for (long k = 0; k < K - 1; k++) out[k] |= !(volume[k] > least);
+        }
+    });
+}
+
+// For every tetrahedron of the `count` cells (voxel numbers of their first corners) that is of relative volume <= margin
+// the shortest push on its four corners that, to first order, makes it `goal`: added to push (3, I, J, K), and counted in
+// times (I, J, K), both zero before. touched: the voxels that were pushed, each once; returns their number.
+API long push_apart(const float* u, const int64_t* cells, long count, float* push, float* times, int64_t* touched, long I,
+                    long J, long K, double margin, double goal) {
+    const Lattice lattice{I, J, K};
+    const std::vector<Tetrahedron> all = tetrahedra();
+    const long n = lattice.voxels();
+    long found = 0;
+    for (long m = 0; m < count; m++)
+        for (const Tetrahedron& t : all) {
+            long at[4];
+            float edge[3][3], slope[4][3], volume = 0, square = 1e-3f;
+            for (int v = 0; v < 4; v++) at[v] = cells[m] + lattice.at(t.corner[v]);
+            for (int v = 0; v < 3; v++)
+                for (int a = 0; a < 3; a++)
+                    edge[v][a] = u[at[v + 1] + a * n] - u[at[0] + a * n] + float(t.corner[v + 1][a] - t.corner[0][a]);
+            for (int v = 0; v < 3; v++) cross(edge[(v + 1) % 3], edge[(v + 2) % 3], slope[v + 1]);
+            for (int a = 0; a < 3; a++) volume += edge[0][a] * slope[1][a] * t.scale;
+            if (volume > float(margin)) continue;
+            for (int a = 0; a < 3; a++) {
+                slope[0][a] = -(slope[1][a] + slope[2][a] + slope[3][a]);
+                for (int v = 0; v < 4; v++) {
+                    slope[v][a] *= t.scale;
+                    square += slope[v][a] * slope[v][a];
+                }
+            }
+            const float far = std::min((float(goal) - volume) / square, 2.f);
+            for (int v = 0; v < 4; v++) {
+                if (times[at[v]] == 0) touched[found++] = at[v];
+                times[at[v]] += 1;
+                for (int a = 0; a < 3; a++) push[at[v] + a * n] += far * slope[v][a];
+            }
+        }
+    return found;
+}
+
+}  // namespace sacbnet
