@@ -20,7 +20,7 @@ import nibabel as nib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from real_pairs import LPBA_54, SETS
+from sets import LPBA_54, SETS
 from torch import Tensor, nn
 
 from sacbnet.losses import gradient_loss, ncc_loss
@@ -76,7 +76,7 @@ def run(model: SACBNet, folder: Path, moving: str, fixed: str) -> tuple[Tensor, 
     u = model(image(folder, moving), image(folder, fixed))
     of = {n: nib.load(folder / "labels" / f"{n}.nii.gz").get_fdata().astype(np.int16) for n in (moving, fixed)}
     moved = warp(torch.from_numpy(of[moving]).float()[None, None], u, mode="nearest")[0, 0].numpy().astype(np.int16)
-    return u, dice(moved, of[fixed], tuple(LPBA_54)).mean
+    return u, dice(moved, of[fixed], LPBA_54).mean
 
 
 def main() -> None:
@@ -97,7 +97,7 @@ def main() -> None:
     fast = {name: getattr(model, name).cluster for name in LEVELS}
     forms = {"fast": None, "fast, bfloat16": None} | {f"converged, seed {n}": n for n in range(SEEDS)}
     rows = []
-    for moving, fixed in SETS["lpba40"]["pairs"][: arguments.pairs]:
+    for moving, fixed in SETS["lpba40"].pairs[: arguments.pairs]:
         fields, row = {}, {"pair": f"{moving} -> {fixed}"}
         for form, seed in forms.items():
             for name in LEVELS:
