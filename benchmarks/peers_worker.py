@@ -4,8 +4,8 @@
 
 FOLDER holds fixed.nii.gz, moving.nii.gz and labels.nii.gz (of the moving image). Into it go moved_labels.nii.gz
 (nearest, warped once through the whole transform), warp.nii.gz (ITK's displacement field on the fixed grid), affine.mat
-(ITK's; the identity if --aligned) or greedy's affine_ras.txt (4x4, fixed -> moving, world in mm RAS; none if --aligned),
-and worker.json: tool, seconds, peak memory.
+(ITK's; the identity if --aligned) or greedy's affine_ras.txt (4x4, fixed -> moving, world in mm RAS; none if
+--aligned), and worker.json: tool, seconds, peak memory.
 
 SyN is `ants.registration(..., "SyN")` with its defaults: affine and SyN by mutual information, reg_iterations 40x20x0;
 --aligned: "SyNOnly", which starts from the identity. greedy is `-m NCC 4x4x4 -n 100x50x20`, in the affine stage
