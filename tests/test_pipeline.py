@@ -259,7 +259,7 @@ def test_weights_end_to_end(pair, weights, tmp_path) -> None:
     assert weights.read_bytes() == before
     report = result.report
     assert report["weights"]["sha256"] == weights_hash(weights) and report["weights"]["licence"] == "CC0"
-    assert report["working_grid"]["spacing_mm"] == 2.0  # the weights' own
+    assert report["working_grid"]["spacing_mm"] == 1.0 and report["working_grid"]["network_spacing_mm"] == 2.0
     assert report["seconds"]["network"] > 0 and report["options"]["refine"] == 4
     assert not any("no network" in sentence for sentence in report["warnings"])
     similarity = report["similarity"]
@@ -287,7 +287,7 @@ def test_the_network_gets_moving_and_fixed_and_keeps_its_parameters(pair, weight
         return model, metadata
 
     monkeypatch.setattr(pipeline, "load_weights", loaded)
-    sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), refine=20)
+    sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), refine=8, spacing=2.0)
     state = seen["model"].state_dict()
     assert all(torch.equal(state[name], value) for name, value in seen["before"].items())
     assert all(p.grad is None for p in seen["model"].parameters()) and not seen["model"].training
