@@ -14,8 +14,8 @@ Dice (nearest: the tool warps the labels, once, through all that it found) and H
 (`labels_one_sided` tells how many: Dice * labels / (labels - labels_one_sided) is the mean over those of both), and is
 left out of HD95, as are those that vanish (`hd95_left_out`). Folding is of the whole transform, on the fixed grid.
 Seconds are of the registration, by the clock (affine_s, deformable_s; greedy's hold its reading of the images); cpu_s
-and peak_mb are of the tool's whole process up to there. SyN's random seed is 1; greedy is given none, and two runs differ
-a little (Dice .623 and .626 on one pair of MALF).
+and peak_mb are of the tool's whole process up to there. SyN's random seed is 1; greedy is given none, and two runs
+differ a little (Dice .623 and .626 on one pair of MALF).
 """
 
 from __future__ import annotations
