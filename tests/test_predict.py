@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sacbnet.predict import predict
+from sacbnet.predict import as_meant, both_ways, inverse, predict
+from sacbnet.spatial.warp import warp
 
 
 def ramp(shape: tuple[int, int, int]) -> torch.Tensor:
@@ -40,3 +41,44 @@ def test_lattices_meet_whatever_the_shape(shape, factor) -> None:
 def test_a_factor_of_1_is_the_network_itself() -> None:
     fixed, network = torch.rand(1, 1, 5, 6, 7), Stretch()
     assert torch.equal(predict(network, fixed, fixed), network(fixed, fixed)) and network.fixed is fixed
+
+
+# -- both ways --------------------------------------------------------------------------------------------------------
+def smooth(seed: int, size: float, shape=(20, 22, 24)) -> torch.Tensor:
+    coarse = torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return size * torch.nn.functional.interpolate(coarse, shape, mode="trilinear", align_corners=True)
+
+
+def test_inverse_undoes_the_displacement() -> None:
+    u = smooth(0, 0.5)
+    v = inverse(u)
+    there_and_back = v + warp(u, v, padding="border")  # p + v(p), and from there by u
+    assert there_and_back.abs().max() < 1e-3 < u.abs().max()
+    assert (inverse(torch.full((1, 3, 5, 5, 5), 2.5)) + 2.5).abs().max() == 0
+
+
+class Drawn:
+    """A network with a field of its own for each direction: moving images are 0, fixed ones 1."""
+
+    def __init__(self) -> None:
+        self.there, self.back = smooth(1, 1.0), smooth(2, 1.0)
+
+    def __call__(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        return self.there if fixed.max() > moving.max() else self.back
+
+
+def test_both_ways_is_the_mean_and_its_own_inverse_for_the_swapped_pair() -> None:
+    network, moving, fixed = Drawn(), torch.zeros(1, 1, 20, 22, 24), torch.ones(1, 1, 20, 22, 24)
+    u, swapped = both_ways(network)(moving, fixed), both_ways(network)(fixed, moving)
+    assert torch.allclose(u, (network.there + inverse(network.back)) / 2)
+    # inverse to second order: far better than what the network gives by itself
+    error, alone = (
+        (a + warp(b, a, padding="border")).abs().mean() for a, b in ((u, swapped), (network.there, network.back))
+    )
+    assert error < 0.2 * alone
+
+
+def test_weights_say_how_they_are_meant() -> None:
+    network, moving, fixed = Drawn(), torch.zeros(1, 1, 20, 22, 24), torch.ones(1, 1, 20, 22, 24)
+    assert as_meant(network, {"symmetric": "false"}) is network is as_meant(network, {})
+    assert torch.equal(as_meant(network, {"symmetric": "true"})(moving, fixed), both_ways(network)(moving, fixed))

@@ -23,10 +23,9 @@ from .delivery import deliver
 from .errors import InputError, SacbnetError
 from .inputs import Inputs
 from .metrics import dice_of_present, folding, present_labels, target_registration_error
-from .models.sacbnet import SACBNet
-from .models.weights import load_weights
 from .ops.dispatch import kernels_for, pick_device
-from .pipeline import Options, displacement
+from .pipeline import Options, displacement, load_network
+from .predict import Network
 from .preprocess import Layer, Pair, mask_on_grid, on_grid, prepare, spacing_of, spacings, within
 from .report.environment import environment, peak_memory_mb
 from .report.run import Account
@@ -56,7 +55,7 @@ class Evaluation:
 class _Method:
     """What is done with every pair. centre: the boxes are brought together first."""
 
-    network: SACBNet | None
+    network: Network | None
     metadata: Mapping[str, str] | None
     options: Options
     device: torch.device
@@ -96,7 +95,7 @@ def evaluate(
     if align not in ("header", "centre"):
         raise InputError(f"the alignment is {align!r}; 'header' or 'centre' was expected")
     device = pick_device(options.device)
-    network, metadata = (None, None) if options.weights == "none" else load_weights(options.weights, str(device))
+    network, metadata = load_network(options.weights, device)
     kernels_for(device)  # compiles them the first time
     method = _Method(network, metadata, options, device, repair, align == "centre" and options.affine == "none")
     found, errors, interrupted = Evaluation(), [], False
@@ -261,7 +260,8 @@ def _register(moving: Subject, fixed: Subject, method: _Method) -> tuple[Affine,
         torch.cuda.reset_peak_memory_stats(device)
     pair = _pair(moving, fixed, o, method.metadata)
     affine = align_by_intensity(pair.fixed, pair.moving, o.affine)
-    u = displacement(pair, affine, method.network, o, device, Account(), lambda stage, fraction: None)[0].float().cpu()
+    found, _ = displacement(pair, affine, method.network, o, device, Account(), lambda stage, fraction: None)
+    u = found[0].float().cpu()
     if method.repair:
         transform, _ = deliver(u, pair.grid, affine, fixed.image.grid)
     else:

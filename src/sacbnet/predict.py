@@ -1,13 +1,44 @@
-"""The network's displacement on the working grid, whichever spacing the network was trained at."""
+"""The network's displacement on the working grid: at the spacing, and in the way, that its weights are meant for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from .spatial.warp import warp
+
 Network = Callable[[Tensor, Tensor], Tensor]
+INVERSE_ROUNDS = 10
+
+
+def as_meant(network: Network, metadata: Mapping[str, str]) -> Network:
+    """The network as its weights are to be run: both ways where their metadata say `symmetric`."""
+    return both_ways(network) if metadata.get("symmetric") == "true" else network
+
+
+def both_ways(network: Network) -> Network:
+    """The mean of what the network finds from moving to fixed and the inverse of what it finds from fixed to moving.
+
+    What it makes up in one direction only is halved. It pays for weights that fold little and were trained on pairs in
+    any order (LPBA40, no images in training: Dice .675 -> .678 at 1200 steps, .654 -> .661 at 1000).
+    """
+
+    def run(moving: Tensor, fixed: Tensor) -> Tensor:
+        return (network(moving, fixed).float() + inverse(network(fixed, moving).float())) / 2
+
+    return run
+
+
+def inverse(u_vox: Tensor) -> Tensor:
+    """The displacement v (b, 3, i, j, k) with v(p) = -u(p + v(p)), by fixed-point rounds (Chen et al., "A simple
+    fixed-point approach to invert a deformation field", Medical Physics 2008). Beyond the faces u goes on as it is at
+    them. Where u changes by a voxel per voxel or more the rounds need not converge: v stays bounded by u."""
+    v = -u_vox
+    for _ in range(INVERSE_ROUNDS):
+        v = -warp(u_vox, v, padding="border")
+    return v
 
 
 def predict(network: Network, moving: Tensor, fixed: Tensor, factor: int = 1) -> Tensor:
