@@ -116,6 +116,10 @@ def test_run_json(registered, result) -> None:
     folding = report["folding"]
     assert folding["folded_voxels"] == 0 and 0 <= folding["non_diffeomorphic_percent"] < 0.01
     assert 0 < folding["jacobian_min"] < 1 < folding["jacobian_max"]
+    assert [level["level"] for level in report["refinement"]] == [2, 1]
+    for level in report["refinement"]:
+        assert set(level) == {"level", "steps", "loss_before", "loss_after"} and 1 <= level["steps"] <= 15
+        assert -1 <= level["loss_after"] <= level["loss_before"]
     inverse = report["inverse"]
     assert 0 < inverse["round_trip_mean_mm"] < 0.1 and inverse["residual_mean_mm"] <= 0.01
     assert any("no network was used" in sentence for sentence in report["warnings"])
@@ -336,7 +340,7 @@ def spoil(monkeypatch, stage: str, vox: float) -> None:
 
     if stage == "refine":
         refine = pipeline.refine
-        monkeypatch.setattr(pipeline, "refine", lambda *a, **k: field(refine(*a, **k)))
+        monkeypatch.setattr(pipeline, "refine", lambda *a, **k: (field(refine(*a, **k)[0]), ()))
     elif stage == "network":
         monkeypatch.setattr(
             pipeline,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,19 @@ import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
-from sacbnet.refine import RefineOptions, refine
+from sacbnet.refine import LevelReport, RefineOptions
+from sacbnet.refine import refine as refine_and_tell
 from sacbnet.spatial.jacobian import folds
 from sacbnet.spatial.warp import warp
 
 SIZE = 48
 OPTIONS = RefineOptions(iterations=40, levels=(4, 2))
 INNER = (slice(None), slice(None), *[slice(8, -8)] * 3)  # away from what has left the field of view
+
+
+def refine(*arguments: Any, **named: Any) -> Tensor:
+    """The displacement alone."""
+    return refine_and_tell(*arguments, **named)[0]
 
 
 @cache
@@ -184,9 +191,46 @@ def test_iterations_are_honoured(levels, used):
     calls: list[tuple[int, int, float]] = []
     size = 40
     images = [x[..., :size, :size, :size] for x in pair()]
-    refine(images[0], images[1], RefineOptions(iterations=3, levels=levels), progress=lambda *a: calls.append(a))
+    options = RefineOptions(iterations=3, levels=levels)
+    _, reports = refine_and_tell(images[0], images[1], options, progress=lambda *a: calls.append(a))
     assert [c[:2] for c in calls] == [(n, 3 * used) for n in range(1, 3 * used + 1)]
     assert all(-1 <= c[2] <= 1 for c in calls)
+    assert [r.steps for r in reports] == [3] * used
+    assert [r.level for r in reports] == ([s for s in levels if s < 8] or [1])
+
+
+def test_what_each_level_did_is_told():
+    losses: list[float] = []
+    options = RefineOptions(iterations=12, levels=(3, 2), tolerance=0.0)
+    _, reports = refine_and_tell(*pair(), options, progress=lambda done, total, loss: losses.append(loss))
+    first, second = losses[:12], losses[12:]
+    assert reports == (
+        LevelReport(3, 12, first[0], min(first)),
+        LevelReport(2, 12, second[0], min(second)),
+    )
+    assert reports[0].loss_after < reports[0].loss_before - 0.1
+
+
+def test_a_level_ends_when_it_no_longer_gains():
+    calls: list[tuple[int, int]] = []
+    options = RefineOptions(iterations=300, levels=(3, 2), patience=8, tolerance=5e-3)
+    moving, fixed = pair()
+    u, reports = refine_and_tell(moving, fixed, options, progress=lambda done, total, loss: calls.append((done, total)))
+    assert all(8 < r.steps < 100 for r in reports)
+    assert error(u) < 0.5
+    assert calls[-1] == (600, 600) and calls[reports[0].steps - 1] == (300, 600)  # steps that are spared count as done
+    assert [c[0] for c in calls] == sorted({c[0] for c in calls})
+    _, same = refine_and_tell(moving, moving, options)
+    assert [r.steps for r in same] == [9, 9]  # at the optimum from the start: only the patience is spent
+
+
+def test_a_start_that_folds_is_mended_first():
+    """An optimiser would be caught in the folds: no tetrahedron that is turned over is left to it."""
+    start = tensor(truth() * 0.7)
+    start[:, :, 20:28, 20:28, 20:28] += 1.5 * torch.randn(8, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert folds(start[0]).sum() > 500
+    u = refine(*pair(), OPTIONS, start_vox=start)
+    assert error(u) < 0.5
 
 
 def test_the_loss_goes_down():

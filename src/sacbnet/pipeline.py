@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,18 +20,15 @@ from .metrics import folding
 from .models import catalogue
 from .models.weights import load_weights
 from .ops.dispatch import kernels_for, pick_device
-from .predict import predict
+from .predict import Network, as_meant, predict
 from .preprocess import Pair, prepare
-from .refine import RefineOptions, refine
+from .refine import LevelReport, RefineOptions, refine
 from .report.environment import environment, peak_memory_mb
 from .report.measure import measure, refuse_worse
 from .report.run import FORMAT_VERSION, Account, describe_image
 from .result import Registration
 from .spatial.invert import invert
 from .spatial.transforms import Affine
-
-if TYPE_CHECKING:
-    from .models.sacbnet import SACBNet
 
 Precision = Literal["float32", "bfloat16"]
 Progress = Callable[[str, float], None]  # (stage, fraction of it that is done)
@@ -106,7 +103,7 @@ def register(
 
 def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) -> Registration:
     device = pick_device(o.device)
-    network, metadata = (None, None) if o.weights == "none" else load_weights(o.weights, str(device))
+    network, metadata = load_network(o.weights, device)
     if metadata is not None and (notice := catalogue.licence_notice(metadata)):
         account.warn(notice)
 
@@ -119,7 +116,7 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     with account.stage("affine"):
         affine = align(pair.fixed, pair.moving, o.affine)
 
-    u = displacement(pair, affine, network, o, device, account, progress)
+    u, levels = displacement(pair, affine, network, o, device, account, progress)
 
     progress("transform", 0.0)
     with account.stage("transform"):
@@ -154,6 +151,7 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
         "moving": describe_image(inputs.moving),
         "weights": {"name": "none"} if metadata is None else metadata,
         **measured,
+        "refinement": [asdict(level) for level in levels],
         "seconds": account.summary(),
         "peak_memory_mb": peak_memory_mb(device),
         "warnings": account.warnings,
@@ -161,16 +159,27 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     return Registration(moved, transform, inverse.field, affine, moved_labels, report)
 
 
+def load_network(weights: str, device: torch.device) -> tuple[Network | None, dict[str, str] | None]:
+    """The network as its weights are to be run, and their metadata; None and None for "none"."""
+    if weights == "none":
+        return None, None
+    network, metadata = load_weights(weights, str(device))
+    return as_meant(network, metadata), metadata
+
+
 def displacement(
     pair: Pair,
     affine: Affine,
-    network: SACBNet | None,
+    network: Network | None,
     o: Options,
     device: torch.device,
     account: Account,
     progress: Progress,
-) -> torch.Tensor:
-    """What remains after the affine: (1, 3, i, j, k) in voxels of the working grid, by the network and refinement."""
+) -> tuple[torch.Tensor, tuple[LevelReport, ...]]:
+    """What remains after the affine: (1, 3, i, j, k) in voxels of the working grid, by the network and refinement.
+
+    Also what each level of the refinement did: none without steps.
+    """
     with account.stage("prepare"):
         fixed, moving, fixed_mask, moving_mask = pair.tensors(affine, device)
     u = torch.zeros(1, 3, *pair.grid.shape, device=device)
@@ -181,14 +190,15 @@ def displacement(
             u = predict(network, moving, fixed, pair.factor)
         finite(u, "the network's displacement", "these weights do not suit these images")
         release_memory()
+    levels: tuple[LevelReport, ...] = ()
     if o.steps:
         with account.stage("refine"):
-            u = refine(
+            u, levels = refine(
                 moving, fixed, RefineOptions(iterations=o.steps), u, fixed_mask, moving_mask,
                 lambda done, total, loss: progress("refine", done / total),
             )  # fmt: skip
             finite(u, "the refined displacement", "check the images' intensities")
-    return u
+    return u, levels
 
 
 def _warn(account: Account, o: Options, measured: dict[str, Any]) -> None:

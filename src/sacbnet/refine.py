@@ -16,20 +16,21 @@ from torch import Tensor
 
 from .losses import box_mean, gradient_loss, ncc_loss
 from .spatial.unfold import unfold
-from .spatial.warp import identity, sample
+from .spatial.warp import warp
 
 Progress = Callable[[int, int, float], None]
 LARGE = 2e6  # voxels
-COARSE_MARGIN = 0.1  # smallest relative volume of a tetrahedron that a level may leave behind
+MARGIN = 0.02  # smallest relative volume of a tetrahedron that a level may leave behind: a larger one costs likeness
 
 
 @dataclass(frozen=True)
 class RefineOptions:
-    """iterations: Adam steps at each level. levels: factors by which the working grid is coarsened, in order;
+    """iterations: Adam steps at each level, at most. levels: factors by which the working grid is coarsened, in order;
     None is 4, 2, 1, and 8 before them for a volume of 2 million voxels or more (a whole brain at 1 mm). In such a
-    volume level 1 gets a fifth of the steps, a third as long: a step costs eight times as much there, and little is
-    left to find.
+    volume level 1 gets 0.3 of the steps, a third as long: a step costs eight times as much there, and little is left to
+    find.
 
+    tolerance, patience: a level ends once its last `patience` steps lowered its least loss by less than `tolerance`.
     smoothness: weight λ of the mean square gradient (voxels of the level). window: side of the correlation box, in
     voxels of the working grid.
     noise: SD of intensity, of a range of 1, at and below which a box counts as noise: it has no say in the correlation.
@@ -39,6 +40,8 @@ class RefineOptions:
 
     iterations: int = 60
     levels: tuple[int, ...] | None = None
+    tolerance: float = 2e-3
+    patience: int = 10
     learning_rate: float = 1.0
     smoothness: float = 1.0
     window: int = 9
@@ -51,6 +54,17 @@ class RefineOptions:
         return max(side + (side + 1) % 2, min(5, self.window))
 
 
+@dataclass(frozen=True)
+class LevelReport:
+    """What one level did. level: the factor by which it is coarsened; steps: those that were taken; loss: squared local
+    correlation, negated, plus λ times smoothness, on this level's lattice, before the first step and at the best."""
+
+    level: int
+    steps: int
+    loss_before: float
+    loss_after: float
+
+
 def refine(
     moving: Tensor,
     fixed: Tensor,
@@ -59,30 +73,38 @@ def refine(
     fixed_mask: Tensor | None = None,
     moving_mask: Tensor | None = None,
     progress: Progress | None = None,
-) -> Tensor:
+) -> tuple[Tensor, tuple[LevelReport, ...]]:
     """The displacement (1, 3, i, j, k) in voxels that carries `moving` onto `fixed`, both (1, 1, i, j, k) in [0, 1].
 
-    Minimises NCC(moved, fixed) + λ · mean-square gradient over u = start + up(δ), δ first on a coarse lattice. Where
-    masks (1, 1, i, j, k) are given only voxels in both (the moving one is warped along) count in the first term.
-    `progress(done, total, loss)` is called after each step. No global random state, no gradients kept.
+    Minimises NCC(moved, fixed) + λ · mean-square gradient over u = start + up(δ), δ first on a coarse lattice; the
+    start's folds, in which an optimiser would be caught, are mended before. Where masks (1, 1, i, j, k) are given only
+    voxels in both (the moving one is warped along) count in the first term. `progress(done, total, loss)` is called
+    after each step; steps that a level spares count as done. No global random state, no gradients kept.
     """
     shape = tuple(fixed.shape[2:])
     start = torch.zeros(1, 3, *shape, device=fixed.device) if start_vox is None else start_vox.float()
-    delta: Tensor | None = None
     levels = _levels(shape, options)
     each = [_at_level(shape, s, options) for s in levels]
+    total = sum(o.iterations for o in each)
+    if not total:
+        return start, ()
+    start = unfold(start[0], margin=MARGIN)[0][None]
+    delta: Tensor | None = None
+    done, reports = 0, []
     for n, (s, o) in enumerate(zip(levels, each, strict=True)):
         masks = (None if mask is None else _coarsen(mask, s) for mask in (fixed_mask, moving_mask))
         level = _Level(_coarsen(moving, s), _coarsen(fixed, s), o.box(s), *masks)
-        size = level.fixed.shape[2:]
-        base = _coarsen(start, s) / s
-        before = torch.zeros_like(base) if delta is None else _resize(delta, size) * (levels[n - 1] / s)
-        step = _Counter(progress, sum(e.iterations for e in each[:n]), sum(e.iterations for e in each))
-        delta = _optimise(level, base, before, o, step)
+        u = _coarsen(start, s) / s
+        if delta is not None:
+            u = u + _resize(delta, level.fixed.shape[2:]) * (levels[n - 1] / s)
+        found, report = _optimise(level, s, u, o, _Counter(progress, done, total))
         # folds are mended level by level: on a coarse lattice it is cheap, and hardly any reach the next
-        delta = delta + (unfold((base + delta)[0], margin=COARSE_MARGIN)[0] - (base + delta)[0])
+        found = unfold(found[0], margin=MARGIN)[0][None]
+        delta = found - _coarsen(start, s) / s
+        done += o.iterations
+        reports.append(report)
     assert delta is not None
-    return start + _resize(delta, shape) * levels[-1]
+    return start + _resize(delta, shape) * levels[-1], tuple(reports)
 
 
 def _levels(shape: tuple[int, ...], o: RefineOptions) -> list[int]:
@@ -93,9 +115,9 @@ def _levels(shape: tuple[int, ...], o: RefineOptions) -> list[int]:
 
 def _at_level(shape: tuple[int, ...], s: int, o: RefineOptions) -> RefineOptions:
     """The options of one level: fewer and shorter steps at the full resolution of a large volume."""
-    if s > 1 or prod(shape) < LARGE:
+    if s > 1 or prod(shape) < LARGE or not o.iterations:
         return o
-    return replace(o, iterations=max(1, o.iterations // 5), learning_rate=0.3 * o.learning_rate)
+    return replace(o, iterations=max(1, 3 * o.iterations // 10), learning_rate=0.3 * o.learning_rate)
 
 
 @dataclass(frozen=True)
@@ -106,6 +128,15 @@ class _Level:
     fixed_mask: Tensor | None
     moving_mask: Tensor | None
 
+    def loss(self, u: Tensor, o: RefineOptions) -> Tensor:
+        """u: (1, 3, i', j', k') in voxels of the level."""
+        mask = self.fixed_mask
+        if self.moving_mask is not None:
+            seen = warp(self.moving_mask, u.detach())
+            mask = seen if mask is None else mask * seen
+        likeness = ncc_loss(warp(self.moving, u), self.fixed, self.window, mask, o.noise**4 * self.window**6)
+        return likeness + o.smoothness * gradient_loss(u)
+
 
 @dataclass(frozen=True)
 class _Counter:
@@ -113,33 +144,31 @@ class _Counter:
     done: int
     total: int
 
-    def __call__(self, step: int, loss: Tensor) -> None:
+    def __call__(self, step: int, loss: float) -> None:
         if self.progress is not None:
-            self.progress(self.done + step, self.total, float(loss))
+            self.progress(self.done + step, self.total, loss)
 
 
-def _optimise(level: _Level, base: Tensor, before: Tensor, o: RefineOptions, report: _Counter) -> Tensor:
-    """Adam at one level; returns δ with before ≤ δ's start, (1, 3, i', j', k') in voxels of the level."""
-    parameters = torch.zeros_like(before, requires_grad=True)
-    here = identity(tuple(level.fixed.shape[2:]), base.device)
-    adam = torch.optim.Adam([parameters], lr=o.learning_rate, betas=(0.9, 0.99))
-    best, best_loss = torch.zeros_like(before), float("inf")
+def _optimise(level: _Level, s: int, start: Tensor, o: RefineOptions, tell: _Counter) -> tuple[Tensor, LevelReport]:
+    """Adam at one level, from and to a displacement (1, 3, i', j', k') in voxels of the level."""
+    parameters = torch.zeros_like(start, requires_grad=True)
+    adam = torch.optim.Adam([parameters], lr=o.learning_rate, betas=(0.9, 0.99), fused=True)
+    best, least = torch.zeros_like(start), [float("inf")]  # least: the smallest loss seen, after each step
+    losses = []
     for step in range(o.iterations):
         adam.zero_grad()
-        u = base + before + _Stiffen.apply(parameters, *o.stiffness)
-        at = here + u
-        mask = level.fixed_mask
-        if level.moving_mask is not None:
-            seen = sample(level.moving_mask, at.detach())
-            mask = seen if mask is None else mask * seen
-        likeness = ncc_loss(sample(level.moving, at), level.fixed, level.window, mask, o.noise**4 * level.window**6)
-        loss = likeness + o.smoothness * gradient_loss(u)
-        if float(loss.detach()) < best_loss:  # Adam takes full steps even at an optimum: the best seen is kept
-            best, best_loss = parameters.detach().clone(), float(loss.detach())
+        loss = level.loss(start + _Stiffen.apply(parameters, *o.stiffness), o)
+        losses.append(float(loss.detach()))
+        if losses[-1] < least[-1]:  # Adam takes full steps even at an optimum: the best seen is kept
+            best.copy_(parameters.detach())
+        least.append(min(least[-1], losses[-1]))
+        if step >= o.patience and least[-1 - o.patience] - least[-1] < o.tolerance:
+            tell(o.iterations, losses[-1])
+            break
         loss.backward()
         adam.step()
-        report(step + 1, loss.detach())
-    return before + _Stiffen.apply(best, *o.stiffness)
+        tell(step + 1, losses[-1])
+    return start + _Stiffen.apply(best, *o.stiffness), LevelReport(s, len(losses), losses[0], least[-1])
 
 
 class _Stiffen(torch.autograd.Function):

@@ -221,7 +221,7 @@ def test_a_result_worse_than_the_start(register, tmp_path, monkeypatch) -> None:
     from sacbnet import pipeline
 
     refine = pipeline.refine
-    monkeypatch.setattr(pipeline, "refine", lambda *a, **k: refine(*a, **k) + 6.0)
+    monkeypatch.setattr(pipeline, "refine", lambda *a, **k: (refine(*a, **k)[0] + 6.0, ()))
     done = register()
     assert done.code == 6 and "less like the fixed image than the start" in done.sentence()
     assert list(tmp_path.iterdir()) == []

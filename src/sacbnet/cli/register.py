@@ -67,7 +67,7 @@ def register(
     refine: Annotated[
         int | None,
         typer.Option(
-            help="Optimisation steps per level for this pair; default 60 without weights, 0 with.",
+            help="Optimisation steps per level for this pair, at most; default 60 without weights, 0 with.",
             min=0,
             rich_help_panel="Method",
         ),
