@@ -20,7 +20,9 @@ class SynthesisOptions:
 
     Geometry: degrees, scale, shift_mm: an affine common to both images; relative: the moving map gets one of its own
     besides, of this part of the same ranges. warp_mm: largest SD of the coefficients of the smooth displacements that
-    each map gets, one for each of the distances warp_knots_mm between knots; less where it would fold.
+    each map gets, one for each of the distances warp_knots_mm between knots; less where it would fold. box: least and
+    largest side of the images, of that of the maps, drawn for each axis, and where it lies beside the maps': a network
+    that sees one box only learns where in it the anatomy lies, and errs in any other.
 
     Contents: classes: labels that look alike, such as the left and the right of a structure. removable: groups of
     labels that are cut away (0) together, each with the probability removed, mostly from both images. cropped:
@@ -41,6 +43,7 @@ class SynthesisOptions:
     relative: float = 0.5
     warp_mm: float = 6.0
     warp_knots_mm: tuple[float, ...] = (16.0, 32.0, 64.0)
+    box: tuple[float, float] = (1.0, 1.0)
     classes: tuple[tuple[int, ...], ...] = ()
     removable: tuple[tuple[int, ...], ...] = ()
     removed: float = 0.5
@@ -55,12 +58,14 @@ class SynthesisOptions:
     noise: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("warp_knots_mm", "classes", "removable"):
+        for name in ("warp_knots_mm", "box", "classes", "removable"):
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(tuple(v) if isinstance(v, list | tuple) else v for v in value))
         for name, value in vars(self).items():
             least, most = (1, inf) if name in ("factor", "thick") else (0, 1 if name in _SHARES else inf)
             if isinstance(value, int | float) and not least <= value <= most:
                 raise InputError(f"synthesis.{name} is {value}; a number from {least} to {most} was expected")
+        if len(self.box) != 2 or not 0.1 <= self.box[0] <= self.box[1] <= 10:
+            raise InputError(f"synthesis.box is {list(self.box)}; the least and the largest side were expected")
         if any(not 0 < knots < inf for knots in self.warp_knots_mm):
             raise InputError(f"synthesis.warp_knots_mm is {list(self.warp_knots_mm)}; positive lengths were expected")

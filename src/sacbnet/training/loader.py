@@ -160,6 +160,9 @@ def check_batch(recipe: Recipe, world: int) -> None:
         raise InputError(
             f"run.batch is {recipe.run.batch}; a multiple of {each} was expected (processes × run.pairs_at_once)"
         )
+    made = recipe.synthesis
+    if made is not None and made.box[0] < made.box[1] and recipe.run.pairs_at_once > 1:
+        raise InputError("synthesis.box gives each pair a shape of its own; run.pairs_at_once = 1 was expected")
 
 
 def stored_pair(pack: Pack, moving: int, fixed: int, device: torch.device | str = "cpu") -> Batch:

@@ -154,3 +154,21 @@ def test_gaussian_and_unit_agree_with_scipy_and_preprocessing():
 def test_wrong_options(wrong):
     with pytest.raises(InputError, match="synthesis"):
         SynthesisOptions(**wrong)
+
+
+def test_boxes_of_any_size_lie_beside_the_map_as_told(anatomy):
+    whole = torch.tensor(VALUES)[anatomy.numbers.long()]
+    shapes = set()
+    for seed in range(12):
+        larger = synthesise(replace(STILL, box=(1.2, 1.6)), (seed,), anatomy, anatomy, 1.0)
+        assert torch.equal(larger.moving_labels, larger.fixed_labels)  # both images have one box
+        shapes.add(larger.fixed.shape)
+        held = larger.fixed_labels[0, 0].nonzero()
+        low, high = held.amin(0), held.amax(0) + 1
+        of_map = whole.nonzero()
+        assert torch.equal(high - low, of_map.amax(0) + 1 - of_map.amin(0))  # nothing is cut off
+        assert larger.fixed_labels.count_nonzero() == whole.count_nonzero()
+        smaller = synthesise(replace(STILL, box=(0.5, 0.8)), (seed,), anatomy, anatomy, 1.0)
+        assert all(0.5 * n - 1 <= m <= 0.8 * n + 1 for m, n in zip(smaller.fixed.shape[2:], SHAPE, strict=True))
+        assert smaller.fixed_labels.bool().float().mean() > 0.3  # within the map: 0.31 of it is labelled
+    assert len(shapes) > 6

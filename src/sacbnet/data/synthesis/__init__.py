@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..synthesis_options import SynthesisOptions
-from .deform import coordinates, random_affine, random_warp
+from .deform import coordinates, random_affine, random_box, random_warp
 from .render import class_numbers, looked_up, painted, photographed, random_table, view_table
 
 __all__ = ["Anatomy", "SynthesisOptions", "Synthetic", "synthesise"]
@@ -56,7 +56,8 @@ def synthesise(
     """
     common, *own = (np.random.default_rng((*seed, n)) for n in range(3))
     shared = random_affine(o, 1.0, common)
-    affines = (shared @ random_affine(o, o.relative, common), shared)
+    shape, place = random_box(o, fixed.numbers.shape, spacing_mm, np.random.default_rng((*seed, 3)))
+    affines = (shared @ random_affine(o, o.relative, common) @ place, shared @ place)
     gone = [group for group in o.removable if common.random() < o.removed]
     tables = [random_table(class_numbers(moving.values, o.classes), common) for _ in range(2)]
     if common.random() < o.same_contrast:
@@ -64,7 +65,7 @@ def synthesise(
     view = view_table(class_numbers(moving.values, o.classes), common)
     images, labels, views = [], [], []
     for n, anatomy in enumerate((moving, fixed)):
-        seen = _seen(o, anatomy, affines[n], spacing_mm, own[n])
+        seen = _seen(o, anatomy, shape, affines[n], spacing_mm, own[n])
         mine = [group for group in gone if own[n].random() < _TOGETHER]
         table = tables[n] * _kept(anatomy.values, mine) if mine else tables[n]
         clean = _cropped(o, painted(seen, table), own[n])
@@ -95,12 +96,16 @@ def _cropped(o: SynthesisOptions, image: Tensor, rng: np.random.Generator) -> Te
 
 
 def _seen(
-    o: SynthesisOptions, anatomy: Anatomy, affine: np.ndarray, spacing_mm: float, rng: np.random.Generator
+    o: SynthesisOptions,
+    anatomy: Anatomy,
+    shape: Sequence[int],
+    affine: np.ndarray,
+    spacing_mm: float,
+    rng: np.random.Generator,
 ) -> Tensor:
     """(5, i, j, k) uint8: the numbers at the middle of each voxel, and at four places about it. Nothing beyond."""
     numbers = F.pad(anatomy.numbers, [1] * 6)  # nothing lies all about: what looks beyond the edge is sent there
     size = anatomy.numbers.shape
-    shape = [n // o.factor for n in size]
     at = coordinates(affine, shape, size, o.factor, spacing_mm)
     at += random_warp(o, shape, o.factor * spacing_mm, rng) / spacing_mm
     at = at.to(numbers.device)

@@ -25,6 +25,19 @@ def random_affine(o: SynthesisOptions, part: float, rng: np.random.Generator) ->
     return affine
 
 
+def random_box(
+    o: SynthesisOptions, map_shape: Sequence[int], spacing_mm: float, rng: np.random.Generator
+) -> tuple[list[int], NDArray[np.float64]]:
+    """The images' shape, and the shift (4×4, mm) of their centre: a smaller box lies within the map's, a larger one
+    holds it."""
+    side, where = rng.uniform(*o.box, 3), rng.uniform(-1, 1, 3)
+    whole = np.array([n // o.factor for n in map_shape])
+    shape = np.maximum(1, np.round(side * whole)).astype(int)
+    place = np.eye(4)
+    place[:3, 3] = where * np.abs(shape - whole) / 2 * o.factor * spacing_mm
+    return shape.tolist(), place
+
+
 def coordinates(
     affine: NDArray[np.float64], shape: Sequence[int], map_shape: Sequence[int], factor: int, spacing_mm: float
 ) -> Tensor:
