@@ -21,6 +21,7 @@ from .spatial.transforms import Affine, PointMap
 
 HUMAN_MM = (0.45, 1.55)  # finest spacings that are worked at 1 mm: the range of human MR and CT
 MOST_VOXELS = 12e6
+MARGIN = 12  # voxels about what is shown, at the spacing that the image calls for
 CUT_SIGNAL, CUT_FACE = 0.1, 0.1  # a face is cut where more than this share of its voxels is above this of the range
 
 
@@ -45,7 +46,7 @@ def working_spacing(fixed: Grid, asked: float | None = None) -> float:
     return float(asked)
 
 
-def network_grid(fixed: Image, spacing: float, mask: NDArray[np.bool_] | None = None, margin: int = 12) -> Grid:
+def network_grid(fixed: Image, spacing: float, mask: NDArray[np.bool_] | None = None, margin: int = MARGIN) -> Grid:
     """The grid the engine works on: axes of the fixed image permuted and flipped towards (R, A, S), isotropic.
 
     Cropped to what is not background (or to the mask), plus a margin of voxels. The margin may reach beyond the image,
@@ -178,7 +179,8 @@ def prepare(
     spacing, factor = spacings(inputs.fixed.grid, spacing, spacing_of(metadata), refined)
     f_mask = None if inputs.fixed_mask is None else inputs.fixed_mask.data
     m_mask = None if inputs.moving_mask is None else inputs.moving_mask.data
-    grid = network_grid(inputs.fixed, spacing, f_mask)
+    own = working_spacing(inputs.fixed.grid)
+    grid = network_grid(inputs.fixed, spacing, f_mask, round(MARGIN * min(1.0, own / spacing)))
     f_mask, m_mask = within(f_mask, inputs.fixed.data), within(m_mask, inputs.moving.data)
     fixed = on_grid(to_unit(inputs.fixed.data), inputs.fixed.grid, grid)[0, 0].numpy()
     inside = None if f_mask is None else mask_on_grid(f_mask, inputs.fixed.grid, grid)[0, 0].numpy() > 0
