@@ -113,7 +113,7 @@ def test_refinement_improves_on_the_identity(shapes):
 
 def test_a_known_shift_is_scored_the_right_way(two, shifts):
     """A network that says 'two voxels along i' makes a on b perfect, and b on a as bad as can be."""
-    found = evaluate(two, [(0, 1), (1, 0)], Options(weights=shifts, affine="none", spacing=1.0))
+    found = evaluate(two, [(0, 1), (1, 0)], Options(weights=shifts, preset="fast", affine="none", spacing=1.0))
     right, wrong = (row for row in found.pairs if row["method"] == "registered")
     assert right["dice_nearest"] == pytest.approx(1.0) and right["tre_mm"] == pytest.approx(0.0, abs=1e-4)
     assert wrong["dice_nearest"] == pytest.approx(4 / 8) and wrong["tre_mm"] == pytest.approx(6.0, abs=1e-4)
@@ -124,7 +124,7 @@ def test_every_method_is_scored_on_the_same_labels(tmp_path, shifts):
     top, low = slice(22, 24), slice(0, 2)
     moving = slabs(tmp_path, "moving", {1: slice(8, 12), 2: top})
     fixed = slabs(tmp_path, "fixed", {1: slice(10, 14)})
-    options = Options(weights=shifts, affine="none")
+    options = Options(weights=shifts, preset="fast", affine="none")
     for asked in ((), (1, 2, 9)):
         found = evaluate([moving, fixed], [(0, 1)], options, labels=asked)
         before, after = found.pairs

@@ -20,6 +20,8 @@ from sacbnet.io.images import Image, load_image
 from sacbnet.models.config import SACBNetConfig
 from sacbnet.models.sacbnet import SACBNet
 from sacbnet.models.weights import load_weights, save_weights, weights_hash
+from sacbnet.pipeline import Options
+from sacbnet.refine import RefineOptions
 from sacbnet.report.measure import refuse_worse
 from sacbnet.result import FILES, RUN, Registration
 from sacbnet.spatial.transforms import Affine
@@ -100,7 +102,8 @@ def test_run_json(registered, result) -> None:
     assert environment["sacbnet"] == sacbnet.__version__ and environment["torch"] == version("torch")
     assert environment["numpy"] == np.__version__ and environment["device"]
     assert report["options"] == {
-        "weights": "none", "affine": "affine", "refine": 15, "device": "auto", "spacing": None, "precision": "float32",
+        "weights": "none", "affine": "affine", "preset": "balanced", "refine": 15, "device": "auto", "spacing": None,
+        "precision": "float32",
     }  # fmt: skip
     assert report["weights"] == {"name": "none"}
     assert report["fixed"]["shape"] == [40, 48, 40] and report["moving"]["shape"] == [54, 50, 28]
@@ -235,6 +238,7 @@ def test_companion_of_another_grid(pair, name) -> None:
     "options, words",
     [
         ({"affine": "similarity"}, "affine is 'similarity'; none, rigid or affine"),
+        ({"preset": "best"}, "preset is 'best'; fast, balanced, accurate"),
         ({"refine": -1}, "refine is -1; a number of steps, 0 or more"),
         ({"spacing": 0.0}, "spacing is 0.0 mm; a positive number"),
         ({"spacing": math.nan}, "spacing is nan mm"),
@@ -272,9 +276,21 @@ def test_weights_end_to_end(pair, weights, tmp_path) -> None:
     assert json.loads((tmp_path / RUN).read_text())["weights"]["sha256"] == weights_hash(weights)
 
 
-def test_network_without_refinement_is_the_default(pair, weights) -> None:
+def test_presets_say_how_much_refinement() -> None:
+    named, without = Options(weights="brain.safetensors"), Options(weights="none")
+    assert named.refinement == without.refinement == RefineOptions()  # balanced
+    assert replace(named, preset="fast").refinement is None  # the network alone
+    assert replace(without, preset="fast").refinement.levels == (8, 4, 2)  # something has to find the way
+    accurate = replace(named, preset="accurate").refinement
+    assert accurate.iterations > 60 and accurate.at_full == 1.0
+    for preset in ("fast", "balanced", "accurate"):
+        assert replace(named, preset=preset, refine=0).refinement is None
+        assert replace(named, preset=preset, refine=7).refinement.iterations == 7
+
+
+def test_fast_is_the_network_without_refinement(pair, weights) -> None:
     try:
-        report = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights)).report
+        report = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast").report
     except RegistrationError:
         return  # that of random weights may be worse than the start: the rule is tested below
     assert report["options"]["refine"] == 0 and "refine" not in report["seconds"]
@@ -317,10 +333,14 @@ def wrong_way(pair, vox: float):
 def test_a_network_that_makes_it_worse_is_refused(pair, tmp_path, weights, monkeypatch, vox, worse) -> None:
     monkeypatch.setattr(pipeline, "load_weights", lambda path, device: (wrong_way(pair, vox), {"spacing_mm": "1"}))
     if not worse:
-        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights)).save(tmp_path / "out")
+        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast").save(
+            tmp_path / "out"
+        )
         return
     with pytest.raises(RegistrationError, match="nothing was written"):
-        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights)).save(tmp_path / "out")
+        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast").save(
+            tmp_path / "out"
+        )
     assert not (tmp_path / "out").exists()
 
 

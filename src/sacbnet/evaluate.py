@@ -214,7 +214,12 @@ def _report(
     """What summary.json holds: how it was done, how many pairs there were, and the rows summed up."""
     o, metadata = method.options, method.metadata
     align = "centre" if method.centre else "header"
-    chosen = {"refine": o.steps, "labels": list(labels), "repair": method.repair, "align": align}
+    chosen = {
+        "refine": o.refinement.iterations if o.refinement else 0,
+        "labels": list(labels),
+        "repair": method.repair,
+        "align": align,
+    }
     scored = [row for row in found.pairs if "error" not in row]
     errors = [row for row in found.pairs if "error" in row]
     return {
@@ -280,11 +285,11 @@ def _pair(moving: Subject, fixed: Subject, o: Options, metadata: Mapping[str, st
             " --align centre, or --affine rigid or affine"
         )
     if o.affine != "none" or not f.grid.is_orthogonal or not f.grid.matches(m.grid, tolerance_mm=0.01):
-        return prepare(inputs, o.spacing, metadata, o.steps > 0)
+        return prepare(inputs, o.spacing, metadata, o.refinement is not None)
     own = f.grid.spacing
     isotropic = own.max() - own.min() <= 1e-3 * own.min()
     asked = o.spacing or (float(own.min()) if isotropic and spacing_of(metadata) is None else None)
-    spacing, factor = spacings(f.grid, asked, spacing_of(metadata), o.steps > 0)
+    spacing, factor = spacings(f.grid, asked, spacing_of(metadata), o.refinement is not None)
     grid = f.grid
     if np.abs(own - spacing).max() > 1e-3 * spacing:
         grid = grid.with_spacing(spacing)

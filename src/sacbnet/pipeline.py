@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -32,7 +32,12 @@ from .spatial.transforms import Affine
 
 Precision = Literal["float32", "bfloat16"]
 Progress = Callable[[str, float], None]  # (stage, fraction of it that is done)
-STEPS_WITHOUT_NETWORK = 60
+Preset = Literal["fast", "balanced", "accurate"]
+PRESETS = {
+    "fast": RefineOptions(levels=(8, 4, 2)),  # without a network, which else does it all
+    "balanced": RefineOptions(),
+    "accurate": RefineOptions(iterations=150, at_full=1.0, tolerance=5e-4),
+}
 
 
 @dataclass(frozen=True)
@@ -40,15 +45,18 @@ class Options:
     """What may be chosen about a registration.
 
     weights: a name, a safetensors file of SACB-Net or the folder of a training run (`catalogue.resolve`), or "none"; by
-    default what the catalogue names. affine: "none" (the headers already agree), "rigid" or
-    "affine". refine: Adam steps at each level of the per-pair refinement; None is 60 without weights and 0 with.
-    device: "auto", "cpu", "cuda", "cuda:1". spacing: mm at which the pair is worked on; None is the weights' own, or
-    chosen by the fixed image (`preprocess.working_spacing`). precision: in which the network's features are stored,
-    "float32" or "bfloat16", which halves their memory; displacements and refinement are float32 always.
+    default what the catalogue names. affine: "none" (the headers already agree), "rigid" or "affine".
+    preset: how much refinement of this pair follows the network: "fast" none (without a network, one that ends at half
+    the resolution), "balanced" up to 60 steps a level and few at full resolution, "accurate" up to 150 everywhere.
+    refine: steps a level at most, instead of the preset's; 0 is no refinement. device: "auto", "cpu", "cuda", "cuda:1".
+    spacing: mm at which the pair is worked on; None is the weights' own, or with refinement the fixed image's
+    (`preprocess.spacings`). precision: in which the network's features are stored, "float32" or "bfloat16", which
+    halves their memory; displacements and refinement are float32 always.
     """
 
     weights: str = field(default_factory=catalogue.default)
     affine: AffineKind = "affine"
+    preset: Preset = "balanced"
     refine: int | None = None
     device: str = "auto"
     spacing: float | None = None
@@ -57,6 +65,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.affine not in ("none", "rigid", "affine"):
             raise InputError(f"affine is {self.affine!r}; none, rigid or affine was expected")
+        if self.preset not in PRESETS:
+            raise InputError(f"preset is {self.preset!r}; {', '.join(PRESETS)} were expected")
         if self.refine is not None and self.refine < 0:
             raise InputError(f"refine is {self.refine}; a number of steps, 0 or more, was expected")
         if self.precision not in ("float32", "bfloat16"):
@@ -65,10 +75,12 @@ class Options:
             raise InputError(f"spacing is {self.spacing} mm; a positive number was expected")
 
     @property
-    def steps(self) -> int:
-        if self.refine is None:
-            return STEPS_WITHOUT_NETWORK if self.weights == "none" else 0
-        return self.refine
+    def refinement(self) -> RefineOptions | None:
+        """None where there is none."""
+        if self.refine is None and self.preset == "fast" and self.weights != "none":
+            return None
+        steps = PRESETS[self.preset].iterations if self.refine is None else self.refine
+        return replace(PRESETS[self.preset], iterations=steps) if steps else None
 
 
 def register(
@@ -111,7 +123,7 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     with account.stage("kernels"):
         kernels_for(device)  # compiles them the first time
     with account.stage("prepare"):
-        pair = prepare(inputs.canonical(), o.spacing, metadata, o.steps > 0)
+        pair = prepare(inputs.canonical(), o.spacing, metadata, o.refinement is not None)
     progress("affine", 0.0)
     with account.stage("affine"):
         affine = align(pair.fixed, pair.moving, o.affine)
@@ -141,7 +153,7 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     report = {
         "format_version": FORMAT_VERSION,
         "environment": environment(device),
-        "options": asdict(o) | {"refine": o.steps},
+        "options": asdict(o) | {"refine": o.refinement.iterations if o.refinement else 0},
         "working_grid": {
             "spacing_mm": pair.spacing,
             "shape": list(pair.grid.shape),
@@ -191,10 +203,10 @@ def displacement(
         finite(u, "the network's displacement", "these weights do not suit these images")
         release_memory()
     levels: tuple[LevelReport, ...] = ()
-    if o.steps:
+    if o.refinement:
         with account.stage("refine"):
             u, levels = refine(
-                moving, fixed, RefineOptions(iterations=o.steps), u, fixed_mask, moving_mask,
+                moving, fixed, o.refinement, u, fixed_mask, moving_mask,
                 lambda done, total, loss: progress("refine", done / total),
             )  # fmt: skip
             finite(u, "the refined displacement", "check the images' intensities")

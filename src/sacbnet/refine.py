@@ -21,7 +21,6 @@ from .spatial.warp import warp
 Progress = Callable[[int, int, float], None]
 LARGE = 2e6  # voxels
 MARGIN = 0.02  # smallest relative volume of a tetrahedron that a level may leave behind: a larger one costs likeness
-
 DETAIL = 1 / 3  # of a start, that is believed
 
 
@@ -29,8 +28,8 @@ DETAIL = 1 / 3  # of a start, that is believed
 class RefineOptions:
     """iterations: Adam steps at each level, at most. levels: factors by which the working grid is coarsened, in order;
     None is 4, 2, 1, and 8 before them for a volume of 2 million voxels or more (a whole brain at 1 mm). In such a
-    volume level 1 gets 0.3 of the steps, a third as long: a step costs eight times as much there, and little is left to
-    find.
+    volume level 1 gets the share at_full of the steps, a third as long: a step costs eight times as much there, and
+    little is left to find.
 
     tolerance, patience: a level ends once the least loss of its last `patience` steps is less than `tolerance` below
     that of as many before them. The loss at the start is left out: from a good one Adam's first steps lead away.
@@ -43,6 +42,7 @@ class RefineOptions:
 
     iterations: int = 60
     levels: tuple[int, ...] | None = None
+    at_full: float = 0.3
     tolerance: float = 2e-3
     patience: int = 10
     learning_rate: float = 1.0
@@ -81,9 +81,9 @@ def refine(
 
     Minimises NCC(moved, fixed) + λ · mean-square gradient over u = start + up(δ), δ first on a coarse lattice. Of
     the start, a third of its detail is taken (see `_calmed`), and its folds are mended: an optimiser would be caught in
-    them. Where masks (1, 1, i, j, k) are given only
-    voxels in both (the moving one is warped along) count in the first term. `progress(done, total, loss)` is called
-    after each step; steps that a level spares count as done. No global random state, no gradients kept.
+    them. Where masks (1, 1, i, j, k) are given only voxels in both (the moving one is warped along) count in the first
+    term. `progress(done, total, loss)` is called after each step; steps that a level spares count as done. No global
+    random state, no gradients kept.
     """
     shape = tuple(fixed.shape[2:])
     start = torch.zeros(1, 3, *shape, device=fixed.device) if start_vox is None else start_vox.float()
@@ -132,7 +132,7 @@ def _at_level(shape: tuple[int, ...], s: int, o: RefineOptions) -> RefineOptions
     """The options of one level: fewer and shorter steps at the full resolution of a large volume."""
     if s > 1 or prod(shape) < LARGE or not o.iterations:
         return o
-    return replace(o, iterations=max(1, 3 * o.iterations // 10), learning_rate=0.3 * o.learning_rate)
+    return replace(o, iterations=max(1, int(o.at_full * o.iterations + 1e-9)), learning_rate=0.3 * o.learning_rate)
 
 
 @dataclass(frozen=True)

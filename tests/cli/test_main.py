@@ -11,7 +11,7 @@ import pytest
 import sacbnet as package
 
 VERBS = {
-    "register": ("--fixed", "--moving-labels", "--weights", "--refine", "What comes out"),
+    "register": ("--fixed", "--moving-labels", "--weights", "--preset", "--refine", "What comes out"),
     "apply": ("--onto", "--points", "Examples"),
     "info": ("FILE",),
     "demo": ("--seed",),

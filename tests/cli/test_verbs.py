@@ -177,7 +177,7 @@ def test_a_converted_checkpoint_registers(sacbnet, register, checkpoint, tmp_pat
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "out" / RUN).read_text())
     assert report["weights"]["licence"] == "by letter" and len(report["weights"]["sha256"]) == 64
-    assert report["working_grid"]["spacing_mm"] == 2.0 and "no network" not in done.out
+    assert report["working_grid"]["network_spacing_mm"] == 2.0 and "no network" not in done.out
 
 
 def test_conversion_refuses(sacbnet, checkpoint, tmp_path) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from ..data.cases import PAIRINGS
 from .data import Align
-from .register import Affine, Precision
+from .register import Affine, Precision, Preset
 
 if TYPE_CHECKING:
     from ..data.cases import Case
@@ -75,9 +75,13 @@ def evaluate(
             rich_help_panel="Method",
         ),
     ] = None,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(help="As of register; default: fast with weights, balanced without.", rich_help_panel="Method"),
+    ] = None,
     refine: Annotated[
         int | None,
-        typer.Option(help="Optimisation steps per level; default 60 without weights, 0 with.", min=0,
+        typer.Option(help="Optimisation steps per level at most, instead of the preset's.", min=0,
                      rich_help_panel="Method"),
     ] = None,
     repair: Annotated[
@@ -118,7 +122,13 @@ def evaluate(
     chosen = replace(_protocol(recipe, told), **{name: v for name, v in given.items() if v is not None})
     cases, list_of_pairs = _pairs(data, chosen, limit)
     options = Options(
-        weights=weights, affine=affine.value, refine=refine, device=device, spacing=spacing, precision=precision.value
+        weights=weights,
+        affine=affine.value,
+        refine=refine,
+        preset=preset.value if preset else "balanced" if weights == "none" else "fast",
+        device=device,
+        spacing=spacing,
+        precision=precision.value,
     )
     with progress_bar(quiet) as progress:
         found = run(cases, list_of_pairs, options, chosen.labels, repair, progress, chosen.align)

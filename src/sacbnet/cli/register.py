@@ -14,7 +14,7 @@ sacbnet register --fixed a.nii.gz --moving b.nii.gz --out result
 
 sacbnet register --fixed ct_monday/ --moving ct_friday/ --out result --affine rigid (DICOM folders)
 
-sacbnet register --fixed a.nii.gz --moving b.nii.gz --moving-labels b_seg.nii.gz --out result --weights my.safetensors
+sacbnet register --fixed a.nii.gz --moving b.nii.gz --moving-labels b_seg.nii.gz --out result --preset fast
 
 [bold]What comes out[/bold]: moved.nii.gz (and moved_labels.nii.gz) on the fixed image's grid; transform.nii.gz and
 inverse_transform.nii.gz, displacement fields that antsApplyTransforms -t and SimpleITK read as they are; affine.mat,
@@ -25,6 +25,12 @@ class Affine(StrEnum):
     none = "none"
     rigid = "rigid"
     affine = "affine"
+
+
+class Preset(StrEnum):
+    fast = "fast"
+    balanced = "balanced"
+    accurate = "accurate"
 
 
 class Precision(StrEnum):
@@ -64,10 +70,17 @@ def register(
             rich_help_panel="Method",
         ),
     ] = None,
+    preset: Annotated[
+        Preset,
+        typer.Option(
+            help="fast: the network alone. balanced: refined for this pair. accurate: longer, at full resolution.",
+            rich_help_panel="Method",
+        ),
+    ] = Preset.balanced,
     refine: Annotated[
         int | None,
         typer.Option(
-            help="Optimisation steps per level for this pair, at most; default 60 without weights, 0 with.",
+            help="Optimisation steps per level at most, instead of the preset's; 0: none.",
             min=0,
             rich_help_panel="Method",
         ),
@@ -105,6 +118,7 @@ def register(
             progress=progress,
             weights=weights or default(),
             affine=affine.value,
+            preset=preset.value,
             refine=refine,
             spacing=spacing,
             device=device,
