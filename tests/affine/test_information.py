@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from sacbnet.affine.information import Information, samples
+from sacbnet.affine.information import Information, halton, samples
 from sacbnet.affine.lattice import Lattice, pyramid
 from sacbnet.affine.models import SIZES, Frame, affine, climb, rigid, similarity
 from sacbnet.affine.poses import best_apart, spread
@@ -139,3 +139,10 @@ def test_poses_are_all_there_and_the_best_apart():
     np.testing.assert_allclose(kept[0], np.eye(4), atol=1e-12)
     assert len(kept) == 5
     assert all(FRAME.apart(a, b) > 10 for n, a in enumerate(kept) for b in kept[:n])
+
+
+def test_the_halton_sequence_is_scipys():
+    from scipy.stats import qmc
+
+    for count in (1, 2, 1000):
+        np.testing.assert_array_equal(halton(count), qmc.Halton(3, scramble=False).random(count))

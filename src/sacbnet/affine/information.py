@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 from .lattice import Lattice
 
@@ -127,6 +126,21 @@ def _normalised(joint: Array) -> tuple[float, Array]:
     return float(ratio - 1), (ratio * log_joint - log_f[:, None] - log_m) / both
 
 
+def halton(count: int) -> Array:
+    """(count, 3) in [0, 1): the first of the Halton sequence of bases 2, 3 and 5.
+
+    Halton, Numerische Mathematik 2:84, 1960; as scipy.stats.qmc has it, which takes seconds to import.
+    """
+    out = np.zeros((count, 3))
+    for axis, base in enumerate((2, 3, 5)):
+        rest, share = np.arange(count), 1 / base
+        while rest.any():
+            rest, digit = np.divmod(rest, base)
+            out[:, axis] += digit * share
+            share /= base
+    return out
+
+
 def samples(fixed: Lattice, count: int) -> tuple[Array, Array]:
     """Points (3, n) mm spread evenly over the box, n <= count where there is a mask, and the fixed image there, (n,).
 
@@ -134,7 +148,7 @@ def samples(fixed: Lattice, count: int) -> tuple[Array, Array]:
     """
     size = np.array(fixed.grid.shape)
     reach = np.zeros((2, 3)) if fixed.mask is not None else np.where(fixed.cut, 0, BEYOND * size)
-    v = -0.5 - reach[0] + qmc.Halton(3, scramble=False).random(count) * (size + reach.sum(axis=0))
+    v = -0.5 - reach[0] + halton(count) * (size + reach.sum(axis=0))
     data, mask = fixed.padded()
     at = np.clip(v + 1, 0, np.array(data.shape) - 1 - 1e-9)
     if mask is not None:

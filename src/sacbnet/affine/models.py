@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.spatial.transform import Rotation
 
 from .information import Information
 
@@ -48,14 +46,20 @@ Model = Callable[[Array, Array, Frame], Array]  # (numbers, 4x4 to start from, f
 
 def rigid(x: Array, start: Array, frame: Frame) -> Array:
     """x: shift, rotation vector."""
-    turn = Rotation.from_rotvec(x[3:6] / frame.radius).as_matrix()
+    turn = _rotation(x[3:6] / frame.radius)
     return frame.about(turn @ start[:3, :3], frame.image(start) + x[:3])
 
 
 def similarity(x: Array, start: Array, frame: Frame) -> Array:
     """x: shift, rotation vector, logarithm of the scale."""
-    turn = Rotation.from_rotvec(x[3:6] / frame.radius).as_matrix()
+    turn = _rotation(x[3:6] / frame.radius)
     return frame.about(np.exp(x[6] / frame.radius) * turn @ start[:3, :3], frame.image(start) + x[:3])
+
+
+def _rotation(vector: Array) -> Array:
+    from scipy.spatial.transform import Rotation  # not for those who align nothing
+
+    return np.asarray(Rotation.from_rotvec(vector).as_matrix())
 
 
 def affine(x: Array, start: Array, frame: Frame) -> Array:
@@ -68,6 +72,8 @@ SIZES: dict[Model, int] = {rigid: 6, similarity: 7, affine: 12}
 
 def climb(information: Information, start: Array, model: Model, frame: Frame, iterations: int) -> tuple[float, Array]:
     """The nearest optimum from `start` in a family: (score, 4x4). By L-BFGS; never worse than the start."""
+    from scipy.optimize import minimize  # not for those who align nothing
+
     steps = np.eye(SIZES[model]) * SMALL
 
     def loss(x: Array) -> tuple[float, Array]:

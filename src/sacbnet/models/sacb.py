@@ -61,7 +61,8 @@ class SACB(nn.Module):
         self.cluster = Clustering(config.clusters[level - 2], config.kmeans_rounds, config.kmeans_seed)
         self.to_taps = mlp(d, 128, 27)
         self.to_bias = mlp(d, 64, c)
-        self.kernel = nn.Parameter(torch.empty(c, c, 27).uniform_(-1, 1) / (27 * c) ** 0.5)  # as Conv3d starts
+        bound = 1 / (27 * c) ** 0.5  # as Conv3d starts
+        self.kernel = nn.Parameter(torch.empty(c, c, 27).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
         z = self.project(x)  # (b, c, i, j, k)
