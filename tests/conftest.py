@@ -30,7 +30,7 @@ from sacbnet.training.recipe import Recipe, recipe_from_dict
 SHRINK = 4.4
 SHAPES_GRID = (32, 32, 32)
 STEPS = 15  # of refinement, at each level
-QUICK = {"affine": "none", "refine": 2}  # enough where only the plumbing matters
+QUICK = {"weights": "none", "affine": "none", "refine": 2}  # enough where only the plumbing matters
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,12 @@ def pair() -> SmallPair:
 def registered(pair: SmallPair) -> Registration:
     """The pair through every stage but the network."""
     return sacbnet.register(
-        pair.fixed, pair.moving, fixed_labels=pair.fixed_labels, moving_labels=pair.moving_labels, refine=STEPS
+        pair.fixed,
+        pair.moving,
+        fixed_labels=pair.fixed_labels,
+        moving_labels=pair.moving_labels,
+        weights="none",
+        refine=STEPS,
     )
 
 

@@ -17,6 +17,7 @@ import sacbnet
 from sacbnet import pipeline
 from sacbnet.errors import GridError, InputError, OutputError, RegistrationError, SacbnetError, WeightsError
 from sacbnet.io.images import Image, load_image
+from sacbnet.models.catalogue import default, find
 from sacbnet.models.config import SACBNetConfig
 from sacbnet.models.sacbnet import SACBNet
 from sacbnet.models.weights import load_weights, save_weights, weights_hash
@@ -162,9 +163,9 @@ def test_inputs_are_not_changed(pair) -> None:
 def test_affine_none_rigid_affine(pair, registered) -> None:
     truth = pair.true_map(pair.landmarks)
     start = np.linalg.norm(pair.landmarks - truth, axis=1).mean()
-    none = sacbnet.register(pair.fixed, pair.aligned, affine="none", refine=0)
+    none = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=0)
     assert np.array_equal(none.affine.matrix, np.eye(4))
-    rigid = sacbnet.register(pair.fixed, pair.moving, affine="rigid", refine=0)
+    rigid = sacbnet.register(pair.fixed, pair.moving, affine="rigid", weights="none", refine=0)
     turn = rigid.affine.matrix[:3, :3]
     assert np.allclose(turn @ turn.T, np.eye(3), atol=1e-6) and np.linalg.det(turn) > 0
     assert np.linalg.norm(rigid.affine(pair.landmarks) - truth, axis=1).mean() < 0.5 * start
@@ -173,21 +174,21 @@ def test_affine_none_rigid_affine(pair, registered) -> None:
 
 
 def test_refine_0_is_the_affine_alone(pair) -> None:
-    result = sacbnet.register(pair.fixed, pair.aligned, affine="none", refine=0)
+    result = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=0)
     assert np.abs(result.transform.displacement_mm).max() < 1e-5
     assert np.abs(result.inverse.displacement_mm).max() < 1e-5
     assert "refine" not in result.report["seconds"] and result.report["options"]["refine"] == 0
 
 
 def test_more_refinement_brings_more(near, pair) -> None:
-    more = sacbnet.register(pair.fixed, pair.aligned, affine="none", refine=6)
+    more = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=6)
     one, other = (r.report["similarity"] for r in (near, more))
     assert other["final"]["local_correlation"] > one["final"]["local_correlation"] + 0.005
     assert one["final"]["local_correlation"] > one["start"]["local_correlation"] + 0.01
 
 
 def test_identical_images(pair) -> None:
-    result = sacbnet.register(pair.fixed, pair.fixed, refine=2)
+    result = sacbnet.register(pair.fixed, pair.fixed, weights="none", refine=2)
     off = np.linalg.norm(result.transform(pair.in_head) - pair.in_head, axis=1)
     assert off.mean() < 0.05 and off.max() < 0.3
     assert np.abs(result.moved.data - pair.fixed.data).mean() < 0.01 * np.ptp(pair.fixed.data)
@@ -276,6 +277,14 @@ def test_weights_end_to_end(pair, weights, tmp_path) -> None:
     assert json.loads((tmp_path / RUN).read_text())["weights"]["sha256"] == weights_hash(weights)
 
 
+def test_the_default_weights_are_those_of_the_catalogue(pair) -> None:
+    if default() == "none":
+        pytest.skip("the catalogue names no default")
+    report = sacbnet.register(pair.fixed, pair.aligned, affine="none", refine=2).report
+    assert report["options"]["weights"] == default() and report["weights"]["sha256"] == find(default()).sha256
+    assert report["working_grid"]["network_spacing_mm"] == find(default()).spacing_mm
+
+
 def test_presets_say_how_much_refinement() -> None:
     named, without = Options(weights="brain.safetensors"), Options(weights="none")
     assert named.refinement == without.refinement == RefineOptions()  # balanced
@@ -344,6 +353,15 @@ def test_a_network_that_makes_it_worse_is_refused(pair, tmp_path, weights, monke
     assert not (tmp_path / "out").exists()
 
 
+def test_refinement_does_not_start_from_what_is_worse_than_nothing(pair, weights, monkeypatch) -> None:
+    monkeypatch.setattr(pipeline, "load_weights", lambda path, device: (wrong_way(pair, 6.0), {"spacing_mm": "2"}))
+    options = {"affine": "none", "spacing": 2.0, "refine": 8}
+    misled = sacbnet.register(pair.fixed, pair.aligned, weights=str(weights), **options)
+    alone = sacbnet.register(pair.fixed, pair.aligned, weights="none", **options)
+    assert any("is not used" in sentence for sentence in misled.report["warnings"])
+    assert np.array_equal(misled.transform.displacement_mm, alone.transform.displacement_mm)
+
+
 def test_weights_that_cannot_be_read(pair, tmp_path, weights) -> None:
     (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:5000])
     for path in (tmp_path / "none.safetensors", tmp_path / "cut.safetensors"):
@@ -387,7 +405,7 @@ def test_terrible_or_not_finite_is_an_error_and_no_file(pair, tmp_path, monkeypa
 def test_values_that_hold_a_map_cannot_hold_nan(pair, tmp_path, monkeypatch, stage) -> None:
     spoil(monkeypatch, stage, math.nan)
     with pytest.raises(SacbnetError, match="NaN or infinite"):
-        sacbnet.register(pair.fixed, pair.aligned, affine="none", refine=0).save(tmp_path / "out")
+        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=0).save(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
-from sacbnet.refine import LevelReport, RefineOptions
+from sacbnet.refine import LevelReport, RefineOptions, improves
 from sacbnet.refine import refine as refine_and_tell
 from sacbnet.spatial.jacobian import folds
 from sacbnet.spatial.warp import warp
@@ -111,6 +111,17 @@ def test_a_start_is_used_and_improved():
     assert error(with_start) < 0.75 * error(start)
     assert error(with_start) < error(without)
     assert torch.equal(start, tensor(truth() * 0.7))  # and left as it was
+
+
+@pytest.mark.parametrize("levels", [(4, 2), (2, 1), (1,)])
+def test_what_improves_on_nothing(levels):
+    moving, fixed = pair()
+    options = RefineOptions(levels=levels)
+    assert improves(tensor(truth()), moving, fixed, options)
+    assert not improves(-tensor(truth()), moving, fixed, options)
+    assert not improves(torch.zeros_like(tensor(truth())), moving, fixed, options)
+    noise = 3 * torch.randn(1, 3, SIZE, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    assert not improves(tensor(truth()) + noise, moving, fixed, options)  # likeness is not all: it has to be smooth
 
 
 def test_a_third_of_a_start_beyond_the_lattice_of_the_levels_is_kept():

@@ -22,7 +22,7 @@ from .models.weights import load_weights
 from .ops.dispatch import kernels_for, pick_device
 from .predict import Network, as_meant, predict
 from .preprocess import Pair, prepare
-from .refine import LevelReport, RefineOptions, refine
+from .refine import LevelReport, RefineOptions, improves, refine
 from .report.environment import environment, peak_memory_mb
 from .report.measure import measure, refuse_worse
 from .report.run import FORMAT_VERSION, Account, describe_image
@@ -205,6 +205,9 @@ def displacement(
     levels: tuple[LevelReport, ...] = ()
     if o.refinement:
         with account.stage("refine"):
+            if network is not None and not improves(u, moving, fixed, o.refinement, fixed_mask, moving_mask):
+                u = torch.zeros_like(u)
+                account.warn("what the network found was worse than nothing and is not used: its weights do not suit")
             u, levels = refine(
                 moving, fixed, o.refinement, u, fixed_mask, moving_mask,
                 lambda done, total, loss: progress("refine", done / total),

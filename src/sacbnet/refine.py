@@ -111,6 +111,24 @@ def refine(
     return start + _resize(delta, shape) * levels[-1], tuple(reports)
 
 
+def improves(
+    u_vox: Tensor,
+    moving: Tensor,
+    fixed: Tensor,
+    options: RefineOptions,
+    fixed_mask: Tensor | None = None,
+    moving_mask: Tensor | None = None,
+) -> bool:
+    """Whether a displacement has a smaller loss than none, on the last lattice but one: a network that does not know
+    what it is shown must not lead the refinement astray. Arguments as of `refine`."""
+    s = _levels(tuple(fixed.shape[2:]), options)[-2:][0]
+    masks = (None if mask is None else _coarsen(mask, s) for mask in (fixed_mask, moving_mask))
+    level = _Level(_coarsen(moving, s), _coarsen(fixed, s), options.box(s), *masks)
+    u = _coarsen(u_vox.float(), s) / s
+    with torch.no_grad():
+        return bool(level.loss(u, options) < level.loss(torch.zeros_like(u), options))
+
+
 def _calmed(start: Tensor, s: int) -> Tensor:
     """A start with a third of the detail that the coarsest lattice does not hold: large motion is kept whole.
 

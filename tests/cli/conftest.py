@@ -10,7 +10,7 @@ import pytest
 
 from sacbnet.cli.main import main
 
-QUICKLY = ("--affine=none", "--refine=1")
+QUICKLY = ("--weights=none", "--affine=none", "--refine=1")
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ def test_list(sacbnet, own, monkeypatch):
     assert done.code == 0 and done.err == ""
     rows = {line.split("│")[0].strip(): line for line in done.out.splitlines()}
     for entry in entries():
-        assert entry.licence in rows[entry.name] and f"{entry.spacing_mm:g}" in rows[entry.name]
+        name = f"{entry.name} (default)" if entry.default else entry.name
+        assert entry.licence in rows[name] and f"{entry.spacing_mm:g}" in rows[name]
     assert "shapes" in rows["mine"] and "NC" in rows["mine"]
     assert "broken" in rows
 
