@@ -24,7 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 LOG = logging.getLogger(__name__)
@@ -142,8 +144,11 @@ def _run(command: list[str]) -> None:
     subprocess.run(command, capture_output=True, check=True, text=True, timeout=600)
 
 
-def call(name: str, *arguments: Tensor | int | float | None) -> int:
-    """Call a kernel: tensors as pointers (None as null), whole numbers as long, others as double."""
+Argument = Tensor | NDArray[np.generic] | int | float | None
+
+
+def call(name: str, *arguments: Argument) -> int:
+    """Call a kernel: tensors and dense arrays as pointers (None as null), whole numbers as long, others as double."""
     kernels = library()
     assert kernels is not None, "callers ask usable() first"
     function = getattr(kernels, name)
@@ -151,9 +156,11 @@ def call(name: str, *arguments: Tensor | int | float | None) -> int:
     return int(function(*map(_as_c, arguments)))
 
 
-def _as_c(value: Tensor | int | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_double:
+def _as_c(value: Argument) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_double:
     if isinstance(value, Tensor):
         return ctypes.c_void_p(value.data_ptr())
+    if isinstance(value, np.ndarray):
+        return ctypes.c_void_p(value.ctypes.data)
     if value is None:
         return ctypes.c_void_p(None)
     return ctypes.c_long(int(value)) if isinstance(value, int) else ctypes.c_double(value)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled import maps as compiled
 from .grid import Grid, slabs
-from .transforms import Affine, DisplacementField, PointMap
+from .transforms import Affine, DisplacementField, PointMap, steps_of
 
 COARSE = 3
 
@@ -41,6 +42,18 @@ def invert(
     if min(on.shape) > 4 * COARSE:  # solved on every third voxel first, the rest start within a fraction of a voxel
         thin = on.with_spacing(on.spacing * COARSE)
         start = invert(point_map, domain, thin, guess, tolerance_mm, rounds).field
+    u, (total, count, worst) = _solved(point_map, domain, on, start, back, tolerance_mm, rounds)
+    return Inverse(DisplacementField(on, u), float(total / max(count, 1)), float(worst))
+
+
+def _solved(
+    point_map: PointMap, domain: Grid, on: Grid, start: PointMap, back: Affine, tolerance_mm: float, rounds: int
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """p - q with map(p) = q at the voxels q of `on`, from start(q); of the residuals there sum, number, maximum."""
+    steps, first = steps_of(point_map), steps_of(start)
+    if steps is not None and first is not None and compiled.takes(steps, first):
+        known = domain.shape, domain.inverse_affine
+        return compiled.invert(steps, first, back.matrix, known, (on.shape, on.affine), tolerance_mm, rounds)
     u = np.empty((*on.shape, 3), dtype=np.float32)
     total, count, worst = 0.0, 0, 0.0
     for low, q in slabs(on):
@@ -51,7 +64,7 @@ def invert(
         total, count = total + float(inside.sum()), count + inside.size
         worst = max(worst, float(inside.max(initial=0.0)))
         u[low : low + len(q)] = (p - flat).reshape(q.shape)
-    return Inverse(DisplacementField(on, u), total / max(count, 1), worst)
+    return u, np.array([total, count, worst])
 
 
 def _contract(

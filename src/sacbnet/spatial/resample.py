@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..compiled import maps as compiled
 from .grid import Grid, slabs
-from .transforms import PointMap
+from .transforms import PointMap, steps_of
 from .warp import sample
 
 Interpolation = Literal["linear", "nearest", "onehot"]
@@ -30,6 +31,9 @@ def resample(
     interpolation: "linear" (float32), "nearest" (keeps the type and every value), "onehot" (each label warped
     linearly as an image of its own, the largest wins, of equals the smallest; keeps the type; outside is 0).
     """
+    steps = steps_of(point_map)
+    if steps is not None and compiled.takes(steps) and compiled.resamples(data, interpolation):
+        return compiled.resample(data, source.inverse_affine, steps, target.shape, target.affine, interpolation)
     out = np.empty(target.shape, dtype=np.float32 if interpolation == "linear" else data.dtype)
     sampler = {"linear": _linear, "nearest": _nearest, "onehot": _onehot}[interpolation](data)
     for low, points in slabs(target):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..compiled import maps as compiled
 from ..errors import GridError, InputError
 from .grid import Grid, as_affine, slabs, transform_points
 from .warp import sample
@@ -81,6 +82,9 @@ class DisplacementField:
     @classmethod
     def from_map(cls, point_map: PointMap, grid: Grid) -> DisplacementField:
         """Any map of points, written down at the voxels of a grid: u(p) = map(p) - p."""
+        steps = steps_of(point_map)
+        if steps is not None and compiled.takes(steps):
+            return cls(grid, compiled.displacement(steps, grid.shape, grid.affine))
         u = np.empty((*grid.shape, 3), dtype=np.float32)
         for low, points in slabs(grid):
             u[low : low + len(points)] = point_map(points) - points
@@ -106,7 +110,10 @@ class DisplacementField:
 
     def displacement_vox(self) -> NDArray[np.float32]:
         """(i, j, k, 3) float32: the displacement along the voxel axes (i, j, k), in voxels of its own grid."""
-        return (self.displacement_mm @ self.grid.inverse_affine[:3, :3].T).astype(np.float32)
+        linear = self.grid.inverse_affine[:3, :3]
+        if compiled.takes():
+            return compiled.along_axes(self.displacement_mm, linear)
+        return (self.displacement_mm @ linear.T).astype(np.float32)
 
     @classmethod
     def from_voxels(cls, grid: Grid, displacement_vox: NDArray[np.floating]) -> DisplacementField:
@@ -117,12 +124,34 @@ class DisplacementField:
 Transform = Affine | DisplacementField
 
 
-def chain(*maps: PointMap) -> PointMap:
-    """The map that applies the last given first: chain(a, b)(p) = a(b(p))."""
+@dataclass(frozen=True)
+class Chain:
+    """Maps of points, one after the other, the last of them first."""
 
-    def chained(points: NDArray[np.floating]) -> NDArray[np.float64]:
-        for m in reversed(maps):
+    maps: tuple[PointMap, ...]
+
+    def __call__(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        for m in reversed(self.maps):
             points = m(points)
         return np.asarray(points, dtype=np.float64)
 
-    return chained
+
+def chain(*maps: PointMap) -> Chain:
+    """The map that applies the last given first: chain(a, b)(p) = a(b(p))."""
+    return Chain(maps)
+
+
+def steps_of(point_map: PointMap) -> list[compiled.Step] | None:
+    """The map as the compiled kernels take it; None for one that is not made of affines and displacements."""
+    if isinstance(point_map, Affine):
+        return [(None, point_map.matrix)]
+    if isinstance(point_map, DisplacementField):
+        return [(point_map.displacement_mm, point_map.grid.inverse_affine)]
+    if not isinstance(point_map, Chain):
+        return None
+    steps: list[compiled.Step] = []
+    for m in reversed(point_map.maps):
+        if (inner := steps_of(m)) is None:
+            return None
+        steps += inner
+    return steps

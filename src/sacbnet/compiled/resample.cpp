@@ -1,0 +1,116 @@
+// Images and label maps through maps of points, onto another grid (spatial/resample.py).
+#include "maps.h"
+
+namespace sacbnet {
+namespace {
+
+// The value of the nearest voxel; the place is inside.
+template <class T>
+INLINE T nearest(const T* data, const Lattice& lattice, const double* voxel) {
+    long at = 0;
+    for (int a = 0; a < 3; a++) {
+        const long n = long(std::floor(voxel[a] + 0.5));
+        at += std::max(0L, std::min(n, lattice.size[a] - 1)) * lattice.stride(a);
+    }
+    return data[at];
+}
+
+// Of the eight labels around a place that with the largest sum of trilinear weights; of equals the smallest.
+template <class T>
+INLINE T vote(const T* data, const Lattice& lattice, const double* voxel) {
+    double f[3];
+    long base = 0, next[3];
+    for (int a = 0; a < 3; a++) {
+        const double x = std::max(0., std::min(voxel[a], double(lattice.size[a] - 1)));
+        const long low = long(x);
+        f[a] = x - double(low);
+        base += low * lattice.stride(a);
+        next[a] = low + 1 < lattice.size[a] ? lattice.stride(a) : 0;
+    }
+    T label[8];
+    bool uniform = true;
+    for (int n = 0; n < 8; n++) {
+        label[n] = data[base + (n / 4) * next[0] + (n / 2 % 2) * next[1] + (n % 2) * next[2]];
+        uniform &= label[n] == label[0];
+    }
+    if (uniform) return label[0];
+    double weight[8], most = -1;
+    for (int n = 0; n < 8; n++)
+        weight[n] = (n / 4 ? f[0] : 1 - f[0]) * (n / 2 % 2 ? f[1] : 1 - f[1]) * (n % 2 ? f[2] : 1 - f[2]);
+    T best = label[0];
+    for (const T candidate : label) {
+        double votes = 0;
+        for (int n = 0; n < 8; n++) votes += label[n] == candidate ? weight[n] : 0;
+        if (votes > most + 1e-9 || (std::abs(votes - most) <= 1e-9 && candidate < best)) best = candidate, most = votes;
+    }
+    return best;
+}
+
+// f(pointer to a number of the type): whole numbers by their size in bytes and whether they have a sign.
+template <class F>
+void by_type(long bytes, long has_sign, F f) {
+    switch (bytes * 2 + has_sign) {
+        case 2:
+            return f((uint8_t*)nullptr);
+        case 3:
+            return f((int8_t*)nullptr);
+        case 4:
+            return f((uint16_t*)nullptr);
+        case 5:
+            return f((int16_t*)nullptr);
+        case 8:
+            return f((uint32_t*)nullptr);
+        case 9:
+            return f((int32_t*)nullptr);
+        case 16:
+            return f((uint64_t*)nullptr);
+        default:
+            return f((int64_t*)nullptr);
+    }
+}
+
+struct Task {
+    PointMap map;
+    Lattice source, target;
+    const double *to_voxels, *to_world;
+    long threads;
+
+    // out(p) = of(the voxel of the source that p is mapped to), 0 outside
+    template <class T, class F>
+    void run(T* out, F of) const {
+        parallel(target.size[0] * target.size[1], threads, [&](long row, long) {
+            along(target, to_world, row, [&](long n, const double* p) {
+                double q[3], voxel[3];
+                map(p, q);
+                affine(to_voxels, q, voxel);
+                out[n] = source.inside(voxel) ? of(voxel) : T(0);
+            });
+        });
+    }
+};
+
+}  // namespace
+
+// data (sizes[0..2]) on a lattice to which to_voxels leads from the world -> out (sizes[3..5]), whose lattice to_world
+// places there. way 0: linear, both float; 1: nearest; 2: the label of the largest vote.
+API void resample(const void* data, long bytes, long has_sign, const int64_t* sizes, const double* to_voxels,
+                  const double* to_world, const int64_t* kinds, const double* matrices, long count, long way, void* out,
+                  long threads) {
+    const Task task{PointMap(kinds, matrices, count), {{sizes[0], sizes[1], sizes[2]}}, {{sizes[3], sizes[4], sizes[5]}},
+                    to_voxels, to_world, threads};
+    if (way == 0) return task.run(static_cast<float*>(out), [&](const double* voxel) {
+        float value;
+        interpolate<1>(static_cast<const float*>(data), task.source, voxel, &value);
+        return value;
+    });
+    by_type(bytes, has_sign, [&](auto* type) {
+        using T = std::remove_pointer_t<decltype(type)>;
+        const T* labels = static_cast<const T*>(data);
+        if (way == 1)
+            task.run(static_cast<T*>(out), [&](const double* voxel) { return nearest(labels, task.source, voxel); });
+        else
+            task.run(static_cast<T*>(out), [&](const double* voxel) { return vote(labels, task.source, voxel); });
+    });
+}
+
+}  // namespace sacbnet
