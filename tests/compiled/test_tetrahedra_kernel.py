@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sacbnet.compiled import native, tetrahedra
-from sacbnet.spatial.jacobian import folded_cells, folds
+from sacbnet.spatial.jacobian import folded_cells, folds, jacobian_determinant, non_diffeomorphic_volume
 from sacbnet.spatial.unfold import push_apart
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiler")
@@ -49,3 +49,12 @@ def test_what_is_not_a_number_is_folded():
     fast = folded_cells(u)
     with native.plain_kernels():
         assert fast[1, 1, 1] and torch.equal(folded_cells(u), fast)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_same_volumes(shape):
+    u = rough(shape)
+    fast, fast_share = jacobian_determinant(u), non_diffeomorphic_volume(u)
+    with native.plain_kernels():
+        torch.testing.assert_close(fast, jacobian_determinant(u), atol=1e-5, rtol=1e-5)
+        assert fast_share == non_diffeomorphic_volume(u) > 0

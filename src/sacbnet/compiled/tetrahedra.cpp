@@ -1,5 +1,5 @@
 // The ten tetrahedra of a cell of the lattice (spatial/jacobian.py): which cells hold one that is too small, and the
-// pushes on its corners that would restore it (spatial/unfold.py).
+// pushes on its corners that would restore it (spatial/unfold.py). And the volume by central differences, beside them.
 #include "simd.h"
 
 namespace sacbnet {
@@ -48,7 +48,7 @@ API void folded_cells(const float* u, uint8_t* bad, long I, long J, long K, doub
         uint8_t* out = bad + task * (K - 1);
         std::fill_n(out, K - 1, uint8_t(0));
         const Scratch memory = scratch(K);
-        float* volume = memory.get();
+        float* __restrict volume = memory.get();  // nothing else is there, or the loop below is not vectorised
         for (const Tetrahedron& t : all) {
             const float* x[4];
             float d[4][3];
@@ -69,6 +69,36 @@ API void folded_cells(const float* u, uint8_t* bad, long I, long J, long K, doub
             const float least = float(margin) / t.scale;
             for (long k = 0; k < K - 1; k++) out[k] |= !(volume[k] > least);
         }
+    });
+}
+
+// u (3, I, J, K) in voxels -> out (I, J, K): det of the Jacobian of p + u(p), by central differences, one-sided at the faces
+API void jacobian(const float* u, float* out, long I, long J, long K, long threads) {
+    const long n = I * J * K;
+    parallel(I * J, threads, [&](long row, long) {
+        const long i = row / J, j = row % J;
+        const Scratch memory = scratch(9 * K);
+        float* __restrict d = memory.get();  // (axis, component, K)
+        auto difference = [&](int axis, long before, long after, long from, long to) {
+            const float scale = before + after ? 1 / float(before + after) : 0.f;
+            const long stride = axis == 0 ? J * K : axis == 1 ? K : 1;
+            for (int c = 0; c < 3; c++) {
+                const float *ahead = u + c * n + row * K + after * stride, *behind = u + c * n + row * K - before * stride;
+                for (long k = from; k < to; k++)
+                    d[(axis * 3 + c) * K + k] = (ahead[k] - behind[k]) * scale + (axis == c ? 1.f : 0.f);
+            }
+        };
+        difference(0, i > 0, i < I - 1, 0, K);
+        difference(1, j > 0, j < J - 1, 0, K);
+        difference(2, 0, K > 1, 0, 1);
+        difference(2, 1, 1, 1, K - 1);
+        if (K > 1) difference(2, 1, 0, K - 1, K);
+        const float *a = d, *b = d + 3 * K, *c = d + 6 * K;
+        float* to = out + row * K;
+        for (long k = 0; k < K; k++)
+            to[k] = a[k] * (b[k + K] * c[k + 2 * K] - b[k + 2 * K] * c[k + K]) -
+                    a[k + K] * (b[k] * c[k + 2 * K] - b[k + 2 * K] * c[k]) +
+                    a[k + 2 * K] * (b[k] * c[k + K] - b[k + K] * c[k]);
     });
 }
 

@@ -1,4 +1,4 @@
-"""The tetrahedra of a lattice's cells in C++: which are too small, and how their corners are to be pushed.
+"""Volumes on a lattice in C++: its cells' tetrahedra, which are too small, how their corners are pushed; det J.
 
 Definitions: `sacbnet.spatial.jacobian` and `sacbnet.spatial.unfold`, which dispatch here.
 """
@@ -22,6 +22,13 @@ def folded_cells(u: Tensor, margin: float) -> Tensor:
     bad = torch.empty(i - 1, j - 1, k - 1, dtype=torch.bool)
     native.call("folded_cells", u.contiguous(), bad, i, j, k, float(margin), torch.get_num_threads())
     return bad
+
+
+def jacobian(u: Tensor) -> Tensor:
+    """det J of p + u(p) by central differences: (3, i, j, k) voxels -> (i, j, k)."""
+    out = torch.empty(u.shape[1:])
+    native.call("jacobian", u.contiguous(), out, *u.shape[1:], torch.get_num_threads())
+    return out
 
 
 def push_apart(

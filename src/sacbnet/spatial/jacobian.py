@@ -20,6 +20,8 @@ Corner = tuple[int, int, int]
 
 def jacobian_determinant(displacement_vox: Tensor) -> Tensor:
     """det J of p + u(p) by central differences (one-sided at the faces): (3, i, j, k) -> (i, j, k)."""
+    if compiled.takes(displacement_vox):
+        return compiled.jacobian(displacement_vox)
     out = torch.empty(displacement_vox.shape[1:], dtype=displacement_vox.dtype, device=displacement_vox.device)
     for low, high, slab, inner in _slabs(displacement_vox, halo=1):
         columns = []
@@ -101,14 +103,15 @@ def folds(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
 
 def non_diffeomorphic_volume(displacement_vox: Tensor) -> float:
     """Volume of the turned-over tetrahedra, averaged over the two ways of cutting, in % of the lattice's volume."""
-    total = 0.0
-    for _, _, slab, _ in _slabs(displacement_vox, halo=1, after_only=True):
+    if min(displacement_vox.shape[1:]) < 2:
+        return 0.0
+    turned, total = folded_cells(displacement_vox), 0.0
+    for low, high, slab, _ in _slabs(displacement_vox, halo=1, after_only=True):
+        if not bool(turned[low:high].any()):
+            continue
         for volume, share in tetrahedra(slab):
             total += float((-volume).clamp_min(0).sum(dtype=torch.float64)) * share / 2
-    cells = 1
-    for n in displacement_vox.shape[1:]:
-        cells *= n - 1
-    return 100 * total / cells if cells else 0.0
+    return 100 * total / turned.numel()
 
 
 def _det(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
