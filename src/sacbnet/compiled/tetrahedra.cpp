@@ -36,6 +36,25 @@ INLINE void cross(const float* a, const float* b, float* out) {
     out[0] = a[1] * b[2] - a[2] * b[1], out[1] = a[2] * b[0] - a[0] * b[2], out[2] = a[0] * b[1] - a[1] * b[0];
 }
 
+// Determinants of the tetrahedra with corners x in a row, whose edges from the first would be d; components n apart.
+// Functions of their own, for only of arguments does the compiler believe that they do not overlap.
+__attribute__((noinline)) void volumes(const float* const* x, const float (*d)[3], long n, long count,
+                                       float* __restrict volume) {
+    const float *p = x[0], *q = x[1], *r = x[2], *s = x[3];
+    const float q0 = d[1][0], q1 = d[1][1], q2 = d[1][2], r0 = d[2][0], r1 = d[2][1], r2 = d[2][2], s0 = d[3][0],
+                s1 = d[3][1], s2 = d[3][2];
+    for (long k = 0; k < count; k++) {
+        const float a0 = q[k] - p[k] + q0, a1 = q[k + n] - p[k + n] + q1, a2 = q[k + 2 * n] - p[k + 2 * n] + q2;
+        const float b0 = r[k] - p[k] + r0, b1 = r[k + n] - p[k + n] + r1, b2 = r[k + 2 * n] - p[k + 2 * n] + r2;
+        const float c0 = s[k] - p[k] + s0, c1 = s[k + n] - p[k + n] + s1, c2 = s[k + 2 * n] - p[k + 2 * n] + s2;
+        volume[k] = a0 * (b1 * c2 - b2 * c1) - a1 * (b0 * c2 - b2 * c0) + a2 * (b0 * c1 - b1 * c0);
+    }
+}
+
+__attribute__((noinline)) void flag(const float* __restrict volume, float least, long count, uint8_t* __restrict out) {
+    for (long k = 0; k < count; k++) out[k] |= uint8_t(!(volume[k] > least));
+}
+
 }  // namespace
 
 // u (3, I, J, K) in voxels -> bad (I-1, J-1, K-1): whether the cell holds a tetrahedron of relative volume <= margin
@@ -48,7 +67,7 @@ API void folded_cells(const float* u, uint8_t* bad, long I, long J, long K, doub
         uint8_t* out = bad + task * (K - 1);
         std::fill_n(out, K - 1, uint8_t(0));
         const Scratch memory = scratch(K);
-        float* __restrict volume = memory.get();  // nothing else is there, or the loop below is not vectorised
+        float* volume = memory.get();
         for (const Tetrahedron& t : all) {
             const float* x[4];
             float d[4][3];
@@ -56,18 +75,9 @@ API void folded_cells(const float* u, uint8_t* bad, long I, long J, long K, doub
                 x[v] = here + lattice.at(t.corner[v]);
                 for (int a = 0; a < 3; a++) d[v][a] = float(t.corner[v][a] - t.corner[0][a]);
             }
-            const float *p = x[0], *q = x[1], *r = x[2], *s = x[3];
-            for (long k = 0; k < K - 1; k++) {
-                const float a0 = q[k] - p[k] + d[1][0], a1 = q[k + n] - p[k + n] + d[1][1],
-                            a2 = q[k + 2 * n] - p[k + 2 * n] + d[1][2];
-                const float b0 = r[k] - p[k] + d[2][0], b1 = r[k + n] - p[k + n] + d[2][1],
-                            b2 = r[k + 2 * n] - p[k + 2 * n] + d[2][2];
-                const float c0 = s[k] - p[k] + d[3][0], c1 = s[k + n] - p[k + n] + d[3][1],
-                            c2 = s[k + 2 * n] - p[k + 2 * n] + d[3][2];
-                volume[k] = a0 * (b1 * c2 - b2 * c1) - a1 * (b0 * c2 - b2 * c0) + a2 * (b0 * c1 - b1 * c0);
-            }
+            volumes(x, d, n, K - 1, volume);
             const float least = float(margin) / t.scale;
-            for (long k = 0; k < K - 1; k++) out[k] |= !(volume[k] > least);
+            flag(volume, least, K - 1, out);
         }
     });
 }
