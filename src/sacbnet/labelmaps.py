@@ -35,8 +35,9 @@ def _table(values: Sequence[int], asked: Sequence[int]) -> NDArray[np.int32]:
     return np.array([number.get(v, 0) for v in values], dtype=np.int32)
 
 
-def _above_lowest(labels: NDArray[np.integer]) -> tuple[NDArray[np.intp] | None, int, int]:
-    """Labels less the lowest, flat, or None where they span too much; the lowest; the highest."""
+def _above_lowest(labels: NDArray[np.integer]) -> tuple[NDArray[np.integer] | None, int, int]:
+    """Labels less the lowest (or less 0 where that is near), flat, or None where they span too much; what was taken
+    off; the highest."""
     flat = labels.ravel()
     if flat.dtype == bool:
         flat = flat.view(np.uint8)
@@ -45,6 +46,8 @@ def _above_lowest(labels: NDArray[np.integer]) -> tuple[NDArray[np.intp] | None,
     low, high = int(flat.min()), int(flat.max())
     if flat.dtype.kind not in "iu" or high - low >= TABLE:
         return None, low, high
+    if low >= 0 and high < TABLE:  # no number has to be lowered, and what takes them widens them
+        return flat if flat.dtype.itemsize < 8 else flat.astype(np.intp, copy=False), 0, high
     # in types of fewer bits the difference could overflow; in 64 it cannot, for the span is small
     wide = flat.astype(np.uint64 if flat.dtype.kind == "u" else np.int64, copy=False)
     return (wide - wide.dtype.type(low)).astype(np.intp, copy=False), low, high

@@ -23,11 +23,17 @@ def measure(inputs: Inputs, pair: Pair, affine: Affine, transform: DisplacementF
     Likeness is taken on the working grid, inside the fixed mask where there is one.
     """
     steps: dict[str, PointMap] = {"start": Affine(), "affine": affine, "final": transform}
-    report: dict[str, Any] = {"similarity": {name: _similarity(pair, step) for name, step in steps.items()}}
+    if still := bool((affine.matrix == np.eye(4)).all()):
+        del steps["affine"]  # is the start
+
+    def at_each(found: dict[str, Any]) -> dict[str, Any]:
+        return {"start": found["start"], "affine": found["start" if still else "affine"], "final": found["final"]}
+
+    report: dict[str, Any] = {"similarity": at_each({name: _similarity(pair, step) for name, step in steps.items()})}
     fixed, moving = inputs.fixed_labels, inputs.moving_labels
     if fixed is not None and moving is not None:
         labels = present_labels(moving.data, fixed.data)
-        report["dice"] = {name: _overlap(moving, fixed, step, labels) for name, step in steps.items()}
+        report["dice"] = at_each({name: _overlap(moving, fixed, step, labels) for name, step in steps.items()})
     return report
 
 
