@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,18 @@ class Registration:
         """
         folder = Path(folder)
         with staged_folder(folder, stale=FILES) as stage:
-            save_image(stage / MOVED, self.moved.data, self.moved)
-            if self.moved_labels is not None:
-                save_image(stage / MOVED_LABELS, self.moved_labels.data, self.moved_labels, labels=True)
-            save_displacement(stage / TRANSFORM, self.transform)
-            save_displacement(stage / INVERSE, self.inverse)
+            # compressing takes longer than a network, and lets other threads run
+            with ThreadPoolExecutor() as pool:
+                files = [
+                    pool.submit(save_displacement, stage / TRANSFORM, self.transform),
+                    pool.submit(save_displacement, stage / INVERSE, self.inverse),
+                    pool.submit(save_image, stage / MOVED, self.moved.data, self.moved),
+                ]
+                if self.moved_labels is not None:
+                    labels = self.moved_labels
+                    files.append(pool.submit(save_image, stage / MOVED_LABELS, labels.data, labels, labels=True))
+            for file in files:
+                file.result()
             save_affine(stage / AFFINE, self.affine)
             (stage / RUN).write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
             written = [path.name for path in stage.iterdir()]
