@@ -31,7 +31,7 @@ from sacbnet.training.team import Team
 from sacbnet.training.validate import validate
 
 FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": 1, "intensity": "[0, 1]", "source": "a test"}
-ALONE = Options(affine="none", refine=0)
+ALONE = Options(weights="none", affine="none", refine=0)
 
 
 def boxes(folder, name, low, spacing=(1.0, 1.0, 1.0), points=None):
@@ -106,7 +106,7 @@ def test_a_case_with_itself_and_labels_that_are_not_there(two):
 
 def test_refinement_improves_on_the_identity(shapes):
     source = read_cases(shapes)
-    found = evaluate(source.cases, [(0, 1)], Options(affine="none", refine=10))
+    found = evaluate(source.cases, [(0, 1)], Options(weights="none", affine="none", refine=10))
     assert found.pairs[1]["dice_nearest"] > found.pairs[0]["dice_nearest"] + 0.02
     assert found.pairs[1]["non_diffeomorphic_percent"] == 0
 
@@ -301,7 +301,7 @@ def test_landmarks_follow_the_centres_and_an_affine_needs_none(two, tmp_path, mo
         "align_by_intensity",
         lambda f, m, kind: seen.append(m.grid.centre) or Affine.translation(away),
     )
-    rigid = evaluate(cases, [(0, 1)], Options(affine="rigid", refine=0), align="centre")
+    rigid = evaluate(cases, [(0, 1)], Options(weights="none", affine="rigid", refine=0), align="centre")
     assert rigid.pairs[0]["method"] == "rigid" and rigid.report["options"]["align"] == "header"
     assert rigid.pairs[0]["tre_mm"] == pytest.approx(0, abs=1e-4)
     assert seen[0] == pytest.approx(found.grid.centre + away)  # where it was

@@ -81,7 +81,11 @@ def test_a_wrong_command_line(sacbnet, arguments, words, tmp_path, monkeypatch) 
 def test_interrupted(register, tmp_path, monkeypatch, place) -> None:
     """Ctrl-C while it works, and while it writes."""
     monkeypatch.setattr(place, lambda *a, **k: signal.raise_signal(signal.SIGINT))
-    done = register()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        done = register()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done.code == 130 and done.sentence() == "interrupted; nothing was written"
     assert list(tmp_path.iterdir()) == []
 
