@@ -294,7 +294,8 @@ def test_presets_say_how_much_refinement() -> None:
     assert accurate.iterations > 60 and accurate.at_full == 1.0
     for preset in ("fast", "balanced", "accurate"):
         assert replace(named, preset=preset, refine=0).refinement is None
-        assert replace(named, preset=preset, refine=7).refinement.iterations == 7
+        asked = replace(named, preset=preset, refine=7).refinement
+        assert asked.iterations == 7 and asked.levels is None  # up to full resolution
 
 
 def test_fast_is_the_network_without_refinement(pair, weights) -> None:

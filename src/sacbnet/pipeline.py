@@ -76,11 +76,11 @@ class Options:
 
     @property
     def refinement(self) -> RefineOptions | None:
-        """None where there is none."""
-        if self.refine is None and self.preset == "fast" and self.weights != "none":
-            return None
-        steps = PRESETS[self.preset].iterations if self.refine is None else self.refine
-        return replace(PRESETS[self.preset], iterations=steps) if steps else None
+        """None where there is none. Steps that are asked for are those of "balanced" where the preset has none."""
+        if self.refine is None:
+            return None if self.preset == "fast" and self.weights != "none" else PRESETS[self.preset]
+        chosen = PRESETS["balanced" if self.preset == "fast" else self.preset]
+        return replace(chosen, iterations=self.refine) if self.refine else None
 
 
 def register(
