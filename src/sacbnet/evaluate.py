@@ -215,7 +215,7 @@ def _report(
     o, metadata = method.options, method.metadata
     align = "centre" if method.centre else "header"
     chosen = {
-        "refine": o.refinement.iterations if o.refinement else 0,
+        "refine": o.steps,
         "labels": list(labels),
         "repair": method.repair,
         "align": align,

@@ -82,6 +82,11 @@ class Options:
         chosen = PRESETS["balanced" if self.preset == "fast" else self.preset]
         return replace(chosen, iterations=self.refine) if self.refine else None
 
+    @property
+    def steps(self) -> int:
+        """Of the refinement, at most, at a level; 0 where there is none."""
+        return self.refinement.iterations if self.refinement else 0
+
 
 def register(
     fixed: ImageSource,
@@ -153,7 +158,7 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     report = {
         "format_version": FORMAT_VERSION,
         "environment": environment(device),
-        "options": asdict(o) | {"refine": o.refinement.iterations if o.refinement else 0},
+        "options": asdict(o) | {"refine": o.steps},
         "working_grid": {
             "spacing_mm": pair.spacing,
             "shape": list(pair.grid.shape),

@@ -96,8 +96,7 @@ def refine(
     delta: Tensor | None = None
     done, reports = 0, []
     for n, (s, o) in enumerate(zip(levels, each, strict=True)):
-        masks = (None if mask is None else _coarsen(mask, s) for mask in (fixed_mask, moving_mask))
-        level = _Level(_coarsen(moving, s), _coarsen(fixed, s), o.box(s), *masks)
+        level = _level(moving, fixed, fixed_mask, moving_mask, s, o)
         u = _coarsen(start, s) / s
         if delta is not None:
             u = u + _resize(delta, level.fixed.shape[2:]) * (levels[n - 1] / s)
@@ -122,8 +121,7 @@ def improves(
     """Whether a displacement has a smaller loss than none, on the last lattice but one: a network that does not know
     what it is shown must not lead the refinement astray. Arguments as of `refine`."""
     s = _levels(tuple(fixed.shape[2:]), options)[-2:][0]
-    masks = (None if mask is None else _coarsen(mask, s) for mask in (fixed_mask, moving_mask))
-    level = _Level(_coarsen(moving, s), _coarsen(fixed, s), options.box(s), *masks)
+    level = _level(moving, fixed, fixed_mask, moving_mask, s, options)
     u = _coarsen(u_vox.float(), s) / s
     with torch.no_grad():
         return bool(level.loss(u, options) < level.loss(torch.zeros_like(u), options))
@@ -169,6 +167,13 @@ class _Level:
             mask = seen if mask is None else mask * seen
         likeness = ncc_loss(warp(self.moving, u), self.fixed, self.window, mask, o.noise**4 * self.window**6)
         return likeness + o.smoothness * gradient_loss(u)
+
+
+def _level(
+    moving: Tensor, fixed: Tensor, fixed_mask: Tensor | None, moving_mask: Tensor | None, s: int, o: RefineOptions
+) -> _Level:
+    masks = (None if mask is None else _coarsen(mask, s) for mask in (fixed_mask, moving_mask))
+    return _Level(_coarsen(moving, s), _coarsen(fixed, s), o.box(s), *masks)
 
 
 @dataclass(frozen=True)
