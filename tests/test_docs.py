@@ -14,6 +14,9 @@ import typer
 from sacbnet.cli.main import app
 from sacbnet.errors import SacbnetError
 from sacbnet.evaluate import OF_A_LABEL, OF_A_PAIR
+from sacbnet.models.architectures import OPTIONS
+from sacbnet.models.config import SACBNetConfig
+from sacbnet.models.options import NetworkOptions
 from sacbnet.training.folder import find_recipe
 from sacbnet.training.log import COLUMNS
 from sacbnet.training.recipe import Recipe, read_recipe
@@ -41,7 +44,7 @@ SECTIONS = {  # a section may be optional
     name: kind
     for name, hint in get_type_hints(Recipe).items()
     for kind in (hint, *get_args(hint))
-    if is_dataclass(kind)
+    if is_dataclass(kind) and kind is not NetworkOptions  # whose own options depend on the network: below
 }
 
 
@@ -50,6 +53,19 @@ def test_every_option_of_a_recipe_has_a_row(section):
     rows = table(page("training.md"), f"`[{section}]`").splitlines()
     named = {name for row in rows for name in code(row.partition("|")[2].partition("|")[0])}
     assert named == {f.name for f in fields(SECTIONS[section])}
+
+
+def test_every_option_of_the_network_has_a_row():
+    rows = table(page("training.md"), "`[model]`").splitlines()
+    named = {name for row in rows for name in code(row.partition("|")[2].partition("|")[0])}
+    assert named == {"architecture", *(f.name for f in fields(SACBNetConfig))}
+
+
+def test_every_network_and_its_options_are_named():
+    rows = {row.split("|")[1].strip(" `"): row for row in table(page("networks.md"), "`architecture`").splitlines()[2:]}
+    assert set(rows) == set(OPTIONS)
+    for name in set(OPTIONS) - {"sacbnet"}:
+        assert code(rows[name].split("|")[3]) == {f.name for f in fields(OPTIONS[name])}
 
 
 def test_every_recipe_is_named():

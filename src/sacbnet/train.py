@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -15,8 +16,10 @@ from torch import nn
 from .data.pack import Pack
 from .errors import InputError, OutputError, RegistrationError
 from .io.atomic import writing
+from .models.architectures import build
 from .models.catalogue import licence_notice
-from .models.sacbnet import SACBNet
+from .models.comparison.options import LapIRNOptions
+from .models.options import NetworkOptions
 from .models.weights import BEST, LAST, load_weights
 from .ops.dispatch import kernels_for
 from .report.environment import environment, peak_memory_mb
@@ -132,7 +135,7 @@ class _Run:
     def __init__(self, recipe: Recipe, data: Data, out: Path, team: Team, say: Callable[[str], None]) -> None:
         self.recipe, self.data, self.out, self.team = recipe, data, out, team
         kernels = kernels_for(team.device)  # compiles them the first time
-        self.network = SACBNet(recipe.model).to(team.device)
+        self.network = build(recipe.model).to(team.device)
         o = recipe.optimiser
         self.optimiser: torch.optim.Optimizer = (
             torch.optim.AdamW(self.network.parameters(), o.learning_rate, weight_decay=o.weight_decay)
@@ -246,7 +249,7 @@ class _Run:
         self.loader.close()
         self.log.close()
 
-    def _scores(self, network: SACBNet | None) -> Scores:
+    def _scores(self, network: nn.Module | None) -> Scores:
         d, r = self.data, self.recipe
         if not d.validation:
             return {}
@@ -259,18 +262,22 @@ class _Run:
         return scores
 
 
-def begin_from(weights: str, network: SACBNet) -> dict[str, str]:
+def begin_from(weights: str, network: nn.Module) -> dict[str, str]:
     """Put the parameters of weights into the network; their metadata. InputError if they are of another configuration.
 
-    Numbers of clusters and rounds may differ: no parameter belongs to them.
+    Numbers of clusters and rounds may differ: no parameter belongs to them. A LapIRN may begin from one of fewer
+    levels, since it is trained level by level; the further ones then begin at random.
     """
     found, metadata = load_weights(weights)
     mine, theirs = (net.state_dict() for net in (network, found))
-    if {n: p.shape for n, p in mine.items()} != {n: p.shape for n, p in theirs.items()}:
-        a, b = network.config.to_dict(), found.config.to_dict()
-        differ = ", ".join(f"{name} is {a[name]}, there {b[name]}" for name in a if a[name] != b[name])
+    shapes, given = ({n: p.shape for n, p in state.items()} for state in (mine, theirs))
+    ours, other = (cast(NetworkOptions, net.config) for net in (network, found))
+    grows = isinstance(ours, LapIRNOptions) and isinstance(other, LapIRNOptions)
+    if given != ({n: shape for n, shape in shapes.items() if n in given} if grows else shapes):
+        a, b = ({"architecture": o.architecture} | o.to_dict() for o in (ours, other))
+        differ = ", ".join(f"{name} is {a[name]}, there {b.get(name)}" for name in a if a[name] != b.get(name))
         raise InputError(f"run.start_from names weights of another network (model.{differ}); set the options to theirs")
-    network.load_state_dict(theirs)
+    network.load_state_dict(theirs, strict=not grows)
     return metadata
 
 

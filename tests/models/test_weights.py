@@ -104,7 +104,7 @@ def damaged(kind, path, model):
     elif kind == "no safetensors":
         path.write_bytes(b"\x80\x02}q\x00" * 100)
     elif kind == "foreign":
-        save_file(state, path, {"architecture": "transmorph"})
+        save_file(state, path, {"architecture": "nnunet"})
     elif kind == "bare":
         save_file(state, path)
     elif kind == "newer":
@@ -125,7 +125,7 @@ def damaged(kind, path, model):
     ("kind", "message"),
     [
         ("missing", "do not exist"), ("empty", "intact"), ("truncated", "intact"), ("no safetensors", "intact"),
-        ("foreign", "transmorph"), ("bare", "no architecture"), ("newer", "99"), ("no config", "configuration"),
+        ("foreign", "nnunet"), ("bare", "no architecture"), ("newer", "99"), ("no config", "configuration"),
         ("lacks", "lacks sacb3.kernel"), ("unknown", "unknown grid"), ("wrong shapes", r"sacb3.kernel \(2, 2, 27\)"),
         ("NaN", "sacb3.kernel"),
     ],

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from sacbnet.errors import InputError
+from sacbnet.models.comparison.options import VoxelMorphOptions
 from sacbnet.training.folder import find_recipe
 from sacbnet.training.recipe import OptimiserOptions, Recipe, read_recipe, recipe_from_dict, same_training
 
@@ -108,3 +109,13 @@ def test_what_makes_another_training():
     a = Recipe()
     assert same_training(a, a.with_changes(["run.steps=5", "data.source=x", "run.checkpoint_every=2"])) == []
     assert same_training(a, a.with_changes(["loss.window=5", "run.seed=1"])) == ["loss.window", "run.seed"]
+
+
+def test_another_network_brings_its_own_options():
+    recipe = Recipe().with_changes(["model.architecture=voxelmorph", "model.encoder=[8, 16]"])
+    assert recipe.model == VoxelMorphOptions(encoder=(8, 16))
+    assert recipe_from_dict(recipe.to_dict()) == recipe
+    with pytest.raises(InputError, match="clusters"):
+        recipe.with_changes(["model.clusters=5"])
+    with pytest.raises(InputError, match="'unet'"):
+        Recipe().with_changes(["model.architecture=unet"])

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ..errors import InputError
+from .options import NetworkOptions, is_whole
 
 LEVELS = (2, 3, 4, 5)
 DESCRIPTORS = ("spatial", "channel", "both")
 
 
 @dataclass(frozen=True)
-class SACBNetConfig:
+class SACBNetConfig(NetworkOptions):
     """Options of SACBNet; the defaults are the published network (Cheng et al., CVPR 2025).
 
     base_channels: width c; the five levels have 2c, 4c, 8c, 16c, 16c channels.
@@ -28,6 +28,8 @@ class SACBNetConfig:
     (5, 5, 7, 7)
     """
 
+    architecture: ClassVar[str] = "sacbnet"
+
     base_channels: int = 4
     clusters: tuple[int, int, int, int] = (7, 7, 7, 7)
     sacb_levels: tuple[int, ...] = LEVELS
@@ -36,12 +38,10 @@ class SACBNetConfig:
     kmeans_seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("base_channels", 1), ("kmeans_rounds", 1), ("kmeans_seed", 0)):
-            if not _is_int(getattr(self, name)) or getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)!r}; a whole number of at least {least} was expected")
+        self._whole(base_channels=1, kmeans_rounds=1, kmeans_seed=0)
         for name in ("clusters", "sacb_levels"):
             value = getattr(self, name)
-            if not isinstance(value, list | tuple) or not all(map(_is_int, value)):
+            if not isinstance(value, list | tuple) or not all(map(is_whole, value)):
                 raise InputError(f"{name} is {value!r}; a list of whole numbers was expected")
             object.__setattr__(self, name, tuple(value))
         if len(self.clusters) != 4 or min(self.clusters) < 1:
@@ -49,25 +49,8 @@ class SACBNetConfig:
         if len(set(self.sacb_levels)) != len(self.sacb_levels) or not set(self.sacb_levels) <= set(LEVELS):
             raise InputError(f"sacb_levels is {self.sacb_levels}; different ones of {LEVELS} were expected")
         object.__setattr__(self, "sacb_levels", tuple(sorted(self.sacb_levels)))
-        if self.descriptor not in DESCRIPTORS:
-            raise InputError(f"descriptor is {self.descriptor!r}; one of {', '.join(DESCRIPTORS)} was expected")
+        self._one_of(descriptor=DESCRIPTORS)
 
     def channels(self, level: int) -> int:
         """Channels of the features at a level 1..5."""
         return self.base_channels * (2, 4, 8, 16, 16)[level - 1]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The options as JSON has them (tuples become lists)."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, options: Mapping[str, Any]) -> SACBNetConfig:
-        """From to_dict's form; raises InputError for options it does not know."""
-        known = [f.name for f in fields(cls)]
-        if unknown := sorted(set(options) - set(known)):
-            raise InputError(f"unknown network options {', '.join(unknown)}; known are {', '.join(known)}")
-        return cls(**options)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

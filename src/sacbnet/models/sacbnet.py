@@ -7,14 +7,13 @@ that the authors' published checkpoints expect.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError
 from ..ops.matching import match
 from ..ops.pointwise import concatenate
 from ..spatial.warp import compose, up, warp
 from .config import SACBNetConfig
+from .contract import check_pair, pad_to
 from .encoder import Block, Chain, Conv, Encoder
 from .sacb import SACB
 
@@ -40,10 +39,10 @@ class SACBNet(nn.Module):
         self.head = Chain(Block(2 * c, c), Block(c, c), Conv(c, 3))
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        size = _check(moving, fixed)
+        size = check_pair(moving, fixed)
         # both images as one batch: no value changes (norms and clusters are per sample), and it is faster than two
         (f1, m1), (f2, m2), (f3, m3), (f4, m4), (f5, m5) = (
-            features.chunk(2) for features in self.encoder(_pad(torch.cat([fixed, moving])))
+            features.chunk(2) for features in self.encoder(pad_to(torch.cat([fixed, moving]), 16, least=32))
         )  # with c = 4: (b, 8, i, j, k), (b, 16, i/2, ..), (b, 32, i/4, ..), (b, 64, i/8, ..), (b, 64, i/16, ..)
 
         # level 5
@@ -77,21 +76,3 @@ class Matching(nn.Module):
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         return match(moving, fixed)
-
-
-def _pad(image: Tensor) -> Tensor:
-    """Zeros at the high ends, up to multiples of 16: (b, 1, i, j, k) -> (b, 1, 16i', 16j', 16k')."""
-    size = [16 * -(-n // 16) for n in image.shape[2:]]
-    if max(size) == 16:  # one voxel at level 5: no instance norm of it, so two along each axis
-        size = [32, 32, 32]
-    i, j, k = (to - n for to, n in zip(size, image.shape[2:], strict=True))
-    return F.pad(image, (0, k, 0, j, 0, i))
-
-
-def _check(moving: Tensor, fixed: Tensor) -> torch.Size:
-    if moving.shape != fixed.shape or moving.ndim != 5 or moving.shape[1] != 1 or 0 in moving.shape:
-        raise InputError(
-            f"moving {tuple(moving.shape)} and fixed {tuple(fixed.shape)} were given; two equal shapes (b, 1, i, j, k) "
-            "were expected: resample the moving image to the fixed grid first"
-        )
-    return moving.shape[2:]

@@ -14,20 +14,21 @@ from safetensors import SafetensorError, safe_open
 from .. import __version__
 from ..errors import SacbnetError, WeightsError
 from ..io.atomic import atomic_file
+from .architectures import OPTIONS, build, options_from_dict
 from .catalogue import check_hash, resolve
 from .config import SACBNetConfig
+from .options import NetworkOptions
 from .shapes import parameter_shapes
 
 if TYPE_CHECKING:
-    from .sacbnet import SACBNet
+    from torch import nn
 
 FORMAT_VERSION = 1
-ARCHITECTURE = "sacbnet"
 BEST, LAST = "best.safetensors", "last.safetensors"  # in the folder of a training run
 FACTS = ("licence", "trained_on", "spacing_mm", "intensity", "source")  # what the maker of the weights has to state
 
 
-def save_weights(path: str | Path, model: SACBNet, metadata: Mapping[str, object]) -> dict[str, str]:
+def save_weights(path: str | Path, model: nn.Module, metadata: Mapping[str, object]) -> dict[str, str]:
     """Write the model and return the whole metadata block written.
 
     metadata must state licence, trained_on, spacing_mm (voxel spacing of the inputs, mm), intensity (the convention
@@ -39,10 +40,11 @@ def save_weights(path: str | Path, model: SACBNet, metadata: Mapping[str, object
     if missing := [fact for fact in FACTS if fact not in metadata]:
         raise WeightsError(f"the metadata lack {', '.join(missing)}; weights must state {', '.join(FACTS)}")
     text = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
+    config: Any = model.config  # as every network of `architectures` has
     text |= {
         "format_version": str(FORMAT_VERSION),
-        "architecture": ARCHITECTURE,
-        "config": json.dumps(model.config.to_dict()),
+        "architecture": config.architecture,
+        "config": json.dumps(config.to_dict()),
         "sacbnet_version": __version__,
     }
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -51,7 +53,7 @@ def save_weights(path: str | Path, model: SACBNet, metadata: Mapping[str, object
     return text
 
 
-def load_weights(weights: str | Path, device: str = "cpu") -> tuple[SACBNet, dict[str, str]]:
+def load_weights(weights: str | Path, device: str = "cpu") -> tuple[nn.Module, dict[str, str]]:
     """The model, in evaluation mode on `device`, and the file's metadata with the `sha256` of what was loaded.
 
     weights: a name, a file, or the folder of a run (`catalogue.resolve`). Raises WeightsError for a name that is not
@@ -61,15 +63,13 @@ def load_weights(weights: str | Path, device: str = "cpu") -> tuple[SACBNet, dic
     import torch
     from safetensors.torch import load
 
-    from .sacbnet import SACBNet
-
     path = weights_file(weights)
     content = _content(path)
     sha256 = hashlib.sha256(content).hexdigest()
     check_hash(path, sha256)
     metadata, shapes = _header(path)
     with torch.device("meta"):
-        model = SACBNet(_config(path, metadata))
+        model = build(_config(path, metadata))
     check_shapes(str(path), shapes, {name: tuple(p.shape) for name, p in model.state_dict().items()})
     state = load(content)
     if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
@@ -91,7 +91,9 @@ def describe_weights(weights: str | Path) -> dict[str, Any]:
 
 
 def check_weights(weights: str | Path) -> str:
-    """The file's sha256, where load_weights would take it but for values that are not finite; imports no torch.
+    """The file's sha256, where load_weights would take it but for values that are not finite.
+
+    For a SACB-Net torch is not imported.
 
     Raises WeightsError where it would not.
     """
@@ -99,8 +101,18 @@ def check_weights(weights: str | Path) -> str:
     sha256 = weights_hash(path)
     check_hash(path, sha256)
     metadata, shapes = _header(path)
-    check_shapes(str(path), shapes, parameter_shapes(_config(path, metadata)))
+    check_shapes(str(path), shapes, _expected(_config(path, metadata)))
     return sha256
+
+
+def _expected(config: NetworkOptions) -> Mapping[str, tuple[int, ...]]:
+    """Name and shape of each parameter."""
+    if isinstance(config, SACBNetConfig):
+        return parameter_shapes(config)
+    import torch
+
+    with torch.device("meta"):
+        return {name: tuple(p.shape) for name, p in build(config).state_dict().items()}
 
 
 def weights_hash(weights: str | Path) -> str:
@@ -155,17 +167,17 @@ def _header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
         raise WeightsError(
             f"{path} is no intact safetensors file ({error}); get it again, or convert a .pth checkpoint first"
         ) from error
-    if metadata.get("architecture") != ARCHITECTURE:
+    if metadata.get("architecture") not in OPTIONS:
         found = metadata.get("architecture", "no architecture")
-        raise WeightsError(f"{path} states {found}; weights of {ARCHITECTURE} were expected")
+        raise WeightsError(f"{path} states {found}; weights of {', '.join(OPTIONS)} were expected")
     return metadata, shapes
 
 
-def _config(path: Path, metadata: Mapping[str, str]) -> SACBNetConfig:
+def _config(path: Path, metadata: Mapping[str, str]) -> NetworkOptions:
     version = metadata.get("format_version", "")
     if not version.isdecimal() or int(version) > FORMAT_VERSION:
         raise WeightsError(f"{path} has format {version or 'unstated'}; up to {FORMAT_VERSION} is read: update sacbnet")
     try:
-        return SACBNetConfig.from_dict(json.loads(metadata["config"]))
+        return options_from_dict(metadata["architecture"], json.loads(metadata["config"]))
     except (KeyError, ValueError, TypeError, SacbnetError) as error:
         raise WeightsError(f"{path} has no usable configuration ({error}); get the file again") from error

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ..errors import InputError
 from ..io.atomic import atomic_file
-from ..models.sacbnet import SACBNet
 from ..models.weights import BEST, save_weights
 from .checkpoint import State
 from .loader import Data
@@ -45,7 +46,7 @@ def without_paths(recipe: Recipe) -> Recipe:
     return replace(recipe, data=data, run=replace(recipe.run, start_from=Path(recipe.run.start_from).name))
 
 
-def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network: SACBNet, data: Data) -> None:
+def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network: nn.Module, data: Data) -> None:
     """Weights with all that they have to say of themselves."""
     metadata: dict[str, object] = {
         "licence": recipe.licence or "not stated; that of the data they were trained on may restrict their use",

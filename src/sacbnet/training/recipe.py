@@ -14,10 +14,13 @@ from ..data.augmentation import Augmentation
 from ..data.cases import PAIRINGS
 from ..data.synthesis_options import SynthesisOptions
 from ..errors import InputError
+from ..models.architectures import options_of
 from ..models.catalogue import lasting
 from ..models.config import LEVELS, SACBNetConfig
+from ..models.options import NetworkOptions
 
 Tree = dict[str, Any]
+ARCHITECTURE = "model.architecture"
 SIMILARITIES = ("ncc", "mse", "mutual_information", "mind")
 SMOOTHNESS = ("gradient", "bending")
 SCHEDULES = ("polynomial", "cosine", "constant")
@@ -173,7 +176,7 @@ class Recipe:
     licence: str = ""
     restricted: bool = False
     symmetric: bool = False
-    model: SACBNetConfig = field(default_factory=SACBNetConfig)
+    model: NetworkOptions = field(default_factory=SACBNetConfig)
     data: DataOptions = field(default_factory=DataOptions)
     augment: Augmentation = field(default_factory=Augmentation)
     synthesis: SynthesisOptions | None = None
@@ -183,7 +186,8 @@ class Recipe:
 
     def to_dict(self) -> Tree:
         """Plain nested values; tuples become lists; without a section that is None."""
-        return {name: value for name, value in json.loads(json.dumps(asdict(self))).items() if value is not None}
+        tree = {name: value for name, value in json.loads(json.dumps(asdict(self))).items() if value is not None}
+        return tree | {"model": _model_tree(self.model)}
 
     def to_toml(self) -> str:
         """The recipe as `read_recipe` takes it. JSON's strings, numbers, booleans and lists are TOML's as well."""
@@ -203,6 +207,8 @@ class Recipe:
         tree = self.to_dict()
         for change in changes:
             path, equals, text = change.partition("=")
+            if path.strip() == ARCHITECTURE:  # another network: its own options, as they are by default
+                tree["model"] = _model_tree(options_of(str(_value(text.strip())))())
             *sections, option = path.strip().split(".")
             place = tree
             for section in sections:
@@ -271,10 +277,17 @@ def _build(kind: type, tree: Mapping[str, Any], prefix: str) -> Any:
         if is_dataclass(hint):
             if not isinstance(value, Mapping):
                 raise InputError(f"{prefix}{name} is {value!r}; a section of options was expected")
+            if hint is NetworkOptions:
+                value = dict(value)
+                hint = options_of(value.pop("architecture", SACBNetConfig.architecture))
             values[name] = _build(hint, value, f"{prefix}{name}.")  # type: ignore[arg-type]
         else:
             values[name] = _checked(f"{prefix}{name}", value, hint)
     return kind(**values)
+
+
+def _model_tree(options: NetworkOptions) -> Tree:
+    return {"architecture": options.architecture} | options.to_dict()
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
