@@ -50,13 +50,13 @@ def test_no_steps_are_the_velocity_itself():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_opposite_velocity_gives_the_inverse(dtype):
-    v = smooth(24, 3).to(dtype)
+    v = smooth(24, 6).to(dtype)
     there, back = exponential(v), exponential(-v)
     inside = (..., *[slice(4, -4)] * 3)
-    assert there[inside].abs().max() > 1
-    for one, other in ((there, back), (back, there)):  # 0.05: interpolation between voxels
-        assert compose(one, other, padding="border")[inside].abs().max() < 0.06
-    assert compose(there, -there, padding="border")[inside].abs().max() > 0.5  # so it says something
+    assert there[inside].abs().max() > 2.5
+    for one, other in ((there, back), (back, there)):  # what interpolation between voxels leaves
+        assert compose(one, other, padding="border")[inside].abs().max() < 0.12
+    assert compose(there, -there, padding="border")[inside].abs().max() > 1.2  # the opposite displacement is no inverse
 
 
 def test_the_compiled_composition_agrees_with_its_gradient():
