@@ -20,6 +20,7 @@ from sacbnet.cli.main import app
 from sacbnet.errors import WeightsError
 from sacbnet.models import catalogue
 from sacbnet.models.catalogue import default, entries, find, lasting, licence_notice, local, resolve
+from sacbnet.models.architectures import build
 from sacbnet.models.config import SACBNetConfig
 from sacbnet.models.sacbnet import SACBNet
 from sacbnet.models.shapes import parameter_shapes
@@ -270,3 +271,13 @@ def test_the_catalogue_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [str(entry.path) for entry in entries()]
+
+
+@pytest.mark.parametrize(
+    "options", [{"assignment": "soft"}, {"level1": "matching"}, {"level1": "both", "symmetric": True}]
+)
+def test_shapes_of_what_the_paper_has_not(options):
+    config = SACBNetConfig(base_channels=2, **options)
+    with torch.device("meta"):
+        state = build(config).state_dict()
+    assert parameter_shapes(config) == {name: tuple(p.shape) for name, p in state.items()}

@@ -52,5 +52,7 @@ def options_from_dict(architecture: str, options: Mapping[str, Any]) -> NetworkO
 def build(options: NetworkOptions) -> nn.Module:
     """The network of these options, with weights drawn at random (`contract`)."""
     module, name = _NETWORKS[options.architecture]
+    if isinstance(options, SACBNetConfig) and options.symmetric:
+        module, name = "symmetric", "SymmetricSACBNet"
     network: nn.Module = getattr(import_module(f".{module}", __package__), name)(options)
     return network

@@ -12,6 +12,11 @@ LEVELS = (2, 3, 4, 5)
 DESCRIPTORS = ("spatial", "channel", "both")
 
 
+ASSIGNMENTS = ("hard", "soft")
+NUMBERS = ("fixed", "image")
+LEVEL1 = ("head", "matching", "both")
+
+
 @dataclass(frozen=True)
 class SACBNetConfig(NetworkOptions):
     """Options of SACBNet; the defaults are the published network (Cheng et al., CVPR 2025).
@@ -21,6 +26,16 @@ class SACBNetConfig(NetworkOptions):
     sacb_levels: the levels that have a SACB; () is the ablation's baseline.
     descriptor: what is clustered: means over the 3×3×3 neighbourhood ("spatial"), over the channels, or both.
     kmeans_rounds: bound of Lloyd's rounds; kmeans_seed: of the seeding's own generator.
+
+    What the paper leaves (docs/beyond.md):
+    assignment: a voxel belongs to one cluster ("hard"), or to all by its distances ("soft"), with gradients.
+    number: `clusters` are that many ("fixed"), or at most that many, chosen for each image and level ("image"):
+    clusters are merged while none of the mergers costs `least_share` of the descriptors' variance.
+    window: of the matching, 3 or 5 voxels; iterations: how often a level is matched, each time from where it is.
+    level1: convolutions on both images' features find the last step ("head"), or matching at full resolution, or
+    matching and then the head ("both").
+    diffeomorphic: each level's step is a velocity, smoothed and integrated. symmetric: both images meet half-way, so
+    that exchanging them gives the inverse transform.
 
     Raises InputError for values that make no network.
 
@@ -36,9 +51,17 @@ class SACBNetConfig(NetworkOptions):
     descriptor: str = "spatial"
     kmeans_rounds: int = 100
     kmeans_seed: int = 0
+    assignment: str = "hard"
+    number: str = "fixed"
+    least_share: float = 0.01
+    window: int = 3
+    iterations: int = 1
+    level1: str = "head"
+    diffeomorphic: bool = False
+    symmetric: bool = False
 
     def __post_init__(self) -> None:
-        self._whole(base_channels=1, kmeans_rounds=1, kmeans_seed=0)
+        self._whole(base_channels=1, kmeans_rounds=1, kmeans_seed=0, iterations=1)
         for name in ("clusters", "sacb_levels"):
             value = getattr(self, name)
             if not isinstance(value, list | tuple) or not all(map(is_whole, value)):
@@ -49,7 +72,10 @@ class SACBNetConfig(NetworkOptions):
         if len(set(self.sacb_levels)) != len(self.sacb_levels) or not set(self.sacb_levels) <= set(LEVELS):
             raise InputError(f"sacb_levels is {self.sacb_levels}; different ones of {LEVELS} were expected")
         object.__setattr__(self, "sacb_levels", tuple(sorted(self.sacb_levels)))
-        self._one_of(descriptor=DESCRIPTORS)
+        self._one_of(descriptor=DESCRIPTORS, assignment=ASSIGNMENTS, number=NUMBERS, window=(3, 5), level1=LEVEL1)
+        self._one_of(diffeomorphic=(False, True), symmetric=(False, True))
+        if not isinstance(self.least_share, float | int) or not 0 < self.least_share < 1:
+            raise InputError(f"least_share is {self.least_share!r}; a share between 0 and 1 was expected")
 
     def channels(self, level: int) -> int:
         """Channels of the features at a level 1..5."""

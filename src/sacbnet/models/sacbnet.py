@@ -7,15 +7,19 @@ that the authors' published checkpoints expect.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.matching import match
 from ..ops.pointwise import concatenate
+from ..spatial.exponential import exponential
 from ..spatial.warp import compose, up, warp
 from .config import SACBNetConfig
 from .contract import check_pair, pad_to
 from .encoder import Block, Chain, Conv, Encoder
 from .sacb import SACB
+
+STEPS = 5  # of integration: a level moves by a voxel or two, so 1/16 of a voxel at a time at most
 
 
 class SACBNet(nn.Module):
@@ -32,11 +36,12 @@ class SACBNet(nn.Module):
         c = config.channels(1)
         self.encoder = Encoder(config)
         self.sacb2, self.sacb3, self.sacb4, self.sacb5 = (
-            SACB(config, level) if level in config.sacb_levels else nn.Identity() for level in (2, 3, 4, 5)
+            SACB.of(config, level) if level in config.sacb_levels else nn.Identity() for level in (2, 3, 4, 5)
         )
-        self.matching = Matching()
+        self.matching = Matching(config.window, config.iterations, config.diffeomorphic)
         self.refine = Chain(Block(c, c), Block(c, c))
-        self.head = Chain(Block(2 * c, c), Block(c, c), Conv(c, 3))
+        if config.level1 != "matching":
+            self.head = Chain(Block(2 * c, c), Block(c, c), Conv(c, 3))
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         size = check_pair(moving, fixed)
@@ -61,18 +66,48 @@ class SACBNet(nn.Module):
         f2, m2 = self.sacb2(concatenate([f2, warp(m2, u)], 0)).chunk(2)  # (b, 16, i/2, j/2, k/2)
         u = up(compose(u, self.matching(m2, f2)))  # (b, 3, i, j, k)
 
-        # level 1: convolutions instead of matching
+        # level 1: in the paper convolutions instead of matching
         m1 = self.refine(warp(m1, u))
         f1 = self.refine(f1)
-        both = concatenate([f1, m1], 1)  # (b, 16, i, j, k)
-        del f1, m1  # the largest volumes
-        u = compose(u, self.head(both).to(u.dtype))  # (b, 3, i, j, k)
+        if self.config.level1 != "head":
+            d = self.matching(m1, f1)
+            u, m1 = compose(u, d), warp(m1, d)
+        if self.config.level1 != "matching":
+            both = concatenate([f1, m1], 1)  # (b, 16, i, j, k)
+            del f1, m1  # the largest volumes
+            u = compose(u, self.matching.step(self.head(both).to(u.dtype)))  # (b, 3, i, j, k)
 
         return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
 
 
 class Matching(nn.Module):
-    """`match` as a module, so that a hook can see it."""
+    """Features of one level (b, c, i, j, k), moving and fixed -> the level's displacement (b, 3, i, j, k), its voxels.
+
+    window, iterations: `match` sees so many voxels along an axis, so many times, each from where the last one led.
+    diffeomorphic: what it finds is a velocity, and its exponential the step.
+    """
+
+    def __init__(self, window: int, iterations: int, diffeomorphic: bool) -> None:
+        super().__init__()
+        self.window, self.iterations, self.diffeomorphic = window, iterations, diffeomorphic
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        return match(moving, fixed)
+        d = self.step(self.find(moving, fixed))
+        for _ in range(self.iterations - 1):
+            d = compose(d, self.step(self.find(warp(moving, d), fixed)))
+        return d
+
+    def find(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """One match, neither smoothed nor integrated."""
+        return match(moving, fixed) if self.window == 3 else match(moving, fixed, self.window)
+
+    def step(self, velocity: Tensor) -> Tensor:
+        """The displacement of a step found: itself, or the exponential of what is left of it when smoothed."""
+        return exponential(smooth(velocity), STEPS) if self.diffeomorphic else velocity
+
+
+def smooth(velocity: Tensor) -> Tensor:
+    """Means of three voxels along each axis, twice: matching may send neighbours to either side of a border, and no
+    number of small steps makes a map of that. (b, 3, i, j, k) -> same."""
+    around = F.pad(velocity, (2,) * 6, mode="replicate")
+    return F.avg_pool3d(F.avg_pool3d(around, 3, stride=1), 3, stride=1)

@@ -20,7 +20,11 @@ def parameter_shapes(config: SACBNetConfig) -> Shapes:
         found |= _conv(f"encoder.level{level}.1.0", before, here) | _conv(f"encoder.level{level}.2.0", here, here)
     for level in config.sacb_levels:
         found |= _sacb(f"sacb{level}", config.channels(level), config.descriptor)
+        if config.assignment == "soft":
+            found[f"sacb{level}.log_temperature"] = ()
     found |= _conv("refine.0.0", c[0], c[0]) | _conv("refine.1.0", c[0], c[0])
+    if config.level1 == "matching":
+        return found
     return found | _conv("head.0.0", 2 * c[0], c[0]) | _conv("head.1.0", c[0], c[0]) | _conv("head.2", c[0], 3)
 
 

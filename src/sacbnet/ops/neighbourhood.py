@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,9 +12,26 @@ from ..compiled import native
 from ..compiled.memory import empty
 
 
-@torch.no_grad()
 def neighbourhood_mean(z: Tensor) -> Tensor:
-    """Mean over the 3×3×3 voxels around each, zeros beyond the edge: (b, c, i, j, k) -> same, float32; no gradient."""
+    """Mean over the 3×3×3 voxels around each, zeros beyond the edge: (b, c, i, j, k) -> same, at least float32."""
+    out: Tensor = _Mean.apply(z) if z.requires_grad else _mean(z)
+    return out
+
+
+class _Mean(torch.autograd.Function):
+    """Each voxel gives its neighbours what it gets from them: the gradient is the same mean, of the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.dtype = z.dtype
+        return _mean(z)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return neighbourhood_mean(g).to(ctx.dtype)
+
+
+def _mean(z: Tensor) -> Tensor:
     if not native.usable(z):
         return F.avg_pool3d(F.pad(z.to(torch.promote_types(z.dtype, torch.float32)), (1,) * 6), 3, stride=1)
     z = native.channels_last(z)

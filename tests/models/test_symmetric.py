@@ -1,0 +1,86 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sacbnet.models.architectures import build
+from sacbnet.models.config import SACBNetConfig
+from sacbnet.models.sacbnet import SACBNet
+from sacbnet.models.symmetric import SymmetricSACBNet
+from sacbnet.spatial.jacobian import jacobian_determinant
+from sacbnet.spatial.warp import compose
+
+ALL = dict(assignment="soft", number="image", clusters=(9, 9, 9, 9), level1="both", iterations=2, diffeomorphic=True)
+
+
+def images(shape=(32, 32, 48), seed=0):
+    g = torch.Generator().manual_seed(seed)
+    low = torch.rand(2, 1, 1, 6, 6, 6, generator=g)
+    return [F.interpolate(x, shape, mode="trilinear", align_corners=True) for x in low]
+
+
+def network(**options):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build(SACBNetConfig(base_channels=2, symmetric=True, **options)).eval()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, ALL, {"level1": "matching", "diffeomorphic": True}], ids=["", "all", "matching"]
+)
+@torch.inference_mode()
+def test_exchanging_the_images_exchanges_the_directions(options):
+    net = network(**options)
+    moving, fixed = images()
+    first, second = net.both(moving, fixed)
+    other, one = net.both(fixed, moving)
+    assert first.abs().mean() > 0.1
+    torch.testing.assert_close(first, one, atol=1e-3, rtol=0)
+    torch.testing.assert_close(second, other, atol=1e-3, rtol=0)
+    assert torch.equal(net(moving, fixed), first)
+
+
+@torch.inference_mode()
+def test_the_directions_are_inverse_to_each_other():
+    moving, fixed = images()
+    left = {}
+    for diffeomorphic in (False, True):
+        first, second = network(diffeomorphic=diffeomorphic).both(moving, fixed)
+        around = compose(first, second)[..., 6:-6, 6:-6, 6:-6]
+        left[diffeomorphic] = float(around.norm(dim=1).mean())
+        assert float(first.norm(dim=1).mean()) > 0.5
+    assert left[True] < 0.1
+    assert left[True] < left[False]
+
+
+@torch.inference_mode()
+def test_an_image_with_itself_stays_where_it_is():
+    (moving, _) = images()
+    first, second = network().both(moving, moving)
+    assert first.abs().max() < 1e-5
+    assert second.abs().max() < 1e-5
+
+
+def test_same_parameters_as_the_one_way_network():
+    options = SACBNetConfig(symmetric=True, assignment="soft")
+    net = build(options)
+    assert isinstance(net, SymmetricSACBNet)
+    plain = SACBNet(SACBNetConfig(assignment="soft"))
+    assert {n: p.shape for n, p in net.named_parameters()} == {n: p.shape for n, p in plain.named_parameters()}
+
+
+def test_every_parameter_learns_from_both_directions():
+    net = network(**ALL)
+    first, second = net.both(*images())
+    (first.square().mean() + second.square().mean()).backward()
+    dead = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert dead == []
+
+
+@torch.inference_mode()
+def test_integrated_steps_fold_less():
+    moving, fixed = images(seed=3)
+    folded = {
+        d: float((jacobian_determinant(network(diffeomorphic=d)(moving, fixed)[0]) <= 0).float().mean())
+        for d in (False, True)
+    }
+    assert folded[True] < folded[False]
