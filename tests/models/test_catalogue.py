@@ -19,8 +19,8 @@ import typer
 from sacbnet.cli.main import app
 from sacbnet.errors import WeightsError
 from sacbnet.models import catalogue
-from sacbnet.models.catalogue import default, entries, find, lasting, licence_notice, local, resolve
 from sacbnet.models.architectures import build
+from sacbnet.models.catalogue import default, entries, find, lasting, licence_notice, local, resolve
 from sacbnet.models.config import SACBNetConfig
 from sacbnet.models.sacbnet import SACBNet
 from sacbnet.models.shapes import parameter_shapes
