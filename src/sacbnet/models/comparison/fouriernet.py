@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..contract import check_pair, pad_to
 from .options import FourierNetOptions
-from .units import Head, in_voxels
+from .units import UnitHead, in_voxels
 
 
 class FourierNet(nn.Module):
@@ -37,7 +37,7 @@ class FourierNet(nn.Module):
         self.up4, self.up3 = Up(8 * c), Up(4 * c)
         self.merge4 = nn.Sequential(Block(16 * c, 8 * c), Block(8 * c, 4 * c))
         self.merge3 = nn.Sequential(Block(8 * c, 4 * c), Block(4 * c, 2 * c))
-        self.head = Head(2 * c)
+        self.head = UnitHead(2 * c)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         size = check_pair(moving, fixed)

@@ -14,7 +14,7 @@ from ...spatial.exponential import exponential
 from ...spatial.warp import warp
 from ..contract import check_pair, pad_to
 from .options import LapIRNOptions
-from .units import Head, in_voxels
+from .units import UnitHead, in_voxels
 
 SLOPE = 0.2  # of the leaky ReLUs
 LARGEST = 0.4  # step of a level, in units of half the image
@@ -80,7 +80,7 @@ class Level(nn.Module):
         self.blocks = nn.Sequential(*(Block(c) for _ in range(5)))
         self.up = nn.ConvTranspose3d(c, c, 2, stride=2, bias=False)
         self.merge = nn.Sequential(conv(2 * c, c), nn.LeakyReLU(SLOPE))
-        self.head = Head(c)
+        self.head = UnitHead(c)
 
     def forward(self, images: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fine = self.encoder(images)  # (b, c, i, j, k)

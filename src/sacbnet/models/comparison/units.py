@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ...ops.conv import conv3d
 
 
-class Head(nn.Conv3d):
+class UnitHead(nn.Conv3d):
     """3×3×3 convolution without bias: (b, c, i, j, k) -> (b, 3, i, j, k), at least float32, under autocast, too."""
 
     def __init__(self, c: int) -> None:
