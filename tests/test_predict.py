@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sacbnet.predict import as_meant, both_ways, inverse, predict
+from sacbnet.predict import BothWays, as_meant, inverse, predict
 from sacbnet.spatial.warp import warp
 
 
@@ -69,7 +69,7 @@ class Drawn:
 
 def test_both_ways_is_the_mean_and_its_own_inverse_for_the_swapped_pair() -> None:
     network, moving, fixed = Drawn(), torch.zeros(1, 1, 20, 22, 24), torch.ones(1, 1, 20, 22, 24)
-    u, swapped = both_ways(network)(moving, fixed), both_ways(network)(fixed, moving)
+    u, swapped = BothWays(network)(moving, fixed), BothWays(network)(fixed, moving)
     assert torch.allclose(u, (network.there + inverse(network.back)) / 2)
     # inverse to second order: far better than what the network gives by itself
     error, alone = (
@@ -81,4 +81,4 @@ def test_both_ways_is_the_mean_and_its_own_inverse_for_the_swapped_pair() -> Non
 def test_weights_say_how_they_are_meant() -> None:
     network, moving, fixed = Drawn(), torch.zeros(1, 1, 20, 22, 24), torch.ones(1, 1, 20, 22, 24)
     assert as_meant(network, {"symmetric": "false"}) is network is as_meant(network, {})
-    assert torch.equal(as_meant(network, {"symmetric": "true"})(moving, fixed), both_ways(network)(moving, fixed))
+    assert torch.equal(as_meant(network, {"symmetric": "true"})(moving, fixed), BothWays(network)(moving, fixed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from .compiled.memory import release_memory
 from .delivery import deliver, inverse_grid, round_trip
 from .errors import InputError, RegistrationError
 from .inputs import Inputs, read_inputs
-from .io.images import ImageSource
+from .io.images import Image, ImageSource
 from .metrics import folding
 from .models import catalogue
 from .models.weights import load_weights
@@ -23,10 +23,11 @@ from .ops.dispatch import kernels_for, pick_device
 from .predict import Network, as_meant, predict
 from .preprocess import Pair, prepare
 from .refine import LevelReport, RefineOptions, improves, refine
+from .regions import maps, watching
 from .report.environment import environment, peak_memory_mb
 from .report.measure import measure, refuse_worse
 from .report.run import FORMAT_VERSION, Account, describe_image
-from .result import Registration
+from .result import UNCERTAINTY, Registration
 from .spatial.invert import invert
 from .spatial.transforms import Affine
 
@@ -51,7 +52,8 @@ class Options:
     refine: steps a level at most, instead of the preset's; 0 is no refinement. device: "auto", "cpu", "cuda", "cuda:1".
     spacing: mm at which the pair is worked on; None is the weights' own, or with refinement the fixed image's
     (`preprocess.spacings`). precision: in which the network's features are stored, "float32" or "bfloat16", which
-    halves their memory; displacements and refinement are float32 always.
+    halves their memory; displacements and refinement are float32 always. save_clusters, save_uncertainty: the regions
+    that each level of a SACB-Net found, and how sure its matching was, come with the result (`regions.maps`).
     """
 
     weights: str = field(default_factory=catalogue.default)
@@ -61,6 +63,8 @@ class Options:
     device: str = "auto"
     spacing: float | None = None
     precision: Precision = "float32"
+    save_clusters: bool = False
+    save_uncertainty: bool = False
 
     def __post_init__(self) -> None:
         if self.affine not in ("none", "rigid", "affine"):
@@ -133,7 +137,8 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     with account.stage("affine"):
         affine = align(pair.fixed, pair.moving, o.affine)
 
-    u, levels = displacement(pair, affine, network, o, device, account, progress)
+    with watching(network, o.save_uncertainty) as seen:
+        u, levels = displacement(pair, affine, network, o, device, account, progress)
 
     progress("transform", 0.0)
     with account.stage("transform"):
@@ -150,6 +155,9 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
         moved = carry(inputs.moving, inputs.fixed, transform, "linear")
         labels = inputs.moving_labels
         moved_labels = None if labels is None else carry(labels, inputs.fixed, transform, "nearest")
+
+        extra = maps(seen, pair, inputs.fixed, {"clusters": o.save_clusters, "uncertainty": o.save_uncertainty})
+    _warn_of_maps(account, o, extra)
 
     with account.stage("measure"):
         measured["folding"] = asdict(folding(transform)) | {"repair": repair}
@@ -168,12 +176,13 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
         "moving": describe_image(inputs.moving),
         "weights": {"name": "none"} if metadata is None else metadata,
         **measured,
+        "clusters": seen.numbers(),
         "refinement": [asdict(level) for level in levels],
         "seconds": account.summary(),
         "peak_memory_mb": peak_memory_mb(device),
         "warnings": account.warnings,
     }
-    return Registration(moved, transform, inverse.field, affine, moved_labels, report)
+    return Registration(moved, transform, inverse.field, affine, moved_labels, report, extra)
 
 
 def load_network(weights: str, device: torch.device) -> tuple[Network | None, dict[str, str] | None]:
@@ -219,6 +228,13 @@ def displacement(
             )  # fmt: skip
             finite(u, "the refined displacement", "check the images' intensities")
     return u, levels
+
+
+def _warn_of_maps(account: Account, o: Options, found: Mapping[str, Image]) -> None:
+    if o.save_clusters and not any(name.startswith("clusters") for name in found):
+        account.warn("there are no clusters to save: these weights are of no network that has any on the images")
+    if o.save_uncertainty and UNCERTAINTY not in found:
+        account.warn("there is no uncertainty to save: these weights are of no network that matches on the images")
 
 
 def _warn(account: Account, o: Options, measured: dict[str, Any]) -> None:

@@ -96,6 +96,20 @@ def register(
         Precision,
         typer.Option(help="Of the network's features; bfloat16 halves their memory.", rich_help_panel="Method"),
     ] = Precision.float32,
+    save_clusters: Annotated[
+        bool,
+        typer.Option(
+            "--save-clusters",
+            help="Also the regions of every level of the network, as label maps.",
+            rich_help_panel="Images",
+        ),
+    ] = False,
+    save_uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--save-uncertainty", help="Also how far each voxel's match spreads, in mm.", rich_help_panel="Images"
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Register a moving image to a fixed one."""
@@ -123,6 +137,8 @@ def register(
             spacing=spacing,
             device=device,
             precision=precision.value,
+            save_clusters=save_clusters,
+            save_uncertainty=save_uncertainty,
         )
         progress("write", 0.0)
         paths = result.save(out)

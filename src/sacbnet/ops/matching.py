@@ -45,3 +45,27 @@ def match_plain(moving: Tensor, fixed: Tensor) -> Tensor:
         scores = torch.stack([(padded[:, :, x : x + i, y : y + j, z : z + k] * fixed).sum(1) for x, y, z in steps], 1)
         offsets = torch.tensor(steps, device=fixed.device, dtype=dtype) - 1  # (27, 3)
         return torch.einsum("btijk,ta->baijk", scores.softmax(1), offsets)
+
+
+@torch.no_grad()
+def match_spread(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
+    """Trace of the covariance of the offset under the softmax of `match`, voxels²: (b, c, i, j, k) twice -> (b, 1, ..).
+
+    Running sums over the offsets: one score a voxel is held at a time. No gradient.
+    """
+    r = window // 2
+    with torch.autocast(fixed.device.type, enabled=False):
+        padded, fixed = F.pad(moving.float(), (r,) * 6), fixed.float()
+        i, j, k = fixed.shape[2:]
+        top = torch.full_like(fixed[:, 0], -torch.inf)
+        total, first, second = torch.zeros_like(top), [torch.zeros_like(top) for _ in range(3)], torch.zeros_like(top)
+        for x, y, z in product(range(window), repeat=3):
+            score = (padded[:, :, x : x + i, y : y + j, z : z + k] * fixed).sum(1)
+            new = torch.maximum(top, score)
+            fade, weight = (top - new).exp(), (score - new).exp()
+            top, total = new, total * fade + weight
+            offset = (x - r, y - r, z - r)
+            first = [sum_ * fade + o * weight for sum_, o in zip(first, offset, strict=True)]
+            second = second * fade + sum(o * o for o in offset) * weight
+        spread = second / total - sum((sum_ / total).square() for sum_ in first)
+    return spread.clamp(min=0)[:, None]

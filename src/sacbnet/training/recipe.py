@@ -162,7 +162,7 @@ class RunOptions:
 @dataclass(frozen=True)
 class Recipe:
     """One training run. name, about: what it is; trained_on, licence, restricted (some use is forbidden): what the
-    weights will say of themselves. symmetric: they are to be run both ways, and the mean taken (`predict.both_ways`);
+    weights will say of themselves. symmetric: they are to be run both ways, and the mean taken (`predict.BothWays`);
     training and its validation run them one way. synthesis: where the set is one of label maps, how images are made of
     them; None for a set of images.
 

@@ -1,0 +1,116 @@
+"""What a SACB-Net saw of a pair: the regions of every level, and how sure its matching was.
+
+The published method shows neither. Source of both: Cheng et al., CVPR 2025, sections 3.2 (clusters) and 3.3 (matching);
+the spread is the standard deviation of the offset under the matching's own softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .apply import carry
+from .io.images import Image
+from .models.sacb import Clustering
+from .models.sacbnet import SACBNet
+from .models.symmetric import SymmetricSACBNet
+from .ops.matching import match_spread
+from .preprocess import Pair
+from .result import CLUSTERS, UNCERTAINTY
+from .spatial.transforms import Affine
+
+SIDES = ("fixed", "moving")
+
+
+@dataclass(eq=False)
+class Seen:
+    """labels: of each level, of fixed and moving (2, i, j, k), clusters from 1, on the level's own lattice; the moving
+    image's are of its features as warped so far, so that both lie on the fixed image. spread: of each level matched,
+    (1, 1, i, j, k), trace of the offset's covariance, in voxels² of the level. half_way: of a symmetric network, the
+    regions lie between the images, on the grid of neither, and are counted only."""
+
+    labels: dict[int, Tensor] = field(default_factory=dict)
+    spread: dict[int, Tensor] = field(default_factory=dict)
+    half_way: bool = False
+
+    def numbers(self) -> dict[str, dict[str, int]]:
+        """How many clusters each image had, by level: what run.json tells."""
+        return {
+            f"level{level}": {side: len(x.unique()) for side, x in zip(SIDES, labels, strict=True)}
+            for level, labels in sorted(self.labels.items())
+        }
+
+
+@contextmanager
+def watching(network: object, spread: bool = False) -> Iterator[Seen]:
+    """Note what the first pass of a network sees of one pair, while the block lasts; nothing where it has no regions.
+
+    spread: also how sure the matching is, which takes as long as the matching once more.
+    """
+    seen = Seen()
+    levels: dict[torch.Size, int] = {}  # by the lattice's shape
+
+    def of_encoder(module: nn.Module, inputs: Any, features: list[Tensor]) -> None:
+        levels.update({x.shape[2:]: level for level, x in enumerate(features, 1)})
+
+    def of_clusters(module: nn.Module, inputs: Any, found: Any) -> None:
+        size = inputs[0].shape[2:]
+        if (level := levels[size]) not in seen.labels:
+            seen.labels[level] = found.labels.detach().reshape(-1, *size) + 1
+
+    def of_matching(module: Any, inputs: Any, found: Any) -> None:
+        moving, fixed = inputs
+        if (level := levels[fixed.shape[2:]]) not in seen.spread:
+            with torch.no_grad():
+                seen.spread[level] = match_spread(moving, fixed, module.window)
+
+    with ExitStack() as stack:
+        inner = getattr(network, "network", network)  # of one that runs it both ways
+        if isinstance(inner, SACBNet):
+            seen.half_way = isinstance(inner, SymmetricSACBNet)
+            hooks: list[tuple[nn.Module, Any]] = [(inner.encoder, of_encoder)]
+            hooks += [(module, of_clusters) for module in inner.modules() if isinstance(module, Clustering)]
+            hooks += [(inner.matching, of_matching)] if spread else []
+            for module, hook in hooks:
+                stack.callback(module.register_forward_hook(hook).remove)
+        yield seen
+
+
+def maps(seen: Seen, pair: Pair, fixed: Image, wanted: Mapping[str, bool]) -> dict[str, Image]:
+    """Files by name, on the fixed image's grid: label maps where wanted["clusters"], and where wanted["uncertainty"]
+    the root of the variances of all levels' offsets, summed, in mm: how far a voxel's match spreads."""
+    found: dict[str, Image] = {}
+    onto: Callable[[NDArray[Any], Any], Image] = lambda data, how: carry(  # noqa: E731
+        Image(np.ascontiguousarray(data), pair.grid), fixed, Affine(), how
+    )
+    if wanted.get("clusters") and not seen.half_way:
+        for level, labels in sorted(seen.labels.items()):
+            for side, x in zip(SIDES, labels.cpu().numpy(), strict=True):
+                data = _blocks(x.astype(np.int16), 2 ** (level - 1) * pair.factor, pair.grid.shape)
+                found[CLUSTERS.format(side=side, level=level)] = onto(data, "nearest")
+    if wanted.get("uncertainty") and seen.spread:
+        finest = min(seen.spread)
+        size = seen.spread[finest].shape[2:]
+        total = torch.zeros(1, 1, *size)
+        for level, spread in seen.spread.items():
+            voxel_mm = 2 ** (level - 1) * pair.factor * pair.spacing
+            at = F.interpolate(spread.float().cpu() * voxel_mm**2, size, mode="trilinear", align_corners=False)
+            total += at.clamp(min=0)
+        data = _blocks(total.sqrt()[0, 0].numpy(), 2 ** (finest - 1) * pair.factor, pair.grid.shape)
+        found[UNCERTAINTY] = onto(data, "linear")
+    return found
+
+
+def _blocks(data: NDArray[Any], side: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Each voxel as a block of `side`³, cropped to a shape: a lattice's voxels are the blocks that were pooled."""
+    for axis, n in enumerate(shape):
+        data = data.repeat(side, axis).take(range(n), axis)
+    return data
