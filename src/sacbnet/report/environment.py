@@ -7,6 +7,7 @@ import resource
 import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +27,14 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "kernels": kernels_for(device),
     }
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """From here on `peak_memory_mb` is of what follows; of a process (not a GPU), on Linux only, elsewhere of all."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak becomes what the process has now
 
 
 def peak_memory_mb(device: torch.device) -> float:

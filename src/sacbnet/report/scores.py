@@ -13,7 +13,8 @@ from rich.table import Table
 from ..io.atomic import staged_folder
 
 if TYPE_CHECKING:
-    from ..evaluate import Evaluation, Row
+    from ..evaluate import Evaluation
+    from ..scoring import Row
 
 PAIRS, LABELS, SUMMARY = "pairs.csv", "labels.csv", "summary.json"
 FIRST = ("moving", "fixed", "method")
