@@ -19,14 +19,17 @@ from .recipe import Recipe
 RECIPE, RUN = "recipe.toml", "run.json"
 
 
-def find_recipe(name: str) -> Path:
-    """The file that `name` means: itself, or a recipe that comes with the package. InputError lists those."""
+def find_recipe(name: str, kind: str = "recipe") -> Path:
+    """The file that `name` means: itself, or a recipe (or "benchmark") that comes with the package. InputError lists
+    those."""
     if Path(name).is_file():
         return Path(name)
     places = [Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "recipes"]  # installed; a checkout
+    if kind == "benchmark":
+        places = [place / "benchmarks" for place in places]
     known = {path.stem: path for place in places if place.is_dir() for path in sorted(place.glob("*.toml"))}
     if name not in known:
-        raise InputError(f"the recipe {name!r} is no file, and none of {', '.join(known) or 'the package'}")
+        raise InputError(f"the {kind} {name!r} is no file, and none of {', '.join(known) or 'the package'}")
     return known[name]
 
 
