@@ -104,6 +104,7 @@ def test_run_json(registered, result) -> None:
     assert environment["numpy"] == np.__version__ and environment["device"]
     assert report["options"] == {
         "weights": "none", "affine": "affine", "preset": "balanced", "refine": 15, "device": "auto", "spacing": None,
+        "save_clusters": False, "save_uncertainty": False,
         "precision": "float32",
     }  # fmt: skip
     assert report["weights"] == {"name": "none"}
@@ -275,6 +276,27 @@ def test_weights_end_to_end(pair, weights, tmp_path) -> None:
     assert similarity["final"]["local_correlation"] > similarity["start"]["local_correlation"]
     result.save(tmp_path)
     assert json.loads((tmp_path / RUN).read_text())["weights"]["sha256"] == weights_hash(weights)
+
+
+def test_what_the_network_saw_comes_with_the_result(pair, weights, tmp_path) -> None:
+    """Asked for it is written, told in run.json always; the next run without it leaves none of it behind."""
+    asked = {"affine": "none", "weights": str(weights), "refine": 2}
+    result = sacbnet.register(pair.fixed, pair.aligned, **asked, save_clusters=True, save_uncertainty=True)
+    written = result.save(tmp_path)
+    maps = {name for name in written if name.startswith(("clusters", "uncertainty"))}
+    assert maps == {f"clusters_{s}_level{n}.nii.gz" for s in ("fixed", "moving") for n in (2, 3, 4, 5)} | {
+        "uncertainty_mm.nii.gz"
+    }
+    labels = load_image(written["clusters_fixed_level2.nii.gz"], "labels")
+    assert labels.grid.matches(result.moved.grid, tolerance_mm=1e-3)
+    inside = set(np.unique(labels.data)) - {0}
+    assert inside <= set(range(1, result.report["clusters"]["level2"]["fixed"] + 1)) and len(inside) > 1
+    assert 0 < load_image(written["uncertainty_mm.nii.gz"]).data.max() < 100
+    again = sacbnet.register(pair.fixed, pair.aligned, **asked)
+    assert again.report["clusters"] == result.report["clusters"] and not maps & set(again.save(tmp_path))
+    assert not list(tmp_path.glob("clusters*")) and not list(tmp_path.glob("uncertainty*"))
+    none = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=2, save_clusters=True)
+    assert none.report["clusters"] == {} and any("clusters" in warning for warning in none.report["warnings"])
 
 
 def test_the_default_weights_are_those_of_the_catalogue(pair) -> None:
