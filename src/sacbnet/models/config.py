@@ -53,7 +53,7 @@ class SACBNetConfig(NetworkOptions):
     kmeans_seed: int = 0
     assignment: str = "hard"
     number: str = "fixed"
-    least_share: float = 0.01
+    least_share: float = 0.02
     window: int = 3
     iterations: int = 1
     level1: str = "head"
