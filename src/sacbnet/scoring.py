@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .apply import carry
-from .data.cases import Case
+from .data.cases import Case, pair_up, read_cases, select, spread
 from .data.read import is_pickle
 from .data.subjects import Reader, Subject, centred
 from .errors import InputError, SacbnetError
@@ -17,6 +18,9 @@ from .metrics import dice_of_present, folding, present_labels, target_registrati
 from .report.statistics import summarise
 from .spatial.transforms import Affine, DisplacementField, PointMap
 from .surface import hausdorff95
+
+if TYPE_CHECKING:
+    from .training.recipe import DataOptions
 
 Row = dict[str, Any]
 OF_A_LABEL = ("dice_nearest", "dice_onehot", "hd95_mm")
@@ -39,6 +43,19 @@ class Found:
 
 Registration = Callable[[Subject, Subject], Found]  # of moving to fixed; raises a SacbnetError where it cannot be
 Scores = tuple[list[Row], list[Row]]  # by method; by method and label
+
+
+def pairs_to_score(
+    source: Path, chosen: DataOptions, limit: int = 0
+) -> tuple[tuple[Case, ...], tuple[tuple[int, int], ...]]:
+    """The cases of a source, and the pairs (moving, fixed) of them that the validation of `chosen` means; at most
+    `limit` of these, spread over all (0: all). InputError for a pack, and for what names no pair."""
+    if source.suffix == ".pack":
+        raise InputError(f"{source} is a pack, which is for training; give the images it was made of: they are scored")
+    found = read_cases(source)
+    which = select(found.cases, chosen.validation)
+    pairs = pair_up(found.cases, which, chosen.validation_pairs, atlas=chosen.atlas, listed=found.pairs)
+    return found.cases, spread(pairs, limit)
 
 
 def outcomes(

@@ -16,7 +16,6 @@ from .data import Align
 from .register import Affine, Precision, Preset
 
 if TYPE_CHECKING:
-    from ..data.cases import Case
     from ..training.recipe import DataOptions
 
 
@@ -106,6 +105,7 @@ def evaluate(
     from ..models.weights import describe_weights
     from ..pipeline import Options
     from ..report.scores import failures, scores_table, write_scores
+    from ..scoring import pairs_to_score
     from .show import progress_bar
 
     check_writable(out)
@@ -113,14 +113,14 @@ def evaluate(
         "validation": subset,
         "validation_pairs": pairs and pairs.value,
         "atlas": atlas,
-        "labels": _numbers(labels),
+        "labels": numbers("--labels", labels),
         "align": align and align.value,
     }
     told = {} if weights == "none" else describe_weights(weights)
     if not quiet and (notice := licence_notice(told)):
         typer.echo(f"sacbnet: {notice}", err=True)
     chosen = replace(_protocol(recipe, told), **{name: v for name, v in given.items() if v is not None})
-    cases, list_of_pairs = _pairs(data, chosen, limit)
+    cases, list_of_pairs = pairs_to_score(data, chosen, limit)
     options = Options(
         weights=weights,
         affine=affine.value,
@@ -142,19 +142,6 @@ def evaluate(
         raise SystemExit(130)
     if failed := found.report["failed"]:
         raise RegistrationError(f"{failed} of {len(list_of_pairs)} pairs failed; the scores of the others are in {out}")
-
-
-def _pairs(data: Path, chosen: DataOptions, limit: int) -> tuple[tuple[Case, ...], tuple[tuple[int, int], ...]]:
-    """The cases of the source, and the pairs of them that are chosen."""
-    from ..data.cases import pair_up, read_cases, select, spread
-    from ..errors import InputError
-
-    if data.suffix == ".pack":
-        raise InputError(f"{data} is a pack, which is for training; give the images it was made of: they are scored")
-    source = read_cases(data)
-    which = select(source.cases, chosen.validation)
-    pairs = pair_up(source.cases, which, chosen.validation_pairs, atlas=chosen.atlas, listed=source.pairs)
-    return source.cases, spread(pairs, limit)
 
 
 def _protocol(recipe: str | None, told: Mapping[str, Any]) -> DataOptions:
@@ -179,7 +166,8 @@ def _protocol(recipe: str | None, told: Mapping[str, Any]) -> DataOptions:
     return recipe_from_dict({"data": known}).data
 
 
-def _numbers(text: str | None) -> tuple[int, ...] | None:
+def numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    """Whole numbers that were joined by commas; None where the option was not given."""
     from ..errors import InputError
 
     if text is None:
@@ -187,4 +175,4 @@ def _numbers(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise InputError(f"--labels is {text!r}; whole numbers joined by commas were expected") from error
+        raise InputError(f"{option} is {text!r}; whole numbers joined by commas were expected") from error

@@ -10,7 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import SacbnetError
-from . import apply, convert, data, demo, evaluate, info, register, train, weights
+from . import apply, benchmark, convert, data, demo, evaluate, info, register, train, weights
 
 USAGE, INTERRUPTED = 2, 130
 UsageError: Any = typer.BadParameter.__base__  # click's, or typer's own copy of it: its versions differ
@@ -30,6 +30,7 @@ app.command("demo")(demo.demo)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.add_typer(data.app, name="data")
 app.command("evaluate", epilog=evaluate.EPILOG)(evaluate.evaluate)
+app.command("benchmark", epilog=benchmark.EPILOG)(benchmark.benchmark)
 app.add_typer(weights.app, name="weights")
 app.command("convert-checkpoint")(convert.convert_checkpoint)
 

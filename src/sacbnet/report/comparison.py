@@ -140,6 +140,28 @@ def table(standings: Sequence[Standing], facts: Mapping[str, Mapping[str, Any]],
     return "\n".join(lines)
 
 
+def page(standings: Sequence[Standing], report: Mapping[str, Any]) -> str:
+    """table.md: what was done, the table, the tools, and what failed. report: as summary.json has it."""
+    plan, where, asked = report["benchmark"], report["environment"], report["pairs"]
+    facts, failed = report["methods"], report["failed"]
+    told = f"{asked} pairs, mean ± SD over them."
+    if any(method["train"] is not None for method in plan["methods"]):
+        steps = plan["steps"] or "the recipe's"
+        seeds = ", ".join(map(str, plan["seeds"]))
+        told += f" Each network: {steps} steps of recipe {plan['recipe']}, seeds {seeds}, {plan['keep']} weights."
+    told += f" {where['processor']}, {where['device']}, {where['threads']} threads; sacbnet {where['sacbnet']}."
+    lines = [f"# {plan['name']}", "", *([plan["about"], ""] if plan["about"] else [])]
+    lines += [told + (" Not finished." if report["incomplete"] else ""), "", table(standings, facts, asked), ""]
+    lines += [f"- {name}: {found['tool']}." for name, found in facts.items() if "tool" in found]
+    silent = {s.method for s in standings} | {row["method"] for row in failed}
+    lines += [f"- {method['name']}: not run yet." for method in plan["methods"] if method["name"] not in silent]
+    for row in failed:
+        what = row["method"] + (f", seed {row['seed']}" if row["seed"] else "")
+        what += f", {row['moving']} -> {row['fixed']}" if "moving" in row else ""
+        lines.append(f"- {what} failed: {row['error']}")
+    return "\n".join(lines).rstrip() + "\n"
+
+
 def _by_seed(rows: Sequence[Row]) -> dict[str, float]:
     name = next((name for name in TESTED if any(name in row for row in rows)), None)
     seeds = dict.fromkeys(row["seed"] for row in rows)

@@ -29,6 +29,15 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def processor() -> str:
+    """The model of the CPU, as Linux names it; elsewhere its kind."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def reset_peak_memory(device: torch.device) -> None:
     """From here on `peak_memory_mb` is of what follows; of a process (not a GPU), on Linux only, elsewhere of all."""
     if device.type == "cuda":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,38 @@ class Ledger:
         if time.monotonic() - self._saved > PAUSE:
             self.save()
 
-    def tell(self, method: str, seed: int | None, facts: dict[str, Any], failed: Sequence[Row]) -> None:
-        """facts: of a method's seed, beside those known. failed: what went wrong now, in place of what did before."""
+    def tell(
+        self, method: str, seed: int | None, facts: Mapping[str, Any] | None = None, failed: Sequence[Row] | None = None
+    ) -> None:
+        """facts: of a method's seed, in place of those known; InputError where there are rows that another version of
+        the tool, or other finished weights, made. failed: what went wrong now, in place of what did before."""
         known = self.methods[method]
-        known["facts"][_text(seed)] = known["facts"].get(_text(seed), {}) | facts
-        known["failed"][_text(seed)] = list(failed)
+        if facts is not None:
+            before = known["facts"].get(_text(seed), {})
+            for name in ("tool", "weights"):
+                if before.get(name) != facts.get(name) and any(key[:2] == (method, _text(seed)) for key in self.pairs):
+                    raise InputError(
+                        f"{self.folder} holds scores of {method} by {before.get(name)}; it is {facts.get(name)} now:"
+                        " choose another --out"
+                    )
+            known["facts"][_text(seed)] = dict(facts)
+        if failed is not None:
+            known["failed"][_text(seed)] = list(failed)
+
+    def facts(self, method: str) -> dict[str, Any]:
+        """Of all its seeds: parameters, steps, tool; the mean of the minutes of training; and `seeds`, of each."""
+        seeds = self.methods.get(method, {}).get("facts", {})
+        out: dict[str, Any] = {}
+        for facts in seeds.values():
+            out |= {name: facts[name] for name in ("parameters", "steps", "tool") if name in facts}
+        if spent := [facts["training_seconds"] for facts in seeds.values() if "training_seconds" in facts]:
+            out["training_minutes"] = round(sum(spent) / len(spent) / 60, 2)
+        return out | {"seeds": seeds}
+
+    def failures(self, method: str) -> list[Row]:
+        """method, seed and error, and the pair where it is one that failed; of the last time that each was tried."""
+        found = self.methods.get(method, {}).get("failed", {})
+        return [{"method": method, "seed": seed} | row for seed, rows in found.items() for row in rows]
 
     def rows(self, names: Collection[tuple[str, str]], labels: bool = False) -> list[Row]:
         """Of the pairs (moving, fixed) that are named, as the files tell them."""

@@ -38,7 +38,7 @@ def write_scores(out: Path, found: Evaluation) -> None:
         _write(folder / PAIRS, found.pairs)
         if found.labels:
             _write(folder / LABELS, found.labels)
-        (folder / SUMMARY).write_text(json.dumps(_plain(found.report), indent=1), encoding="utf-8")
+        (folder / SUMMARY).write_text(json.dumps(plain(found.report), indent=1), encoding="utf-8")
 
 
 def scores_table(report: dict[str, Any]) -> Table:
@@ -81,10 +81,10 @@ def _write(path: Path, rows: Sequence[Row]) -> None:
         table.writerows({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON has no NaN: null says it."""
     if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
+        return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return None if isinstance(value, float) and value != value else value
