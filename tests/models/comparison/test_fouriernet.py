@@ -31,18 +31,18 @@ def test_parameters(channels, count):
     assert list(model.buffers()) == []
 
 
-def wave(size, frequency, phase, voxels=None):
-    """cos(2π Σ m·p / n + phase) at the whole numbers p below `voxels`, of `size` n."""
-    p = np.indices(voxels or size)
+def wave(size, frequency, phase):
+    """cos(2π Σ m·p / n + phase) at the whole numbers p below n, `size`."""
+    p = np.indices(size)
     return np.cos(2 * np.pi * sum(m * x / n for m, x, n in zip(frequency, p, size, strict=True)) + phase)
 
 
-@pytest.mark.parametrize("frequency", [(0, 0, 0), (1, 0, 0), (0, -2, 1), (1, 2, 2)])
-@pytest.mark.parametrize("size", [(4, 6, 5), (8, 5, 6)])
-def test_one_frequency_becomes_the_same_wave_at_a_64th(size, frequency):
+@pytest.mark.parametrize("frequency", [(0, 0, 0), (1, 0, 0), (0, -2, 1), (1, 1, -2)])
+@pytest.mark.parametrize(("size", "factor"), [((4, 6, 5), 4), ((8, 5, 6), 4), ((3, 5, 6), 3)])
+def test_one_frequency_becomes_the_same_wave_at_a_64th(size, factor, frequency):
     low = torch.from_numpy(wave(size, frequency, 0.7))[None, None]
-    full = band_limited(low, 4)
-    expected = wave([4 * n for n in size], frequency, 0.7) / 64
+    full = band_limited(low, factor)
+    expected = wave([factor * n for n in size], frequency, 0.7) / factor**3
     np.testing.assert_allclose(full[0, 0], expected, atol=1e-15)
 
 
@@ -75,6 +75,34 @@ def test_the_displacement_is_in_voxels_of_the_padded_image(model):
     hook.remove()
     assert u.amin((0, 2, 3, 4)).tolist() == pytest.approx([16 / 64, 8 / 64, 24 / 64])
     assert u.amax((0, 2, 3, 4)).tolist() == pytest.approx([16 / 64, 8 / 64, 24 / 64])
+
+
+def by_hand(model, moving, fixed):
+    """Layer after layer, in terms of the parameters in their order of use; the displacement in units."""
+    order = ("level1", "level2", "level3", "level4", "level5", "up4", "merge4", "up3", "merge3")
+    rest = [p for name in order for p in getattr(model, name).parameters()]
+
+    def next_block(x, stride=1, up=False):
+        weight, bias, slope = (rest.pop(0) for _ in range(3))
+        x = F.conv_transpose3d(x, weight, bias, 2) if up else F.conv3d(x, weight, bias, stride, padding=1)
+        return torch.where(x > 0, x, slope * x)
+
+    x, skips = torch.cat([moving, fixed], 1), []
+    for stride in (1, 2, 2, 2, 2):
+        x = next_block(next_block(x, stride))
+        skips.append(x)
+    for skip in (skips[3], skips[2]):
+        x = next_block(next_block(torch.cat([next_block(x, up=True), skip], 1)))
+    assert rest == []
+    return band_limited(F.conv3d(x, model.head.weight, padding=1), 4)
+
+
+def test_the_layers_are_those_published(model):
+    moving, fixed = images(1, 1, 16, 32, 16)
+    with torch.inference_mode():
+        units = by_hand(model, moving, fixed)
+        u = model(moving, fixed)
+    assert torch.allclose(u, units * torch.tensor([8.0, 16.0, 8.0]).reshape(1, 3, 1, 1, 1), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (16, 16, 16), (17, 30, 5)])

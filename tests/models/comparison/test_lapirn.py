@@ -97,6 +97,45 @@ def test_a_level_sees_the_moving_image_warped_by_the_field_of_the_one_before():
         assert torch.allclose(seen[name][2:, 0, 0, 0], torch.tensor([0.25, 0.0, -0.125]))
 
 
+def level_by_hand(level, images, below):
+    """Layer after layer, in terms of the parameters in their order."""
+    first, second, down, *blocks, up, merge, head = level.parameters()
+
+    def leaky(x):
+        return torch.where(x > 0, x, 0.2 * x)
+
+    fine = F.conv3d(leaky(F.conv3d(images, first, padding=1)), second, padding=1)
+    x = F.conv3d(fine, down, stride=2, padding=1) + below
+    for a, b in zip(blocks[::2], blocks[1::2], strict=True):
+        x = leaky(x + F.conv3d(leaky(F.conv3d(leaky(x), a, padding=1)), b, padding=1))
+    features = F.conv_transpose3d(x, up, stride=2)
+    step = F.conv3d(leaky(F.conv3d(torch.cat([features, fine], 1), merge, padding=1)), head, padding=1)
+    return 0.4 * step / (1 + step.abs()), features
+
+
+def test_a_level_is_what_was_published():
+    g = torch.Generator().manual_seed(0)
+    for name, below in (("coarse", None), ("middle", torch.randn(1, 3, 4, 2, 3, generator=g))):
+        level = network().levels[name]
+        given = torch.randn(1, 2 if below is None else 5, 8, 4, 6, generator=g)
+        with torch.inference_mode():
+            step, features = level(given, below)
+            expected_step, expected_features = level_by_hand(level, given, 0 if below is None else below)
+        assert torch.allclose(step, expected_step, atol=1e-6)
+        assert torch.allclose(features, expected_features, atol=1e-6)
+
+
+def test_a_level_gets_the_features_of_the_one_before():
+    model, given, told = network(), [], []
+    for level in model.levels.values():
+        level.register_forward_pre_hook(lambda _, inputs: given.append(inputs[1:]))
+        level.register_forward_hook(lambda _, inputs, outputs: told.append(outputs[1]))
+    with torch.inference_mode():
+        model(*images(1, 1, 16, 8, 8))
+    assert given[0] == ()
+    assert all(torch.equal(features, before) for (features,), before in zip(given[1:], told[:-1], strict=True))
+
+
 def test_pooling_leaves_out_what_is_beyond_the_edge():
     (image, _) = images(1, 2, 4, 6, 4)
     small = pool(image)
