@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -86,7 +85,7 @@ def watching(network: object, spread: bool = False) -> Iterator[Seen]:
 
 def maps(seen: Seen, pair: Pair, fixed: Image, wanted: Mapping[str, bool]) -> dict[str, Image]:
     """Files by name, on the fixed image's grid: label maps where wanted["clusters"], and where wanted["uncertainty"]
-    the root of the variances of all levels' offsets, summed, in mm: how far a voxel's match spreads."""
+    the SD of the offset at the finest level that was matched, in mm: what the coarser ones left open, it resolved."""
     found: dict[str, Image] = {}
     onto: Callable[[NDArray[Any], Any], Image] = lambda data, how: carry(  # noqa: E731
         Image(np.ascontiguousarray(data), pair.grid), fixed, Affine(), how
@@ -98,14 +97,9 @@ def maps(seen: Seen, pair: Pair, fixed: Image, wanted: Mapping[str, bool]) -> di
                 found[CLUSTERS.format(side=side, level=level)] = onto(data, "nearest")
     if wanted.get("uncertainty") and seen.spread:
         finest = min(seen.spread)
-        size = seen.spread[finest].shape[2:]
-        total = torch.zeros(1, 1, *size)
-        for level, spread in seen.spread.items():
-            voxel_mm = 2 ** (level - 1) * pair.factor * pair.spacing
-            at = F.interpolate(spread.float().cpu() * voxel_mm**2, size, mode="trilinear", align_corners=False)
-            total += at.clamp(min=0)
-        data = _blocks(total.sqrt()[0, 0].numpy(), 2 ** (finest - 1) * pair.factor, pair.grid.shape)
-        found[UNCERTAINTY] = onto(data, "linear")
+        side = 2 ** (finest - 1) * pair.factor  # of the level's voxel, in working voxels
+        spread_mm = seen.spread[finest][0, 0].float().sqrt().cpu().numpy() * (side * pair.spacing)
+        found[UNCERTAINTY] = onto(_blocks(spread_mm, side, pair.grid.shape), "linear")
     return found
 
 
