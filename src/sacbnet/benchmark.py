@@ -190,7 +190,8 @@ class _Work:
         if method.tool:
             tool = Tool(method.tool, s.python, s.threads, aligned=method.affine == "none")
             return tool, {"tool": tool.version()}
-        weights, facts = method.weights, {}
+        weights = method.weights
+        facts: dict[str, Any] = {}
         if seed is not None:
             weights, facts = self.trained(method, seed)
         o = Options(

@@ -82,7 +82,7 @@ class Tool:
             said = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
             last = next((line.strip() for line in reversed(said) if line.strip()), f"exit code {done.returncode}")
             raise RegistrationError(f"{self.name} failed: {last[:300]}")
-        return json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
 
     def _check(self, folder: Path, moving: Subject, fixed: Subject, transform: DisplacementField) -> None:
         assert moving.labels is not None

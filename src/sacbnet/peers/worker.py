@@ -113,7 +113,7 @@ def peak_memory_mb() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tool", choices=TOOLS)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--aligned", action="store_true", help="no affine stage")
