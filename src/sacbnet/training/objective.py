@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .. import losses
 from ..losses.similarity import EPSILON
+from ..models.symmetric import SymmetricSACBNet
 from ..spatial.warp import warp
 from .recipe import LossOptions
 
@@ -69,7 +70,7 @@ class Objective(nn.Module):
     others. The terms are thus the same ones for every pair, whatever process sees it.
 
     labels: those that the Dice loss is to see. One module, so that DistributedDataParallel sees one forward pass even
-    where the network runs in both directions.
+    where the network runs in both directions. A symmetric network, whose one pass gives both, always learns from both.
     """
 
     def __init__(self, network: nn.Module, options: LossOptions) -> None:
@@ -77,13 +78,19 @@ class Objective(nn.Module):
         self.network, self.options = network, options
 
     def forward(self, batch: Batch, labels: Sequence[int]) -> Terms:
-        o = self.options
-        u = self.network(batch.moving, batch.fixed)
+        o, network = self.options, self.network
+        back: Tensor | None = None
+        if isinstance(network, SymmetricSACBNet):
+            u, back = network.both(batch.moving, batch.fixed)
+        else:
+            u = network(batch.moving, batch.fixed)
+            if o.inverse_consistency_weight:
+                back = network(batch.fixed, batch.moving)
         terms = _one_way(u, batch, o, labels)
-        if o.inverse_consistency_weight:
-            back = self.network(batch.fixed, batch.moving)
+        if back is not None:
             other = _one_way(back, batch.reversed(), o, labels)
             terms = {name: 0.5 * (terms[name] + other[name]) for name in terms}
+        if back is not None and o.inverse_consistency_weight:
             terms["inverse_consistency"] = losses.inverse_consistency_loss(u, back)
             terms["loss"] = terms["loss"] + o.inverse_consistency_weight * terms["inverse_consistency"]
         return terms
