@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from sacbnet.errors import InputError
 from sacbnet.models.comparison.options import TransMorphOptions
-from sacbnet.models.comparison.transmorph import TransMorph
+from sacbnet.models.comparison.transmorph import TransMorph, Up
 from sacbnet.models.weights import load_weights, save_weights
 from sacbnet.ops.dispatch import plain_kernels
 from sacbnet.spatial.warp import warp
@@ -47,20 +47,42 @@ def test_parameters(options, count):
     assert model.config == options
 
 
-def test_shapes_at_the_published_size():
-    with torch.device("meta"):
-        model, image = TransMorph().eval(), torch.empty(1, 1, 160, 192, 224)
-        model.head = torch.nn.Identity()  # leaves autocast, which the meta device does not know
-        shapes = {}
-        for name, module in model.named_children():
-            module.register_forward_hook(lambda _, __, out, name=name: shapes.__setitem__(name, out))
-        assert model(image, image).shape == (1, 16, 160, 192, 224)
-    assert [tuple(x.shape) for x in shapes["transformer"]] == [
-        (1, 96, 40, 48, 56), (1, 192, 20, 24, 28), (1, 384, 10, 12, 14), (1, 768, 5, 6, 7)
-    ]  # fmt: skip
-    expected = {"up5": (384, 10), "up4": (192, 20), "up3": (96, 40), "up2": (48, 80), "up1": (16, 160)}
-    assert {name: tuple(shapes[name].shape[1:3]) for name in expected} == expected
-    assert shapes["level2"].shape[1:3] == (48, 80) and shapes["level1"].shape[1:3] == (16, 160)
+def test_an_embedding_that_cannot_be_halved_is_told():
+    with pytest.raises(InputError, match="embedding"):
+        TransMorphOptions(embedding=1, heads=(1, 1, 1, 1))
+
+
+def test_what_each_stage_sees_and_gives(model):
+    moving, fixed = images(1, 1, 64, 32, 32)
+    seen = {}
+    hooks = [
+        module.register_forward_hook(lambda _, given, out, name=name: seen.__setitem__(name, (given, out)))
+        for name, module in model.named_children()
+    ]
+    with torch.inference_mode():
+        model(moving, fixed)
+    for hook in hooks:
+        hook.remove()
+    given, out = ({name: both[n] for name, both in seen.items()} for n in range(2))
+    maps = [tuple(x.shape[1:]) for x in out.pop("transformer")]
+    assert maps == [(6, 16, 8, 8), (12, 8, 4, 4), (24, 4, 2, 2), (48, 2, 1, 1)]
+    expected = {"up5": (24, 4), "up4": (12, 8), "up3": (6, 16), "up2": (3, 32), "up1": (16, 64), "level2": (3, 32)}
+    assert {name: tuple(x.shape[1:3]) for name, x in out.items()} == expected | {"level1": (16, 64), "head": (3, 64)}
+    both = torch.cat([moving, fixed], 1)
+    assert torch.equal(given["level1"][0], both) and torch.equal(given["transformer"][0], both)
+    around = both[0, :, 9:12, 5:8, 7:10].mean((1, 2, 3))  # the 3×3×3 voxels of every other one
+    assert torch.allclose(given["level2"][0][0, :, 5, 3, 4], around, atol=1e-6)
+
+
+def test_features_are_made_finer_about_the_centres_of_their_voxels():
+    """Coarse voxel n lies between the fine ones 2n and 2n + 1: align_corners=False."""
+    up = Up(1, 2, 1)
+    up.blocks = torch.nn.Identity()
+    ramp = torch.arange(4.0).view(1, 1, 4, 1, 1).expand(1, 1, 4, 2, 2)
+    skip = torch.rand(1, 2, 8, 4, 4)
+    fine = up(ramp, skip)
+    assert torch.equal(fine[:, 1:], skip)
+    assert torch.allclose(fine[0, 0, 1:-1, 0, 0], torch.arange(1, 7) / 2 - 0.25)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (33, 20, 5)])

@@ -12,6 +12,7 @@ from sacbnet.spatial.warp import warp
 
 SMALL = VoxelMorphOptions(encoder=(4, 6, 8), decoder=(8, 6, 5, 7, 4))
 BLOCKS = VoxelMorphOptions(encoder=(4, 6), decoder=(6, 5, 4), sacb=3)
+LEAST = VoxelMorphOptions(encoder=(2,), decoder=(3,))
 FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": [1, 1, 1], "intensity": "[0, 1]", "source": "a test"}
 
 
@@ -55,19 +56,23 @@ def test_parameters(options, parameters):
     assert model.config == options
 
 
-def test_shapes_of_the_default():
-    with torch.device("meta"):
-        model, image = VoxelMorph(), torch.empty(1, 1, 160, 192, 224)
-        model.head = torch.nn.Identity()  # leaves autocast, which the meta device does not know
-        seen = []
-        for module in (*model.encoder, *model.decoder, model.full):
-            module.register_forward_hook(lambda _, __, out: seen.append(tuple(out.shape[1:3])))
-        assert model(image, image).shape == (1, 16, 160, 192, 224)
-    assert seen[:4] == [(16, 80), (32, 40), (32, 20), (32, 10)]
-    assert seen[4:] == [(32, 10), (32, 20), (32, 40), (32, 80), (16, 160)]
+def test_what_each_stage_sees_and_gives():
+    model, (moving, fixed) = made(VoxelMorphOptions()), images(1, 1, 32, 16, 16)
+    seen = []
+    for module in (*model.encoder, *model.decoder, model.full):
+        module.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
+    with torch.inference_mode():
+        model(moving, fixed)
+    shapes = [tuple(out.shape[1:3]) for _, out in seen]
+    assert shapes[:4] == [(16, 16), (32, 8), (32, 4), (32, 2)]
+    assert shapes[4:] == [(32, 2), (32, 4), (32, 8), (32, 16), (16, 32)]
+    for n in range(1, 5):  # each sees the nearest of what the one before gave, and the map of its resolution
+        finer = seen[3 + n][1].repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
+        beside = seen[3 - n][1] if n < 4 else torch.cat([moving, fixed], 1)
+        assert torch.equal(seen[4 + n][0], torch.cat([finer, beside], 1))
 
 
-@pytest.mark.parametrize("options", [SMALL, BLOCKS], ids=["plain", "sacb"])
+@pytest.mark.parametrize("options", [SMALL, BLOCKS, LEAST], ids=["plain", "sacb", "least"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (17, 9, 5)])
 def test_any_shape(options, shape):
     with torch.inference_mode():

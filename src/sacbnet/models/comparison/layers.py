@@ -1,4 +1,4 @@
-"""Convolutions of VoxelMorph and TransMorph."""
+"""What VoxelMorph and TransMorph are made of alike."""
 
 from __future__ import annotations
 
@@ -34,9 +34,15 @@ class Head(nn.Conv3d):
     def __init__(self, c_in: int) -> None:
         super().__init__(c_in, 3, 3, padding=1)
         assert self.bias is not None
-        nn.init.normal_(self.weight, std=1e-5)
+        draw_normal(self.weight, 1e-5)
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.bias is not None
         return conv3d(x, self.weight, self.bias)
+
+
+def draw_normal(parameter: Tensor, std: float) -> None:
+    """Begin as N(0, std). On the meta device nothing is drawn: there it would import half of torch."""
+    if not parameter.is_meta:
+        nn.init.normal_(parameter, std=std)

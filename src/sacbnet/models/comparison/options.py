@@ -13,9 +13,9 @@ from ..options import NetworkOptions
 class VoxelMorphOptions(NetworkOptions):
     """VoxelMorph (Balakrishnan et al., IEEE TMI 2019).
 
-    encoder: widths of the stride-2 convolutions. decoder: widths after each up-sampling, as many as the encoder has,
-    and of the further convolutions at full resolution. The defaults are VXM-2; VXM-1 has encoder 8 32 32 32, decoder 32
-    32 32 32 32 8 8. sacb: a SACB with so many clusters after each encoder convolution; 0 is none.
+    encoder: widths of the stride-2 convolutions. decoder: widths of the convolutions before each up-sampling, as many
+    as the encoder has, and of the further ones at full resolution. The defaults are VXM-2; VXM-1 has encoder 8 32 32
+    32, decoder 32 32 32 32 32 8 8. sacb: a SACB with so many clusters after each encoder convolution; 0 is none.
     """
 
     architecture: ClassVar[str] = "voxelmorph"
@@ -54,7 +54,7 @@ class TransMorphOptions(NetworkOptions):
     drop_path: float = 0.3
 
     def __post_init__(self) -> None:
-        self._whole(embedding=1, last=1)
+        self._whole(embedding=2, last=1)
         self._wholes(depths=1, heads=1, window=1)
         if len(self.depths) != 4 or len(self.heads) != 4 or len(self.window) != 3:
             raise InputError(

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import draw_normal
 from .options import TransMorphOptions
 
 
@@ -89,7 +90,7 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.project = nn.Linear(channels, channels)
         self.bias = nn.Parameter(torch.empty(prod(2 * w - 1 for w in window), heads))  # of each offset in a window
-        nn.init.trunc_normal_(self.bias, std=0.02)
+        draw_normal(self.bias, 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         i, j, k = size = x.shape[1:4]
