@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..contract import check_pair, pad_to
+from .layers import Conv
 from .options import FourierNetOptions
 from .units import UnitHead, in_voxels
 
@@ -60,7 +61,8 @@ class Block(nn.Sequential):
     """3×3×3 convolution → PReLU: (b, c_in, i, j, k) -> (b, c_out, i / stride, ..)."""
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
-        super().__init__(nn.Conv3d(c_in, c_out, 3, stride, padding=1), nn.PReLU())
+        convolution = Conv(c_in, c_out) if stride == 1 else nn.Conv3d(c_in, c_out, 3, stride, padding=1)
+        super().__init__(convolution, nn.PReLU())
 
 
 class Up(nn.Sequential):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...spatial.exponential import exponential
 from ...spatial.warp import warp
 from ..contract import check_pair, pad_to
+from .layers import Conv
 from .options import LapIRNOptions
 from .units import UnitHead, in_voxels
 
@@ -75,11 +76,11 @@ class Level(nn.Module):
 
     def __init__(self, c_in: int, c: int) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(conv(c_in, c), nn.LeakyReLU(SLOPE), conv(c, c))
-        self.down = conv(c, c, stride=2)
+        self.encoder = nn.Sequential(Conv(c_in, c, bias=False), nn.LeakyReLU(SLOPE), Conv(c, c, bias=False))
+        self.down = nn.Conv3d(c, c, 3, stride=2, padding=1, bias=False)
         self.blocks = nn.Sequential(*(Block(c) for _ in range(5)))
         self.up = nn.ConvTranspose3d(c, c, 2, stride=2, bias=False)
-        self.merge = nn.Sequential(conv(2 * c, c), nn.LeakyReLU(SLOPE))
+        self.merge = nn.Sequential(Conv(2 * c, c, bias=False), nn.LeakyReLU(SLOPE))
         self.head = UnitHead(c)
 
     def forward(self, images: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -95,16 +96,11 @@ class Block(nn.Module):
 
     def __init__(self, c: int) -> None:
         super().__init__()
-        self.first, self.second = conv(c, c), conv(c, c)
+        self.first, self.second = (Conv(c, c, bias=False) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.first(F.leaky_relu(x, SLOPE))
         return F.leaky_relu(x + self.second(F.leaky_relu(inner, SLOPE)), SLOPE)
-
-
-def conv(c_in: int, c_out: int, stride: int = 1) -> nn.Conv3d:
-    """3×3×3, without bias: (b, c_in, i, j, k) -> (b, c_out, i / stride, ..)."""
-    return nn.Conv3d(c_in, c_out, 3, stride, padding=1, bias=False)
 
 
 def pool(image: Tensor) -> Tensor:
