@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import locale
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -230,3 +231,48 @@ def recipe() -> Recipe:
             "run": {"steps": 8, "validate_every": 4, "checkpoint_every": 3, "log_every": 2, "device": "cpu"},
         }
     )
+
+
+# ---- for benchmarks: a Python that "has" other makers' tools, and answers as peers/worker.py does
+
+FAKE = """#!{python}
+import json, sys
+import nibabel as nib, numpy as np
+worker, tool, *options = sys.argv[1:]
+assert worker.endswith("worker.py") and options[:2] == ["--threads", "3"], sys.argv
+if {broken!r} and tool in {broken!r}:
+    print("a line before\\nModuleNotFoundError: No module named 'it'\\n")
+    sys.exit(1)
+account = {{"tool": f"fake-{{tool}} 1.0"}}
+if "--version" not in options:
+    fixed, moving = nib.load("fixed.nii"), nib.load("moving.nii")
+    u = np.zeros((*fixed.shape, 1, 3), np.float32)
+    u[..., 0] = {shift} * -1  # mm, along L: a shift along R the other way
+    field = nib.Nifti1Image(u, fixed.affine)
+    field.header["intent_code"] = 1007
+    nib.save(field, "warp.nii.gz")
+    if "--aligned" not in options:
+        np.savetxt("affine_ras.txt", [[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]])
+    labels = nib.load("labels.nii")
+    moved = np.roll(np.asarray(labels.dataobj), -{moves}, 0)  # on the grid of the tests, whose voxels are 1 mm
+    if "--aligned" not in options:
+        moved = np.roll(moved, -1, 1)
+    nib.save(nib.Nifti1Image(moved, fixed.affine), "moved_labels.nii.gz")
+    account |= {{"seconds": 1.5, "processor_seconds": 1.0, "peak_memory_mb": 77.0}}
+json.dump(account, open("worker.json", "w"))
+"""
+
+
+@pytest.fixture
+def fake_python(tmp_path) -> Callable[..., str]:
+    """shift: of the field along i, voxels; moves: what its labels move, if they do not move with it. broken: tools that
+    it does not have."""
+
+    def make(shift: int = 2, moves: int | None = None, broken: str = "") -> str:
+        path = Path(tmp_path / f"python{shift}{moves}{broken}")
+        moves = shift if moves is None else moves
+        path.write_text(FAKE.format(python=sys.executable, shift=shift, moves=moves, broken=broken))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return str(path)
+
+    return make

@@ -137,13 +137,13 @@ class _Work:
 
     def definition(self, method: Method) -> dict[str, Any]:
         """What a method's scores depend on, and not on which pairs are scored."""
-        trees = []
-        for recipe in self.plan.recipes(method, 0) if method.train is not None else ():
+        trees = {}
+        for n, recipe in enumerate(self.plan.recipes(method, 0) if method.train is not None else ()):
             tree = recipe.to_dict()
             for place in NOT_DEFINING:
                 section, _, option = place.partition(".")
                 del tree[section][option]
-            trees.append({k: v for k, v in tree.items() if isinstance(v, dict)})
+            trees[f"stage {n + 1}"] = {k: v for k, v in tree.items() if isinstance(v, dict)}
         mine = {k: v for k, v in asdict(method).items() if k not in ("name", "seeds", "train", "stages")}
         of_data = {"labels": self.data.labels, "align": self.data.align}
         return {"method": mine, "recipes": trees, "keep": self.plan.keep if trees else "", "data": of_data}

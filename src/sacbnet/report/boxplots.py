@@ -34,9 +34,9 @@ def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str
     at_once = max(1, BOXES // (len(shown) + 1))
     lines = -(-len(labels) // at_once)
     at_once = -(-len(labels) // lines)  # evenly
-    width = max(5.0, 1.2 + BOX_INCHES * at_once * (len(shown) + 1))
-    legend_rows = -(-len(shown) // max(1, int(width // 2.2)))
-    head = 0.45 + 0.22 * legend_rows
+    width = max(8.0, 1.2 + BOX_INCHES * at_once * (len(shown) + 1))
+    legend_rows = -(-len(shown) // max(1, int(width // 1.7)))
+    head = 0.5 + 0.17 * legend_rows
     figure: Any = Figure(figsize=(width, head + ROW_INCHES * lines), dpi=130)
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, 1, squeeze=False, sharey=True)[:, 0]
@@ -48,7 +48,7 @@ def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str
     figure.suptitle(title, y=1 - 0.12 / total, va="top", fontsize=10)
     figure.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1 - 0.32 / total), frameon=False, fontsize=8,
-        ncols=min(len(shown), max(1, int(width // 2.2))),
+        ncols=min(len(shown), max(1, int(width // 1.7))),
     )  # fmt: skip
     figure.subplots_adjust(
         left=0.65 / width, right=1 - 0.15 / width, top=1 - head / total, bottom=0.5 / total, hspace=0.28

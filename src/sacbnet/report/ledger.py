@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,16 @@ class Ledger:
         self._saved = time.monotonic()
 
     def begin(self, method: str, definition: dict[str, Any]) -> None:
-        """InputError where there are rows of this method by another definition."""
-        known = self.methods.setdefault(method, {"definition": definition, "facts": {}, "failed": {}})
-        if known["definition"] == (plain := json.loads(json.dumps(definition))):
+        """InputError where there are rows of this method by another definition; an option that it had not, since the
+        version was an older one, is as it was by default."""
+        plain = json.loads(json.dumps(definition))
+        known = self.methods.setdefault(method, {"definition": plain, "facts": {}, "failed": {}})
+        if not (differ := sorted(_differing(known["definition"], plain))):
             return
         if any(key[0] == method for key in self.pairs):
-            differ = ", ".join(sorted(_differing(known["definition"], plain))[:5])
             raise InputError(
-                f"{self.folder} holds scores of {method} as it was before ({differ} differ); choose another --out, or"
-                " another name for the method"
+                f"{self.folder} holds scores of {method} as it was before ({', '.join(differ[:5])}); choose another"
+                " --out, or another name for the method"
             )
         self.methods[method] = {"definition": plain, "facts": {}, "failed": {}}
 
@@ -122,12 +123,12 @@ def _text(seed: int | None) -> str:
     return "" if seed is None else str(seed)
 
 
-def _differing(a: Any, b: Any, place: str = "") -> Iterable[str]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        for name in a.keys() | b.keys():
-            yield from _differing(a.get(name), b.get(name), f"{place}.{name}" if place else name)
-    elif a != b:
-        yield f"{place}: {a}, now {b}"
+def _differing(before: Any, now: Any, place: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in before:
+            yield from _differing(before[name], now.get(name), f"{place}.{name}" if place else name)
+    elif before != now:
+        yield f"{place}: {before}, now {now}"
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:
