@@ -11,14 +11,17 @@ from typing import get_args, get_type_hints
 import pytest
 import typer
 
+from sacbnet.benchmark import PLOT, SUMMARY, TABLE
 from sacbnet.cli.main import app
 from sacbnet.errors import SacbnetError
 from sacbnet.evaluate import OF_A_LABEL, OF_A_PAIR
 from sacbnet.models.architectures import OPTIONS
 from sacbnet.models.config import SACBNetConfig
 from sacbnet.models.options import NetworkOptions
+from sacbnet.report import ledger
 from sacbnet.training.folder import find_recipe
 from sacbnet.training.log import COLUMNS
+from sacbnet.training.plan import Method, Plan, find_plan, read_plan
 from sacbnet.training.recipe import Recipe, read_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +84,23 @@ def test_every_column_and_number_is_named():
     assert {"moving", "fixed", "method", "label", *OF_A_LABEL} <= code(labels)
 
 
+@pytest.mark.parametrize(("head", "kind", "other"), [("option", Plan, "methods"), ("`[[method]]`", Method, "stages")])
+def test_every_option_of_a_benchmark_has_a_row(head, kind, other):
+    rows = table(page("comparison.md"), head).splitlines()
+    named = {name for row in rows for name in code(row.partition("|")[2].partition("|")[0])}
+    assert named - {"stage"} == {f.name for f in fields(kind)} - {other}
+
+
+def test_every_benchmark_and_its_files_are_named():
+    named = code(table(page("comparison.md"), "benchmark"))
+    assert {path.stem for path in (ROOT / "recipes" / "benchmarks").glob("*.toml")} <= named
+    assert {SUMMARY, TABLE, PLOT, ledger.PAIRS, ledger.LABELS, ledger.METHODS} <= code(
+        table(page("comparison.md"), "file")
+    )
+    row = next(row for row in table(page("comparison.md"), "file").splitlines() if row.startswith("| `pairs.csv`"))
+    assert {*ledger.KEY, "parameters"} <= code(row)
+
+
 def test_every_verb_and_exit_code_is_named():
     named = code(table(page("command-line.md"), "verb"))
     for name, verb in COMMAND.commands.items():
@@ -115,6 +135,9 @@ def test_every_command_on_a_page_can_be_read(words):
     given = group.commands[verb].make_context(verb, rest, resilient_parsing=False).params
     if verb == "train" and "/" not in given["recipe"]:
         read_recipe(find_recipe(given["recipe"])).with_changes(given["change"] or [])
+    if verb == "benchmark" and "/" not in given["name"]:
+        names = {name for method in read_plan(find_plan(given["name"])).methods for name in (method.name, method.slug)}
+        assert names >= set(given["only"] or [])
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -127,12 +127,12 @@ def test_the_page_tells_what_failed_and_what_was_not_run():
 
 def test_the_picture(tmp_path):
     pytest.importorskip("matplotlib")
-    rows = [r | {"label": str(n)} for n in range(1, 31) for r in rows_of("a", [0.1, 0.5]) + rows_of("b", [0.2, 0.9])]
+    rows = [r | {"label": str(n)} for n in range(1, 55) for r in rows_of("a", [0.1, 0.5]) + rows_of("b", [0.2, 0.9])]
     assert boxplots(tmp_path / "b.png", rows, ["a", "b"], "title")
     content = (tmp_path / "b.png").read_bytes()
     assert content.startswith(b"\x89PNG") and len(content) > 5_000
     width, height = (int.from_bytes(content[n : n + 4]) for n in (16, 20))
-    assert 600 < width < 2500 and height > 2 * 2.6 * 130 * 0.9  # 30 structures in more than one row
+    assert 600 < width < 2500 and height > 2 * 2.2 * 130 * 0.9  # 54 structures in more than one row
     assert not boxplots(tmp_path / "none.png", [], ["a"], "t") and not (tmp_path / "none.png").exists()
 
 

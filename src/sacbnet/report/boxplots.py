@@ -11,8 +11,8 @@ from ..io.atomic import atomic_file
 from ..scoring import Row
 from .comparison import over_seeds
 
-BOXES, BOX_INCHES = 72, 0.17  # in one row of the picture, at most; width of each
-ROW_INCHES = 2.6
+BOXES, BOX_INCHES = 108, 0.15  # in one row of the picture, at most; width of each
+ROW_INCHES = 2.2
 
 
 def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str) -> bool:
