@@ -16,7 +16,7 @@ from ...ops.conv import SLOPE
 from ...spatial.warp import compose, up, warp
 from ..contract import check_pair, pad_to
 from ..encoder import Block, Chain, Conv, Pool
-from .layers import Head
+from .layers import Head, draw_normal
 from .options import ModeTOptions
 
 HEADS = (1, 1, 2, 4, 8)  # of the attention of levels 1..5
@@ -106,7 +106,7 @@ class Attention(nn.Module):
     def __init__(self, c: int, heads: int) -> None:
         super().__init__()
         linear = nn.Linear(c, WIDTH * heads)
-        nn.init.normal_(linear.weight, std=1e-5)
+        draw_normal(linear.weight, std=1e-5)
         nn.init.zeros_(linear.bias)
         self.project = nn.Sequential(linear, nn.LayerNorm(WIDTH * heads))
         self.bias = nn.Parameter(torch.zeros(heads, 27))
