@@ -1,123 +1,46 @@
 // 3×3×3 convolution, zero padded, of channels-last volumes, its taps weighted by the cluster of the voxel (Cheng et
-// al., SACB-Net, CVPR 2025, section 3.2): each input vector is scaled by its tap's weight on the way into a direct
-// product. The cost does not depend on the number of clusters, and nothing 27 times the size of the input ever exists.
-#include "conv.h"
+// al., SACB-Net, CVPR 2025, section 3.2). The cost does not depend on the number of clusters, and nothing 27 times the
+// size of the input ever exists.
+#include "adaptive_conv.h"
 
 namespace sacbnet {
 namespace {
 
-constexpr long CHUNK = 24;  // outputs whose inputs, weighted, stay in the first cache
+struct Clusters {
+    const Problem& q;
+    long area;
+    int32_t* labels;
 
-template <int W>
-std::vector<float> kernel(const Problem& q) {  // [block][27][cin][W]
-    long blocks = (q.cout + W - 1) / W;
-    std::vector<float> out(size_t(blocks * 27 * q.cin * W), 0.f);
-    for (long co = 0; co < q.cout; co++)
-        for (long ci = 0; ci < q.cin; ci++)
-            for (long t = 0; t < 27; t++) out[size_t(((co / W * 27 + t) * q.cin + ci) * W + co % W)] = q.tap(co, ci, t);
-    return out;
-}
+    static long floats(const Problem&, long area) { return 3 * area; }
+    Clusters(const Problem& q, long area, float* memory)
+        : q(q), area(area), labels(reinterpret_cast<int32_t*>(memory)) {}
 
-// Rows j0 - 1 to j1 of one plane, with a voxel of zeros before and after each, and their clusters.
-template <int C>
-void fill(const Problem& q, const Tasks::Task& task, long i, float* plane, int32_t* labels) {
-    const long c_in = C ? C : q.cin, line = q.K + 2;
-    for (long j = task.j0 - 1; j <= task.j1; j++, plane += line * c_in, labels += line) {
-        if (i < 0 || i >= q.I || j < 0 || j >= q.J) {
-            std::fill_n(plane, line * c_in, 0.f);
-            std::fill_n(labels, line, 0);
-            continue;
+    void fill(const Tasks::Task& task, long i) const {
+        const long line = q.K + 2;
+        int32_t* to = labels + (i + 3) % 3 * area;
+        for (long j = task.j0 - 1; j <= task.j1; j++, to += line) {
+            if (i < 0 || i >= q.I || j < 0 || j >= q.J) {
+                std::fill_n(to, line, 0);
+                continue;
+            }
+            const int64_t* from = q.labels + ((task.s * q.I + i) * q.J + j) * q.K;
+            for (long k = 0; k < q.K; k++) to[k + 1] = int32_t(from[k]);
         }
-        q.row(task.s, i, j, plane + c_in);  // the rim is zero already
-        const int64_t* from = q.labels + ((task.s * q.I + i) * q.J + j) * q.K;
-        for (long k = 0; k < q.K; k++) labels[k + 1] = int32_t(from[k]);
     }
-}
-
-template <int C>
-INLINE void weigh(const float* x, const float* taps, const int32_t* labels, long c_in, float* out) {
-    for (long t = 0; t < CHUNK; t++, x += c_in, out += c_in) {
-        const float a = taps[labels[t] * 27];
-        if constexpr (C >= 8)
-            for (long c = 0; c < C; c += 8) store<8>(out + c, a * load<8>(x + c));
-        else
-            for (long c = 0; c < c_in; c++) out[c] = a * x[c];
+    INLINE auto factor(long s, long tap, long from, long here) const {
+        // in the gradient the weight is that of the cluster of the voxel read, not of the one written
+        const float* taps = q.taps + s * q.n * 27 + (q.transposed ? 26 - tap : tap);
+        return [taps, at = labels + (q.transposed ? from : here)](long t) { return taps[at[t] * 27]; };
     }
-}
+    template <int W>
+    bool start(long, long, float*) const {
+        return false;
+    }
+    INLINE long cluster(long here) const { return labels[here]; }
+};
 
 template <int L, int NV, int T, int C>
-struct Adaptive {
-    static constexpr int W = L * NV;
-
-    struct Memory {  // of one worker
-        float *planes, *weighed, *m;
-        int32_t* labels;
-    };
-
-    // CHUNK outputs from `at` on, counted over the padded rows of the strip
-    static void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long area, const float* weights,
-                      const Memory& to) {
-        const long c_in = C ? C : q.cin, line = q.K + 2;
-        const float* taps = q.taps + task.s * q.n * 27;
-        const int32_t* here = to.labels + i % 3 * area + line + 1 + at;
-        long offsets[9];
-        for (long t = 0; t < 9; t++) offsets[t] = t * CHUNK * c_in;
-        for (long di = 0; di < 3; di++) {  // nine taps at a time: weights and inputs stay in the first cache
-            for (long t = 0; t < 9; t++) {
-                const long from = (i + di + 2) % 3 * area + at + t / 3 * line + t % 3, tap = di * 9 + t;
-                // in the gradient the weight is that of the cluster of the voxel read, not of the one written
-                if (q.transposed)
-                    weigh<C>(to.planes + from * c_in, taps + 26 - tap, to.labels + from, c_in, to.weighed + offsets[t]);
-                else
-                    weigh<C>(to.planes + from * c_in, taps + tap, here, c_in, to.weighed + offsets[t]);
-            }
-            for (long block = 0; block < q.cout; block += W)
-                for (long t = 0; t < CHUNK; t += T)
-                    product<L, NV, T, C, 1>(to.weighed + t * c_in, offsets, c_in,
-                                            weights + (block * 3 + di * W) * 9 * c_in, to.m + block * CHUNK + t * W,
-                                            di > 0);
-        }
-        for (long block = 0; block < q.cout; block += W) {
-            Out<L, NV> out(q, task.s, block);
-            for (long t = 0; t < CHUNK; t++) {
-                const long j = task.j0 + (at + t) / line, k = (at + t) % line;
-                if (k < q.K && j < task.j1)
-                    out.voxel(((task.s * q.I + i) * q.J + j) * q.K + k, to.m + block * CHUNK + t * W, here[t]);
-            }
-        }
-    }
-
-    static void strip(const Problem& q, const Tasks::Task& task, long area, const float* weights, const Memory& to) {
-        const long c_in = C ? C : q.cin;
-        auto next = [&](long i) {
-            fill<C>(q, task, i, to.planes + (i + 3) % 3 * area * c_in, to.labels + (i + 3) % 3 * area);
-        };
-        next(task.i0 - 1), next(task.i0);
-        for (long i = task.i0; i < task.i1; i++) {
-            next(i + 1);
-            for (long at = 0; at < (task.j1 - task.j0) * (q.K + 2); at += CHUNK)
-                chunk(q, task, i, at, area, weights, to);
-        }
-    }
-
-    static void run(const Problem& q, long threads) {
-        const Tasks tasks(q.I, q.J, (q.K + 2) * (q.cin + 1));
-        const auto weights = kernel<W>(q);
-        const long area = (tasks.rows + 2) * (q.K + 2) + CHUNK + 2;  // past the last voxel is read, but not used
-        const long floats[] = {3 * area * q.cin, 9 * CHUNK * q.cin, CHUNK * (q.cout + W), 3 * area};
-        std::vector<Scratch> memory;
-        for (long w = 0; w < std::min(threads, q.b * tasks.count()); w++) {
-            memory.push_back(scratch(floats[0] + floats[1] + floats[2] + floats[3]));
-            std::fill_n(memory.back().get(), floats[0] + floats[1] + floats[2] + floats[3], 0.f);  // rims, labels 0
-        }
-        parallel(q.b * tasks.count(), threads, [&](long task, long worker) {
-            Memory to{memory[size_t(worker)].get(), nullptr, nullptr, nullptr};
-            to.weighed = to.planes + floats[0], to.m = to.weighed + floats[1];
-            to.labels = reinterpret_cast<int32_t*>(to.m + floats[2]);
-            strip(q, tasks.at(task), area, weights.data(), to);
-        });
-    }
-};
+using ByCluster = Adaptive<Clusters, L, NV, T, C>;
 
 }  // namespace
 
@@ -126,7 +49,7 @@ API void adaptive_conv(const void* x, long x_bf16, const float* weight, long tra
                        long K, long cin, long cout, long threads) {
     const Problem q{x, x_bf16, {},      weight, transposed, bias, labels, taps, n,
                     y, y_bf16, nullptr, b,      I,          J,    K,      cin,  cout};
-    by_shape<Adaptive>(q, threads);
+    by_shape<ByCluster>(q, threads);
 }
 
 }  // namespace sacbnet

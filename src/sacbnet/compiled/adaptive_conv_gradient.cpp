@@ -3,7 +3,7 @@
 // (Cheng et al., SACB-Net, CVPR 2025, section 3.2).
 //
 // Voxels are sorted by cluster, plane by plane, so that the sums stay in registers over many voxels.
-#include "rows.h"
+#include "outer.h"
 
 namespace sacbnet {
 namespace {
@@ -20,56 +20,6 @@ struct Problem {
     long padded;                                               // cout, filled up to whole vectors
     long size() const { return n * (27 * cin + 1) * padded; }  // of one sum: row 27·cin is that of g itself
 };
-
-// Σ over `count` voxels of TI input channels ⊗ NV vectors of g, added to out (TI, padded).
-template <int L, int NV, int TI>
-__attribute__((noinline)) void outer(const float* x, long cin, const float* g, long padded, const int32_t* at,
-                                     long count, float* out) {
-    Vec<L> acc[TI][NV];
-#pragma GCC unroll 8
-    for (int t = 0; t < TI; t++)
-#pragma GCC unroll 2
-        for (int v = 0; v < NV; v++) acc[t][v] = load<L>(out + t * padded + v * L);
-    for (long m = 0; m < count; m++) {
-        const float *xm = x + at[m] * cin, *gm = g + at[m] * padded;
-        Vec<L> gv[NV];
-#pragma GCC unroll 2
-        for (int v = 0; v < NV; v++) gv[v] = load<L>(gm + v * L);
-#pragma GCC unroll 8
-        for (int t = 0; t < TI; t++) {
-            Vec<L> xv = xm[t] - Vec<L>{};
-#pragma GCC unroll 2
-            for (int v = 0; v < NV; v++) acc[t][v] += xv * gv[v];
-        }
-    }
-#pragma GCC unroll 8
-    for (int t = 0; t < TI; t++)
-#pragma GCC unroll 2
-        for (int v = 0; v < NV; v++) store<L>(out + t * padded + v * L, acc[t][v]);
-}
-
-template <int L, int NV>
-void tap(const Problem& q, const float* x, const float* g, const int32_t* at, long count, float* out) {
-    constexpr int MOST = NV == 1 ? 8 : 6;
-    for (long block = 0; block < q.padded; block += L * NV)
-        for (long c = 0; c < q.cin;) {
-            float* to = out + c * q.padded + block;
-            const long left = q.cin - c;
-            if (left >= MOST) {
-                outer<L, NV, MOST>(x + c, q.cin, g + block, q.padded, at, count, to);
-                c += MOST;
-            } else if (left >= 4) {
-                outer<L, NV, 4>(x + c, q.cin, g + block, q.padded, at, count, to);
-                c += 4;
-            } else if (left >= 2) {
-                outer<L, NV, 2>(x + c, q.cin, g + block, q.padded, at, count, to);
-                c += 2;
-            } else {
-                outer<L, NV, 1>(x + c, q.cin, g + block, q.padded, at, count, to);
-                c += 1;
-            }
-        }
-}
 
 // Rows of the plane i into a padded plane, J + 2 by K + 2; its rim is zero already. Beyond the volume: zeros.
 void fill(const Problem& q, long b, long i, float* plane) {
@@ -126,7 +76,9 @@ void slab(const Problem& q, long b, long from, long to, float* memory, float* su
                 float* out = sums + n * (27 * q.cin + 1) * q.padded;
                 for (long t = 0; t < 27; t++) {
                     const float* x = memory + ((i + t / 9 + 2) % 3 * area + (t / 3 % 3 - 1) * line + t % 3 - 1) * q.cin;
-                    tap<L, NV>(q, x, g, at + m, count, out + t * q.cin * q.padded);
+                    outer_sum<L, NV>(
+                        x, q.cin, g, q.padded, [at = at + m](long e) { return long(at[e]); }, count,
+                        out + t * q.cin * q.padded);
                 }
                 for (long block = 0; block < q.padded; block += L)  // Σ g
                     for (long e = m; e < m + count; e++) {

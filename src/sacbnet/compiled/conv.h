@@ -19,6 +19,7 @@ struct Problem {
     long y_bf16;
     double* sums;  // (tasks, 2, cout): Σy, Σy², or null
     long b, I, J, K, cin, cout;
+    const float* shares = nullptr;  // (b, n, I, J, K), in place of labels
 
     // K voxels of the row (i, j), as floats
     void row(long s, long i, long j, float* to) const {
@@ -105,7 +106,7 @@ struct Out {
     Vec<L> sum[NV] = {}, square[NV] = {};
 
     Out(const Problem& q, long b, long block) : q(q), block(block), width(std::min<long>(W, q.cout - block)) {
-        bias = q.bias ? q.bias + b * q.n * q.cout + block : nullptr;
+        bias = q.bias && !q.shares ? q.bias + b * q.n * q.cout + block : nullptr;
     }
     template <class TY>
     INLINE void write(TY* y, const float* v) {
@@ -142,25 +143,25 @@ struct Out {
 };
 
 // The template for the channels at hand: L × NV outputs in T places at once, C inputs (0: any number).
-template <template <int, int, int, int> class Kernel>
-void by_shape(const Problem& q, long threads) {
+template <template <int, int, int, int> class Kernel, class... More>
+void by_shape(const Problem& q, long threads, More... more) {
     auto by_input = [&](auto l, auto nv, auto t) {
         constexpr int L = decltype(l)::value, NV = decltype(nv)::value, T = decltype(t)::value;
         switch (q.cin) {
             case 1:
-                return Kernel<L, NV, T, 1>::run(q, threads);
+                return Kernel<L, NV, T, 1>::run(q, more..., threads);
             case 4:
-                return Kernel<L, NV, T, 4>::run(q, threads);
+                return Kernel<L, NV, T, 4>::run(q, more..., threads);
             case 8:
-                return Kernel<L, NV, T, 8>::run(q, threads);
+                return Kernel<L, NV, T, 8>::run(q, more..., threads);
             case 16:
-                return Kernel<L, NV, T, 16>::run(q, threads);
+                return Kernel<L, NV, T, 16>::run(q, more..., threads);
             case 32:
-                return Kernel<L, NV, T, 32>::run(q, threads);
+                return Kernel<L, NV, T, 32>::run(q, more..., threads);
             case 64:
-                return Kernel<L, NV, T, 64>::run(q, threads);
+                return Kernel<L, NV, T, 64>::run(q, more..., threads);
             default:
-                return Kernel<L, NV, T, 0>::run(q, threads);
+                return Kernel<L, NV, T, 0>::run(q, more..., threads);
         }
     };
     if (q.cout <= 8) return by_input(Number<8>{}, Number<1>{}, Number<12>{});

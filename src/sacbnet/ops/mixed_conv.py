@@ -8,6 +8,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..compiled.mixed_conv import MixedConv
+from .dispatch import fast_storage
+
 
 def mixed_conv(z: Tensor, membership: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """y(v) = Σ_t (Σ_n m_n(v) a_n[t]) · W[:, :, t] · z(v + t) + Σ_n m_n(v) b_n at each voxel v; zero padded.
@@ -15,7 +18,14 @@ def mixed_conv(z: Tensor, membership: Tensor, tap_weights: Tensor, kernel: Tenso
     z (b, c, i, j, k); membership m (b, n, i, j, k), 1 in sum over n; tap_weights a (b, n, 27); kernel W (c_out, c, 27),
     taps row-major over the window; bias b (b, n, c_out) -> (b, c_out, i, j, k). Gradients to all five. With shares of
     0 and 1 it is `adaptive_conv` of the labels that they stand for.
+
+    Compiled on the CPU: the cost is that of one convolution, whatever the number of clusters. Elsewhere, CUDA too, and
+    for float64, the plain form below.
     """
+    shares, taps, biases = membership.float(), tap_weights.float(), bias.float()
+    fits = shares.shape == (len(z), taps.shape[1], *z.shape[2:])  # unlike shapes: the plain form's error
+    if fits and (storage := fast_storage(z, shares, taps, kernel, biases)):
+        return MixedConv.apply(z, shares, taps, kernel, biases, storage)
     return mixed_conv_plain(z, membership, tap_weights, kernel, bias)
 
 

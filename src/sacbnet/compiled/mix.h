@@ -1,0 +1,38 @@
+// Voxels that have a share in every cluster: their taps' weights, and sums over eight of them.
+#pragma once
+#include "lanes.h"
+
+namespace sacbnet {
+namespace {
+
+// Up to eight numbers, the rest zeros.
+INLINE Vec<8> load_some(const float* p, long count) {
+    if (count >= 8) return load<8>(p);
+    Vec<8> v = {};
+    std::memcpy(&v, p, size_t(4 * count));
+    return v;
+}
+
+// The weights of K voxels: Σ_n shares[n · voxels + k] · taps[n, t] into out[t · step + k]; up to seven zeros follow.
+inline void mix_row(const float* shares, long voxels, const float* taps, long n, long K, float* out, long step) {
+    for (long k = 0; k < K; k += 8)
+        for (long t = 0; t < 27; t += 9) {
+            Vec<8> sum[9] = {};
+            for (long m = 0; m < n; m++) {
+                const Vec<8> share = load_some(shares + m * voxels + k, K - k);
+#pragma GCC unroll 9
+                for (int e = 0; e < 9; e++) sum[e] += share * taps[m * 27 + t + e];
+            }
+#pragma GCC unroll 9
+            for (int e = 0; e < 9; e++) store<8>(out + (t + e) * step + k, sum[e]);
+        }
+}
+
+// The sum over each of eight vectors.
+INLINE Vec<8> sums_of(Vec<8>* v) {
+    transpose8(v);
+    return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
+
+}  // namespace
+}  // namespace sacbnet
