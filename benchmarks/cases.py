@@ -19,9 +19,10 @@ from sacbnet.models.sacbnet import SACBNet
 from sacbnet.ops.adaptive_conv import adaptive_conv
 from sacbnet.ops.kmeans import kmeans
 from sacbnet.ops.matching import match
+from sacbnet.ops.mixed_conv import mixed_conv, mixed_conv_plain
 from sacbnet.spatial.warp import compose, warp
 
-NAMES = ("adaptive_conv", "kmeans", "match", "warp", "compose", "ncc_loss", "block", "network")
+NAMES = ("adaptive_conv", "mixed_conv", "kmeans", "match", "warp", "compose", "ncc_loss", "block", "network")
 LEVELS = (2, 3, 4, 5)
 LAST = torch.channels_last_3d
 Size = tuple[int, ...]
@@ -93,10 +94,10 @@ def cases(
     sizes = sorted(sizes, key=lambda s: s[0] * s[1] * s[2])
     for size in sizes:
         for name in (n for n in NAMES if n in names):
-            for level in LEVELS if name in ("adaptive_conv", "kmeans", "match") else (1,):
+            for level in LEVELS if name in ("adaptive_conv", "mixed_conv", "kmeans", "match") else (1,):
                 for backward in (False, True) if training and name != "kmeans" else (False,):
                     counts: Sequence[int | None] = [None]
-                    if name in ("adaptive_conv", "kmeans", "network"):
+                    if name in ("adaptive_conv", "mixed_conv", "kmeans", "network"):
                         swept = level == 2 or (name == "network" and size == sizes[0] and not backward)
                         counts = clusters if swept else [usual]
                     for n in counts:
@@ -107,13 +108,14 @@ def make(name: str, size: Size, level: int, clusters: int | None, backward: bool
     """The case of one kernel at a level of a pair of images of `size`."""
     here = tuple(n // 2 ** (level - 1) for n in size)
     c = 1 if name in ("ncc_loss", "network") else 3 if name == "compose" else SACBNetConfig().channels(level)
-    b = 2 if name in ("adaptive_conv", "kmeans", "block") else 1
+    b = 2 if name in ("adaptive_conv", "mixed_conv", "kmeans", "block") else 1
     shape = (b, c, *here)
     voxels = b * here[0] * here[1] * here[2]
     w = setting.width
     n = clusters or 1
     calls, costs = {
         "adaptive_conv": (_adaptive_conv, lambda: [roofline.conv(voxels, c, c, w, backward)]),
+        "mixed_conv": (_mixed_conv, lambda: [roofline.conv(voxels, c, c, w, backward)]),
         "kmeans": (_kmeans, lambda: [roofline.kmeans(voxels, c, n)]),
         "match": (_match, lambda: [roofline.match(voxels, c, w, backward)]),
         "warp": (_warp, lambda: [roofline.warp(voxels, c, w, backward)]),
@@ -178,7 +180,8 @@ def _leaf(x: Tensor, layout: torch.memory_format = torch.preserve_format) -> Ten
     return x.detach().clone(memory_format=layout)
 
 
-def _adaptive_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
+def _clustered(shape: Size, n: int, setting: Setting) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Features, labels in regions, taps, kernel, bias."""
     b, c, size = shape[0], shape[1], shape[2:]
     z = setting.features(b, c, size)
     bands = (setting.smooth(b, 1, size)[:, 0] + 1) * (n / 2)  # regions, as clusters are
@@ -186,6 +189,12 @@ def _adaptive_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dic
     torch.manual_seed(0)
     kernel = torch.randn(c, c, 27, device=setting.device) / (27 * c) ** 0.5
     taps, bias = torch.rand(b, n, 27, device=setting.device), torch.randn(b, n, c, device=setting.device)
+    return z, labels, taps, kernel, bias
+
+
+def _adaptive_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
+    b, c = shape[:2]
+    z, labels, taps, kernel, bias = _clustered(shape, n, setting)
 
     def ours(z: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         with setting.autocast():
@@ -203,6 +212,29 @@ def _adaptive_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dic
         slow.append(_call(published, parts, backward, parts))
     plain = _convolutions(z.to(p), kernel.view(c, c, 3, 3, 3).to(p), bias[0, 0].to(p), backward)
     return {"ours": _call(ours, fast, backward, fast), "naive": _apart(slow), **plain}
+
+
+def _mixed_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
+    """Nobody published it: the naive one is its definition. In the place of a convolution stands the adaptive one."""
+    z, labels, taps, kernel, bias = _clustered(shape, n, setting)
+    membership = (F.one_hot(labels, n).movedim(-1, 1) + setting.smooth(shape[0], n, shape[2:])).softmax(1)
+
+    def soft(z: Tensor, membership: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+        with setting.autocast():
+            return mixed_conv(z, membership, taps, kernel, bias)
+
+    def hard(z: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+        with setting.autocast():
+            return adaptive_conv(z, labels, taps, kernel, bias)
+
+    z, slow = z.to(setting.precision), [_leaf(t) for t in (z, membership, taps, kernel, bias)]
+    ours = [_leaf(z, LAST), *(_leaf(t) for t in (membership, taps, kernel, bias))]
+    theirs = [_leaf(z, LAST), *(_leaf(t) for t in (taps, kernel, bias))]
+    return {
+        "ours": _call(soft, ours, backward, ours),
+        "naive": _call(mixed_conv_plain, slow, backward, slow),
+        "conv adaptive": _call(hard, theirs, backward, theirs),
+    }
 
 
 def _kmeans(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:

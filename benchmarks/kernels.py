@@ -4,12 +4,12 @@
                                  [--only NAME ...] [--sizes 64x64x64 ...] [--clusters 1 3 7 ...] [--no-naive]
                                  [--no-backward] [--most-seconds 60]
 
-Sizes are those of the images; a kernel of level l runs at 1/2^(l-1) of them. The calls of a case take turns; each
-one's least time counts. `naive` is benchmarks/naive.py, in float32 throughout; `conv` is the better of torch's conv3d
-on contiguous and on channels-last tensors, same batch; `roof` is benchmarks/roofline.py's least bytes and operations
-over the bandwidth and FLOP/s measured at the start. Memory is the peak beyond what was held before the call
-(timing.py). A call expected, from a smaller size, to take over 60 s, 16 GB or 0.8 of the free memory is left out, and
-named at the end.
+Sizes are those of the images; a kernel of level l runs at 1/2^(l-1) of them. The calls of a case take turns; each one's
+least time counts. `naive` is benchmarks/naive.py, in float32 throughout; `conv` is the better of torch's conv3d on
+contiguous and on channels-last tensors, same batch (for mixed_conv: adaptive_conv); `roof` is benchmarks/roofline.py's
+least bytes and operations over the bandwidth and FLOP/s measured at the start. Memory is the peak beyond what was held
+before the call (timing.py). A call expected, from a smaller size, to take over 60 s, 16 GB or 0.8 of the free memory is
+left out, and named at the end.
 """
 
 from __future__ import annotations

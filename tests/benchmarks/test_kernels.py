@@ -94,14 +94,15 @@ def test_a_quick_run_writes_every_row(scripts, tmp_path, capsys, monkeypatch):
     assert scripts("kernels").main([*arguments, "--plot", str(plot)]) == 0
     rows = json.loads(target.read_text())
     assert {row["name"] for row in rows} == set(scripts("cases").NAMES)
-    assert len(rows) == len({(r["name"], str(r["shape"]), r["clusters"], r["pass"]) for r in rows}) == 30
+    assert len(rows) == len({(r["name"], str(r["shape"]), r["clusters"], r["pass"]) for r in rows}) == 38
     for row in rows:
         assert list(row) == KEYS.split()
         assert row["ours_s"] > 0
         assert row["naive_s"] > 0
         assert row["roofline_s"] > 0
-        assert (row["conv_s"] is None) == (row["name"] not in ("adaptive_conv", "block"))
-        assert (row["clusters"] is None) == (row["name"] not in ("adaptive_conv", "kmeans", "network"))
+        assert (row["conv_s"] is None) == (row["name"] not in ("adaptive_conv", "mixed_conv", "block"))
+        clustered = row["name"] in ("adaptive_conv", "mixed_conv", "kmeans", "network")
+        assert (row["clusters"] is not None) == clustered
         assert row["pass"] in ("forward", "forward+backward", "training step")
         assert (row["precision"], row["device"]) == ("float32", "cpu")
     assert plot.stat().st_size > 10_000
