@@ -99,7 +99,7 @@ class Matching(nn.Module):
 
     def find(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """One match, neither smoothed nor integrated."""
-        return match(moving, fixed) if self.window == 3 else match(moving, fixed, self.window)
+        return match(moving, fixed, self.window)
 
     def step(self, velocity: Tensor) -> Tensor:
         """The displacement of a step found: itself, or the exponential of what is left of it when smoothed."""
