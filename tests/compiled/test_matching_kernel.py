@@ -46,16 +46,26 @@ SHAPES = [
 ]
 
 
+WINDOWS = pytest.mark.parametrize("window", [3, 5])
+
+
+def within(window):
+    """The compiled form and the plain one."""
+    return (lambda m, f: match(m, f, window)), (lambda m, f: match_plain(m, f, window))
+
+
+@WINDOWS
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("scale", [0.3, 3.0])
-def test_equals_the_plain_form(shape, scale):
+def test_equals_the_plain_form(shape, scale, window):
     moving, fixed = pair(shape, scale=scale)
-    assert_close(
-        everything(match, moving, fixed), everything(match_plain, moving, fixed, torch.float64), 1e-5 * max(scale, 1)
-    )
+    ours, plain = within(window)
+    assert_close(everything(ours, moving, fixed), everything(plain, moving, fixed, torch.float64), 1e-5 * max(scale, 1))
 
 
-def test_any_layout():
+@WINDOWS
+def test_any_layout(window):
+    match, match_plain = within(window)
     moving, fixed = pair((2, 8, 6, 5, 12))
     moving, fixed = moving.permute(0, 1, 4, 3, 2)[..., ::2, :, :], fixed.permute(0, 1, 4, 3, 2)[..., ::2, :, :]
     expected = everything(match_plain, moving, fixed, torch.float64)
@@ -65,7 +75,9 @@ def test_any_layout():
 
 
 @pytest.mark.parametrize("types", [(torch.bfloat16, torch.bfloat16), (torch.bfloat16, torch.float32)])
-def test_bfloat16_is_summed_in_single(types):
+@WINDOWS
+def test_bfloat16_is_summed_in_single(types, window):
+    match, match_plain = within(window)
     moving, fixed = (x.to(t) for x, t in zip(pair((1, 20, 4, 5, 11)), types, strict=True))
     out, *gradients = everything(match, moving, fixed)
     expected, *expected_gradients = everything(match_plain, moving, fixed, torch.float64)
@@ -74,7 +86,9 @@ def test_bfloat16_is_summed_in_single(types):
     assert_close(gradients, expected_gradients, 2**-8)
 
 
-def test_threads_change_no_bit():
+@WINDOWS
+def test_threads_change_no_bit(window):
+    match, _ = within(window)
     moving, fixed = pair((2, 16, 21, 5, 9))
     found = []
     for threads in (1, 2, 5):
@@ -85,7 +99,9 @@ def test_threads_change_no_bit():
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_one_gradient_alone(which):
+@WINDOWS
+def test_one_gradient_alone(which, window):
+    match, _ = within(window)
     inputs = list(pair((1, 8, 7, 4, 10)))
     both = everything(match, *inputs)[1 + which]
     inputs[which].requires_grad_(True)
@@ -94,20 +110,23 @@ def test_one_gradient_alone(which):
     assert inputs[1 - which].grad is None and torch.equal(inputs[which].grad, both)
 
 
-def test_large_scores_do_not_overflow_and_nan_is_not_hidden():
-    moving, fixed = (x * 1e4 for x in pair((1, 8, 4, 4, 9)))
-    out = match(moving, fixed)
-    assert torch.isfinite(out).all() and out.abs().max() <= 1
+@WINDOWS
+def test_large_scores_do_not_overflow_and_nan_is_not_hidden(window):
+    r = window // 2
+    moving, fixed = (x * 1e4 for x in pair((1, 8, 5, 6, 9)))
+    out = match(moving, fixed, window)
+    assert torch.isfinite(out).all() and out.abs().max() <= r
     moving[0, 0, 2, 2, 4] = float("nan")
-    hit = match(moving, fixed).isnan()[0, 0]
-    assert hit[1:4, 1:4, 3:6].all() and hit.sum() == 27
+    hit = match(moving, fixed, window).isnan()[0, 0]
+    assert hit[2 - r : 3 + r, 2 - r : 3 + r, 4 - r : 5 + r].all() and hit.sum() == window**3
 
 
-def test_dispatch():
+@WINDOWS
+def test_dispatch(window):
     moving, fixed = pair((1, 8, 4, 5, 6))
-    assert torch.equal(dispatched(moving, fixed), match(moving, fixed))
+    assert torch.equal(dispatched(moving, fixed, window), match(moving, fixed, window))
     with native.plain_kernels():
-        assert torch.equal(dispatched(moving, fixed), match_plain(moving, fixed))
+        assert torch.equal(dispatched(moving, fixed, window), match_plain(moving, fixed, window))
     assert dispatched(moving.double(), fixed.double()).dtype == torch.float64
     with pytest.raises(RuntimeError):
         dispatched(moving[:, :5], fixed)

@@ -33,9 +33,9 @@ def naive(moving, fixed, window=3):
 def test_equals_explicit_loops(size, dtype, window):
     moving, fixed = torch.randn(2, 2, 3, *size, dtype=dtype)
     offset, spread = naive(moving, fixed, window)
-    close = {"atol": 1e-5 if dtype == torch.float32 else 1e-7, "rtol": 1e-5}
-    torch.testing.assert_close(match(moving, fixed, window), offset, **close)
-    torch.testing.assert_close(match_spread(moving, fixed, window), spread, **close)
+    atol = 1e-5 if dtype == torch.float32 else 1e-7
+    torch.testing.assert_close(match(moving, fixed, window), offset, atol=atol, rtol=1e-5)
+    torch.testing.assert_close(match_spread(moving, fixed, window), spread, atol=5 * atol, rtol=1e-5)  # up to 12
 
 
 @pytest.mark.parametrize("window", [3, 5])

@@ -1,85 +1,9 @@
 // Local matching (Cheng et al., SACB-Net, CVPR 2025, section 3.3): 27 dot products, softmax, expected offset, in one
-// pass; the backward pass computes the scores again.
-//
-// Rows of voxels are turned so that a channel's voxels lie side by side: then a register holds the same score of many
-// voxels, no sum runs across a register, and the softmax is plain arithmetic. Planes of rows are kept in rings of
-// three. Everything is gathered, and written by one task: no bit depends on how the planes are dealt out.
-#include "lanes.h"
+// pass; the backward pass computes the scores again, and keeps three planes of what the gradients are made of.
+#include "matching.h"
 
 namespace sacbnet {
 namespace {
-
-typedef Vec<WIDE> Wide;
-
-struct Problem {
-    const void* moving;  // (b, I, J, K, C)
-    long moving_bf16;
-    const void* fixed;
-    long fixed_bf16;
-    float* out;      // (b, 3, I, J, K), or null in the backward pass
-    const float* g;  // (b, 3, I, J, K): the gradient by `out`
-    void* d_moving;  // (b, I, J, K, C), of the type of `moving`, or null
-    void* d_fixed;
-    long b, I, J, K, C;
-};
-
-// A row in planes: LEAD zeros, K values, zeros up to `line`; so that a voxel's neighbours can be read without a test.
-// An odd number of cache lines, so that the channels of a voxel do not compete for the same places in the cache.
-constexpr long LEAD = WIDE;
-long line_of(long K) { return ((K + 2 * WIDE + 15) / 16 | 1) * 16; }
-
-template <class T>
-void turn(const T* x, long K, long C, long line, float* row) {  // (K, C) -> (C, line)
-    row += LEAD;
-    for (long k = 0; k < K; k += 8)
-        for (long c = 0; c < C; c += 8) {
-            if (k + 8 > K || c + 8 > C) {
-                for (long n = k; n < std::min(k + 8, K); n++)
-                    for (long d = c; d < std::min(c + 8, C); d++) row[d * line + n] = widen(x[n * C + d]);
-                continue;
-            }
-            Vec<8> v[8];
-#pragma GCC unroll 8
-            for (int n = 0; n < 8; n++) v[n] = load8(x + (k + n) * C + c);
-            transpose8(v);
-#pragma GCC unroll 8
-            for (int n = 0; n < 8; n++) store8(row + (c + n) * line + k, v[n]);
-        }
-}
-
-template <class T>
-void turn_back(const float* row, long K, long C, long line, T* y) {  // (C, line) -> (K, C)
-    row += LEAD;
-    for (long k = 0; k < K; k += 8)
-        for (long c = 0; c < C; c += 8) {
-            if (k + 8 > K || c + 8 > C) {
-                for (long n = k; n < std::min(k + 8, K); n++)
-                    for (long d = c; d < std::min(c + 8, C); d++) put(y + n * C + d, row[d * line + n]);
-                continue;
-            }
-            Vec<8> v[8];
-#pragma GCC unroll 8
-            for (int n = 0; n < 8; n++) v[n] = load8(row + (c + n) * line + k);
-            transpose8(v);
-#pragma GCC unroll 8
-            for (int n = 0; n < 8; n++) store8(y + (k + n) * C + c, v[n]);
-        }
-}
-
-// e^x for x <= 0, to 1e-7 of itself; NaN stays NaN. 2^n · e^r with |r| <= ln 2 / 2: a fitted polynomial of r.
-INLINE Wide exponential(Wide x) {
-    x = x < -86.f ? -86.f - Wide{} : x;
-    const float magic = 12582912.f;  // 1.5 · 2^23: adding it rounds to a whole number, left in the last bits
-    Wide t = x * 1.44269504f + magic, n = t - magic;
-    Wide r = x - n * 0.693359375f + n * 2.12194440e-4f;  // ln 2 in two parts, the first exact in the product
-    Wide p = r * 0.0013941118959337473f + 0.008375134319067001f;
-    p = p * r + 0.04166635125875473f;
-    p = p * r + 0.16666415333747864f;
-    p = p * r + 0.5f;
-    p = p * r + 1.f;
-    p = p * r + 1.f;
-    return (Wide)((Ints<WIDE>)p + ((Ints<WIDE>)t << 23));
-}
 
 // Softmax of the scores, left in `s` but for the factor 1 / total; `mean`: the expected offset along each axis.
 INLINE Wide softmax(Wide* s, Wide* mean) {
@@ -98,33 +22,7 @@ INLINE Wide softmax(Wide* s, Wide* mean) {
     return scale;
 }
 
-// One task's rings: planes of J + 2 rows, the first and last zero.
-struct Ring {
-    long row, plane;
-    float* memory;
-
-    Ring(const Problem& q, long channels, float* memory)
-        : row(channels * line_of(q.K)), plane((q.J + 2) * row), memory(memory) {}
-    float* at(long i, long j) const { return memory + (i + 3) % 3 * plane + (j + 1) * row; }
-    void clear() const { std::fill_n(memory, 3 * plane, 0.f); }
-
-    void fill(const Problem& q, const void* x, long x_bf16, long b, long i) const {
-        const long line = line_of(q.K);
-        if (i < 0 || i >= q.I) {
-            std::fill_n(at(i, -1), plane, 0.f);
-            return;
-        }
-        for (long j = 0; j < q.J; j++) {
-            const long from = ((b * q.I + i) * q.J + j) * q.K * q.C;
-            if (x_bf16)
-                turn(static_cast<const bf16*>(x) + from, q.K, q.C, line, at(i, j));
-            else
-                turn(static_cast<const float*>(x) + from, q.K, q.C, line, at(i, j));
-        }
-    }
-};
-
-INLINE void scores(const Ring& moving, const float* fixed, long i, long j, long k, long C, long line, Wide* s) {
+INLINE void scores(const Ring<1>& moving, const float* fixed, long i, long j, long k, long C, long line, Wide* s) {
     for (long di = 0; di < 3; di++, s += 9) {
         const float *m = moving.at(i + di - 1, j - 1) + LEAD + k, *f = fixed + LEAD + k;
         Wide sum[9] = {};
@@ -138,7 +36,7 @@ INLINE void scores(const Ring& moving, const float* fixed, long i, long j, long 
     }
 }
 
-void forward_row(const Problem& q, const Ring& moving, const float* fixed, long b, long i, long j) {
+void forward_row(const Problem& q, const Ring<1>& moving, const float* fixed, long b, long i, long j) {
     const long line = line_of(q.K), voxels = q.I * q.J * q.K;
     float* out = q.out + b * 3 * voxels + (i * q.J + j) * q.K;
     for (long k = 0; k < q.K; k += WIDE) {
@@ -150,7 +48,7 @@ void forward_row(const Problem& q, const Ring& moving, const float* fixed, long 
 }
 
 // Gradient by the scores of one row: ds_t = p_t · (g·offset_t − g·mean) -> (27, line)
-void gradient_row(const Problem& q, const Ring& moving, const float* fixed, long b, long i, long j, float* ds) {
+void gradient_row(const Problem& q, const Ring<1>& moving, const float* fixed, long b, long i, long j, float* ds) {
     const long line = line_of(q.K), voxels = q.I * q.J * q.K;
     const float* of = q.g + b * 3 * voxels + (i * q.J + j) * q.K;
     for (long k = 0; k < q.K; k += WIDE) {
@@ -169,7 +67,7 @@ void gradient_row(const Problem& q, const Ring& moving, const float* fixed, long
 
 // One row of a gradient, (C, line): Σ_t ds_t(v) · moving(v + t), or Σ_t ds_t(u − t) · fixed(u − t).
 template <bool OF_MOVING>
-void gather_row(const Problem& q, const Ring& other, const Ring& ds, long i, long j, float* out) {
+void gather_row(const Problem& q, const Ring<1>& other, const Ring<1>& ds, long i, long j, float* out) {
     const long line = line_of(q.K);
     for (long k = 0; k < q.K; k += WIDE)
         for (long di = 0; di < 3; di++) {
@@ -192,16 +90,8 @@ void gather_row(const Problem& q, const Ring& other, const Ring& ds, long i, lon
         }
 }
 
-void write_row(const Problem& q, const float* row, void* y, long y_bf16, long b, long i, long j) {
-    const long to = ((b * q.I + i) * q.J + j) * q.K * q.C, line = line_of(q.K);
-    if (y_bf16)
-        turn_back(row, q.K, q.C, line, static_cast<bf16*>(y) + to);
-    else
-        turn_back(row, q.K, q.C, line, static_cast<float*>(y) + to);
-}
-
 void forward(const Problem& q, long b, long start, long stop, float* memory) {
-    const Ring moving(q, q.C, memory);
+    const Ring<1> moving(q, q.C, memory);
     float* fixed = memory + 3 * moving.plane;
     std::fill_n(memory, 3 * moving.plane + moving.row, 0.f);
     moving.fill(q, q.moving, q.moving_bf16, b, start - 1);
@@ -209,19 +99,15 @@ void forward(const Problem& q, long b, long start, long stop, float* memory) {
     for (long i = start; i < stop; i++) {
         moving.fill(q, q.moving, q.moving_bf16, b, i + 1);
         for (long j = 0; j < q.J; j++) {
-            const long from = ((b * q.I + i) * q.J + j) * q.K * q.C;
-            if (q.fixed_bf16)
-                turn(static_cast<const bf16*>(q.fixed) + from, q.K, q.C, line_of(q.K), fixed);
-            else
-                turn(static_cast<const float*>(q.fixed) + from, q.K, q.C, line_of(q.K), fixed);
+            read_row(q, q.fixed, q.fixed_bf16, b, i, j, fixed);
             forward_row(q, moving, fixed, b, i, j);
         }
     }
 }
 
 void backward(const Problem& q, long b, long start, long stop, float* memory) {
-    const Ring moving(q, q.C, memory), fixed(q, q.C, memory + 3 * moving.plane);
-    const Ring ds(q, 27, fixed.memory + 3 * fixed.plane);
+    const Ring<1> moving(q, q.C, memory), fixed(q, q.C, memory + 3 * moving.plane);
+    const Ring<1> ds(q, 27, fixed.memory + 3 * fixed.plane);
     float* row = ds.memory + 3 * ds.plane;
     moving.clear(), fixed.clear(), ds.clear();
     const long beside = q.d_moving ? 1 : 0;  // its planes meet the scores of those beside
@@ -245,14 +131,10 @@ void backward(const Problem& q, long b, long start, long stop, float* memory) {
 }
 
 void run(const Problem& q, long threads) {
-    const long planes = std::max(4L, (q.b * q.I + 2 * threads - 1) / (2 * threads));
-    const long slabs = (q.I + planes - 1) / planes, line = line_of(q.K), plane = (q.J + 2) * line;
+    const long line = line_of(q.K), plane = (q.J + 2) * line;
     const long floats = q.out ? 3 * plane * q.C + q.C * line : 3 * plane * (2 * q.C + 27) + q.C * line;
-    std::vector<Scratch> memory;
-    for (long w = 0; w < std::max(1L, std::min(threads, q.b * slabs)); w++) memory.push_back(scratch(floats));
-    parallel(q.b * slabs, threads, [&](long task, long worker) {
-        const long start = task % slabs * planes;
-        (q.out ? forward : backward)(q, task / slabs, start, std::min(q.I, start + planes), memory[worker].get());
+    by_slabs(q, floats, threads, [&](long b, long start, long stop, float* memory) {
+        (q.out ? forward : backward)(q, b, start, stop, memory);
     });
 }
 

@@ -14,36 +14,42 @@ from torch.autograd.function import once_differentiable
 from . import native
 from .memory import empty
 
+KERNELS = {3: "matching", 5: "matching_wide"}  # by the side of the window
 
-def match(moving: Tensor, fixed: Tensor) -> Tensor:
+
+def match(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
     """Expected offset of each fixed voxel's match: moving, fixed (b, c, i, j, k) -> (b, 3, i, j, k) float32.
 
-    For tensors that are `native.usable`; sums are float32, gradients have the type of what they are of.
+    For tensors that are `native.usable`, and a window of 3 or 5; sums are float32, gradients have the type of what they
+    are of.
     """
-    out: Tensor = _Match.apply(moving, fixed)
+    out: Tensor = _Match.apply(moving, fixed, KERNELS[window])
     return out
 
 
 class _Match(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, moving: Tensor, fixed: Tensor) -> Tensor:
+    def forward(ctx: Any, moving: Tensor, fixed: Tensor, kernel: str) -> Tensor:
         moving, fixed = native.channels_last(moving), native.channels_last(fixed)
+        ctx.kernel = kernel
         ctx.save_for_backward(moving, fixed)
         out = empty((fixed.shape[0], 3, *fixed.shape[2:]), planar=True)
-        native.call("matching", *_volumes(moving, fixed), out, *_sizes(fixed))
+        native.call(kernel, *_volumes(moving, fixed), out, *_sizes(fixed))
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         moving, fixed = ctx.saved_tensors
         of_moving, of_fixed = (
             empty(x.shape, x.dtype) if needed else None
-            for x, needed in zip((moving, fixed), ctx.needs_input_grad, strict=True)
+            for x, needed in zip((moving, fixed), ctx.needs_input_grad[:2], strict=True)
         )
         volumes = _volumes(moving, fixed)
-        native.call("matching_backward", *volumes, g.float().contiguous(), of_moving, of_fixed, *_sizes(fixed))
-        return of_moving, of_fixed
+        native.call(
+            f"{ctx.kernel}_backward", *volumes, g.float().contiguous(), of_moving, of_fixed, *_sizes(fixed)
+        )  # fmt: skip
+        return of_moving, of_fixed, None
 
 
 def _volumes(moving: Tensor, fixed: Tensor) -> tuple[Tensor | int, ...]:

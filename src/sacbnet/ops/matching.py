@@ -28,8 +28,8 @@ def match(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
     the backward pass is a few feature maps, whatever the window.
     """
     _check(window)
-    if native.usable(moving, fixed) and moving.shape == fixed.shape and window == 3:  # else the plain form's error
-        return compiled.match(moving, fixed)
+    if native.usable(moving, fixed) and moving.shape == fixed.shape:  # unlike shapes: the plain form's error
+        return compiled.match(moving, fixed, window)
     if triton_serves(moving, fixed) and window == 3:
         from .gpu.matching import match as match_on_gpu  # not to be imported without Triton
 
@@ -66,8 +66,12 @@ def match_spread(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
     _check(window)
     with torch.autocast(fixed.device.type, enabled=False):
         moving, fixed = _at_least_single(moving, fixed)
-        _, mean, square = _moments(moving, fixed, window)
-        return (square - mean.square().sum(1, keepdim=True)).clamp(min=0)
+        top, total, mean = _softmax(moving, fixed, window)
+        spread = torch.zeros_like(top)
+        for offset, score in _scores(_pad(moving, window), fixed, window):
+            apart = sum((mean[:, a, None] - o).square_() for a, o in enumerate(offset))
+            spread += (score[:, None] - top).exp_() * apart
+        return spread / total
 
 
 class _OneByOne(torch.autograd.Function):
@@ -75,45 +79,45 @@ class _OneByOne(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, moving: Tensor, fixed: Tensor, window: int) -> Tensor:
-        log_total, mean, _ = _moments(moving, fixed, window)
+        top, total, mean = _softmax(moving, fixed, window)
         ctx.window = window
-        ctx.save_for_backward(moving, fixed, log_total, mean)
+        ctx.save_for_backward(moving, fixed, top, total, mean)
         return mean
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        moving, fixed, log_total, mean = ctx.saved_tensors
+        moving, fixed, top, total, mean = ctx.saved_tensors
         r = ctx.window // 2
         padded = _pad(moving, ctx.window)
         d_padded, d_fixed = torch.zeros_like(padded), torch.zeros_like(fixed)
+        g = g / total
         along = (g * mean).sum(1, keepdim=True)
         for offset, score in _scores(padded, fixed, ctx.window):
             ahead = sum(g[:, a, None] * o for a, o in enumerate(offset))
-            d = (score[:, None] - log_total).exp() * (ahead - along)  # the gradient by the score
+            d = (score[:, None] - top).exp_() * (ahead - along)  # the gradient by the score
             d_fixed += d * _shifted(padded, offset, r)
             _shifted(d_padded, offset, r).add_(d * fixed)
         return d_padded[:, :, r:-r, r:-r, r:-r], d_fixed, None
 
 
-def _moments(moving: Tensor, fixed: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Log of the softmax' denominator (b, 1, ...), expectation of the offset (b, 3, ...) and of its square (b, 1, ...).
+def _softmax(moving: Tensor, fixed: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The greatest score (b, 1, ...), Σ e^(score - greatest) (b, 1, ...) and the expected offset (b, 3, ...).
 
     One candidate after the other; what is summed is scaled to the greatest score so far.
     """
     b, _, *size = fixed.shape
     top = fixed.new_full((b, 1, *size), -torch.inf)
-    total, first, second = torch.zeros_like(top), fixed.new_zeros(b, 3, *size), torch.zeros_like(top)
+    total, mean = torch.zeros_like(top), fixed.new_zeros(b, 3, *size)
     for offset, score in _scores(_pad(moving, window), fixed, window):
         higher = torch.maximum(top, score[:, None])
         scale, p = (top - higher).exp_(), (score[:, None] - higher).exp_()
         top = higher
         total.mul_(scale).add_(p)
-        first.mul_(scale)
+        mean.mul_(scale)
         for a, o in enumerate(offset):
-            first[:, a, None].add_(p, alpha=o)
-        second.mul_(scale).add_(p, alpha=sum(o * o for o in offset))
-    return top + total.log(), first.div_(total), second.div_(total)
+            mean[:, a, None].add_(p, alpha=o)
+    return top, total, mean.div_(total)
 
 
 def _scores(padded: Tensor, fixed: Tensor, window: int) -> Iterator[tuple[tuple[int, int, int], Tensor]]:
