@@ -5,9 +5,12 @@ What may be chosen stands in `training.plan`; what comes out, in docs/comparison
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -201,7 +204,7 @@ class _Work:
             refine=method.refine,
             device=s.device,
         )
-        release_memory()  # a training's, which is no part of a registration
+        _give_back_memory()
         if weights != "none":
             told = describe_weights(weights)
             facts |= {"parameters": told["parameters"]}
@@ -261,6 +264,14 @@ class _Work:
         if labels and not boxplots(out / PLOT, labels, shown, f"{self.plan.name}: {len(self.pairs)} pairs"):
             self.say(f"{PLOT} is not drawn: matplotlib is not installed")
         return report, text
+
+
+def _give_back_memory() -> None:
+    """What a training and the methods before have left: it would count as this method's."""
+    gc.collect()
+    release_memory()
+    with suppress(OSError, AttributeError):  # of other C libraries than Linux's
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _finished(folder: Path, recipe: Recipe) -> bool:
