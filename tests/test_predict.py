@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sacbnet.predict import BothWays, as_meant, inverse, predict
+from sacbnet.predict import BothWays, Mirrored, as_meant, inverse, predict
 from sacbnet.spatial.warp import warp
 
 
@@ -82,3 +82,27 @@ def test_weights_say_how_they_are_meant() -> None:
     network, moving, fixed = Drawn(), torch.zeros(1, 1, 20, 22, 24), torch.ones(1, 1, 20, 22, 24)
     assert as_meant(network, {"symmetric": "false"}) is network is as_meant(network, {})
     assert torch.equal(as_meant(network, {"symmetric": "true"})(moving, fixed), BothWays(network)(moving, fixed))
+
+
+def test_mirrored_is_the_mean_with_the_mirror_image() -> None:
+    """A network that shifts by one voxel in each direction, whatever it sees: of the first, nothing is left."""
+    moving, fixed = torch.rand(2, 1, 1, 6, 7, 8)
+    u = Mirrored(lambda moving, fixed: torch.ones(1, 3, 6, 7, 8))(moving, fixed)
+    assert not u[:, 0].any() and (u[:, 1:] == 1).all()
+    # one that tells where the moving image is brightest along the first axis, is told of the mirror image, too
+    seen = []
+    Mirrored(lambda moving, fixed: seen.append((moving, fixed)) or torch.zeros(1, 3, 6, 7, 8))(moving, fixed)
+    assert torch.equal(seen[0][0], moving) and torch.equal(seen[1][0], moving.flip(2))
+    assert torch.equal(seen[1][1], fixed.flip(2))
+
+
+def test_mirrored_commutes_with_the_mirror() -> None:
+    def network(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        return torch.cat([moving - fixed, moving * ramp((6, 7, 8))[:, :1], fixed], 1)
+
+    moving, fixed = torch.rand(2, 1, 1, 6, 7, 8)
+    u, other = Mirrored(network)(moving, fixed), Mirrored(network)(moving.flip(2), fixed.flip(2)).flip(2)
+    torch.testing.assert_close(u, other * torch.tensor([-1.0, 1, 1]).view(1, 3, 1, 1, 1))
+    assert isinstance(as_meant(network, {"mirrored": "true"}), Mirrored)
+    both = as_meant(network, {"mirrored": "true", "symmetric": "true"})
+    assert isinstance(both, Mirrored) and isinstance(both.network, BothWays)

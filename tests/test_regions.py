@@ -77,7 +77,7 @@ def test_spread_of_every_level_matched():
         with watching(net, spread=True) as seen:
             net(*images())
         assert set(seen.spread) == levels
-        assert all(0 <= float(x.min()) and float(x.max()) <= 3.0 for x in seen.spread.values())
+        assert all(float(x.min()) >= 0 and float(x.max()) <= 3.0 for x in seen.spread.values())
 
 
 class Pair:

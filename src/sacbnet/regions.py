@@ -72,7 +72,9 @@ def watching(network: object, spread: bool = False) -> Iterator[Seen]:
                 seen.spread[level] = match_spread(moving, fixed, module.window)
 
     with ExitStack() as stack:
-        inner = getattr(network, "network", network)  # of one that runs it both ways
+        inner = network
+        while hasattr(inner, "network"):  # one that runs it both ways, or mirrored
+            inner = inner.network
         if isinstance(inner, SACBNet):
             seen.half_way = isinstance(inner, SymmetricSACBNet)
             hooks: list[tuple[nn.Module, Any]] = [(inner.encoder, of_encoder)]

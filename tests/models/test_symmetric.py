@@ -9,7 +9,10 @@ from sacbnet.models.symmetric import SymmetricSACBNet
 from sacbnet.spatial.jacobian import jacobian_determinant
 from sacbnet.spatial.warp import compose
 
-ALL = dict(assignment="soft", number="image", clusters=(9, 9, 9, 9), level1="both", iterations=2, diffeomorphic=True)
+ALL = {
+    "assignment": "soft", "number": "image", "clusters": (9, 9, 9, 9), "level1": "both", "iterations": 2,
+    "diffeomorphic": True,
+}  # fmt: skip
 
 
 def images(shape=(32, 32, 48), seed=0):

@@ -55,6 +55,7 @@ def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network
         "licence": recipe.licence or "not stated; that of the data they were trained on may restrict their use",
         "restricted": recipe.restricted,
         "symmetric": recipe.symmetric,
+        "mirrored": recipe.mirrored,
         "trained_on": recipe.trained_on or f"{len({n for pair in data.training for n in pair})} cases",
         "spacing_mm": f"{data.spacing_mm:g}",
         "intensity": "[0, 1]: smallest value to 99.9th percentile (sacbnet.preprocess.to_unit)",

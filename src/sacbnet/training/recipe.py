@@ -163,7 +163,8 @@ class RunOptions:
 class Recipe:
     """One training run. name, about: what it is; trained_on, licence, restricted (some use is forbidden): what the
     weights will say of themselves. symmetric: they are to be run both ways, and the mean taken (`predict.BothWays`);
-    training and its validation run them one way. synthesis: where the set is one of label maps, how images are made of
+    training and its validation run them one way. mirrored: likewise, on the mirror images as well
+    (`predict.Mirrored`). synthesis: where the set is one of label maps, how images are made of
     them; None for a set of images.
 
     >>> Recipe().with_changes(["model.clusters=11", "model.sacb_levels=[5, 4]"]).model.sacb_levels
@@ -176,6 +177,7 @@ class Recipe:
     licence: str = ""
     restricted: bool = False
     symmetric: bool = False
+    mirrored: bool = False
     model: NetworkOptions = field(default_factory=SACBNetConfig)
     data: DataOptions = field(default_factory=DataOptions)
     augment: Augmentation = field(default_factory=Augmentation)
@@ -243,7 +245,17 @@ def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
 
 def same_training(a: Recipe, b: Recipe) -> list[str]:
     """The options by which two recipes differ, of those that change what is learnt."""
-    free = {"name", "about", "trained_on", "licence", "restricted", "symmetric", "data.source", "run.device"}
+    free = {
+        "name",
+        "about",
+        "trained_on",
+        "licence",
+        "restricted",
+        "symmetric",
+        "mirrored",
+        "data.source",
+        "run.device",
+    }
     free |= {"run.steps", "run.checkpoint_every", "run.log_every", "run.pairs_at_once"}
     flat_a, flat_b = _flat(a.to_dict()), _flat(b.to_dict())
     return [key for key in flat_a | flat_b if key not in free and flat_a.get(key) != flat_b.get(key)]
