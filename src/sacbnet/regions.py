@@ -6,7 +6,7 @@ the spread is the standard deviation of the offset under the matching's own soft
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ from .models.symmetric import SymmetricSACBNet
 from .ops.matching import match_spread
 from .preprocess import Pair
 from .result import CLUSTERS, UNCERTAINTY
+from .spatial.resample import Interpolation
 from .spatial.transforms import Affine
 
 SIDES = ("fixed", "moving")
@@ -43,7 +44,9 @@ class Seen:
     def numbers(self) -> dict[str, dict[str, int]]:
         """How many clusters each image had, by level: what run.json tells."""
         return {
-            f"level{level}": {side: len(x.unique()) for side, x in zip(SIDES, labels, strict=True)}
+            f"level{level}": {
+                side: int(x.flatten().bincount().count_nonzero()) for side, x in zip(SIDES, labels, strict=True)
+            }
             for level, labels in sorted(self.labels.items())
         }
 
@@ -89,9 +92,10 @@ def maps(seen: Seen, pair: Pair, fixed: Image, wanted: Mapping[str, bool]) -> di
     """Files by name, on the fixed image's grid: label maps where wanted["clusters"], and where wanted["uncertainty"]
     the SD of the offset at the finest level that was matched, in mm: what the coarser ones left open, it resolved."""
     found: dict[str, Image] = {}
-    onto: Callable[[NDArray[Any], Any], Image] = lambda data, how: carry(  # noqa: E731
-        Image(np.ascontiguousarray(data), pair.grid), fixed, Affine(), how
-    )
+
+    def onto(data: NDArray[Any], how: Interpolation) -> Image:
+        return carry(Image(np.ascontiguousarray(data), pair.grid), fixed, Affine(), how)
+
     if wanted.get("clusters") and not seen.half_way:
         for level, labels in sorted(seen.labels.items()):
             for side, x in zip(SIDES, labels.cpu().numpy(), strict=True):

@@ -6,19 +6,11 @@ The displacement lies on the fixed grid, in voxels, for `warp(moving, displaceme
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-
-
-class Network(Protocol):
-    """A registration network, or what stands for one."""
-
-    def __call__(self, moving: Tensor, fixed: Tensor) -> Tensor: ...
 
 
 def check_pair(moving: Tensor, fixed: Tensor) -> torch.Size:

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from ..ops.pointwise import concatenate
-from ..spatial.exponential import exponential
 from ..spatial.warp import compose, up, warp
 from .contract import check_pair, pad_to
-from .sacbnet import STEPS, SACBNet, smooth
+from .sacbnet import SACBNet
 
 
 class Half(NamedTuple):
@@ -81,8 +80,5 @@ class SymmetricSACBNet(SACBNet):
 
     def _meet(self, to_fixed: Half, to_moving: Half, velocity: Tensor) -> tuple[Half, Half, Tensor, Tensor]:
         """Half-way along a velocity from both sides; the steps, towards the moving image and the other way."""
-        plus, minus = velocity / 2, -velocity / 2
-        if self.config.diffeomorphic:
-            gentle = smooth(velocity) / 2
-            plus, minus = exponential(gentle, STEPS), exponential(-gentle, STEPS)
+        plus, minus = self.matching.step(velocity / 2), self.matching.step(-velocity / 2)
         return to_fixed.moved(minus, plus), to_moving.moved(plus, minus), plus, minus

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 from ..data.cases import PAIRINGS
 from ..errors import InputError
 from .folder import find_recipe
-from .recipe import DataOptions, Recipe, _at_least, _checked, _one_of, read_recipe
+from .recipe import DataOptions, Recipe, at_least, checked, one_of, read_recipe
 
 TOOLS = ("syn", "greedy", "elastix")
 KINDS = ("train", "weights", "tool")
@@ -29,7 +29,7 @@ class Stage:
     share: int = 1
 
     def __post_init__(self) -> None:
-        _at_least("stage.share", self.share, 1)
+        at_least("stage.share", self.share, 1)
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Method:
             raise InputError(f"the method {self.name!r} has {told} of {', '.join(KINDS)}; exactly one was expected")
         if (self.stages or self.seeds) and self.train is None:
             raise InputError(f"the method {self.name!r} has stages or seeds, but is not trained; remove them, or train")
-        _one_of(f"the affine of {self.name!r}", self.affine, AFFINES if not self.tool else ("none", "affine"))
-        _one_of(f"the preset of {self.name!r}", self.preset, PRESETS)
+        one_of(f"the affine of {self.name!r}", self.affine, AFFINES if not self.tool else ("none", "affine"))
+        one_of(f"the preset of {self.name!r}", self.preset, PRESETS)
         if self.tool:
-            _one_of(f"the tool of {self.name!r}", self.tool, TOOLS)
+            one_of(f"the tool of {self.name!r}", self.tool, TOOLS)
             if self.preset or self.refine is not None or self.repair:
                 raise InputError(f"the tool {self.name!r} has preset, refine or repair, which are ours; remove them")
 
@@ -99,9 +99,9 @@ class Plan:
     methods: tuple[Method, ...] = ()
 
     def __post_init__(self) -> None:
-        _at_least("steps", self.steps, 0)
-        _one_of("keep", self.keep, KEPT)
-        _one_of("pairs", self.pairs, ("", *PAIRINGS))
+        at_least("steps", self.steps, 0)
+        one_of("keep", self.keep, KEPT)
+        one_of("pairs", self.pairs, ("", *PAIRINGS))
         if not self.methods or not self.seeds:
             raise InputError(
                 f"the benchmark {self.name!r} has no {'seeds' if self.methods else '[[method]]'}; name one"
@@ -197,5 +197,5 @@ def _built(kind: type, table: Mapping[str, Any], prefix: str, **more: Any) -> An
         hint = hints[name]
         if type(None) in get_args(hint):  # optional: it is left out, or of its kind
             hint = get_args(hint)[0]
-        values[name] = _checked(prefix + name, value, hint)
+        values[name] = checked(prefix + name, value, hint)
     return kind(**values, **more)

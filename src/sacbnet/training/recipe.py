@@ -52,11 +52,11 @@ class DataOptions:
     bits: int = 16
 
     def __post_init__(self) -> None:
-        _one_of("data.train_pairs", self.train_pairs, PAIRINGS)
-        _one_of("data.validation_pairs", self.validation_pairs, PAIRINGS)
-        _one_of("data.align", self.align, ("header", "centre"))
-        _one_of("data.bits", self.bits, (8, 16))
-        _at_least("data.spacing_mm", self.spacing_mm, 0)
+        one_of("data.train_pairs", self.train_pairs, PAIRINGS)
+        one_of("data.validation_pairs", self.validation_pairs, PAIRINGS)
+        one_of("data.align", self.align, ("header", "centre"))
+        one_of("data.bits", self.bits, (8, 16))
+        at_least("data.spacing_mm", self.spacing_mm, 0)
         if len(self.shape) not in (0, 3) or any(n < 1 for n in self.shape):
             raise InputError(f"data.shape is {list(self.shape)}; three positive whole numbers, or [], were expected")
 
@@ -85,12 +85,12 @@ class LossOptions:
     inverse_consistency_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        _one_of("loss.similarity", self.similarity, SIMILARITIES)
-        _one_of("loss.smoothness", self.smoothness, SMOOTHNESS)
+        one_of("loss.similarity", self.similarity, SIMILARITIES)
+        one_of("loss.smoothness", self.smoothness, SMOOTHNESS)
         for f in fields(self):
             if f.name not in ("similarity", "smoothness"):
-                _at_least(f"loss.{f.name}", getattr(self, f.name), 0)
-        _at_least("loss.scales", self.scales, 1)
+                at_least(f"loss.{f.name}", getattr(self, f.name), 0)
+        at_least("loss.scales", self.scales, 1)
         if self.window % 2 == 0:
             raise InputError(f"loss.window is {self.window}; an odd number of voxels was expected")
         if not (self.similarity_weight or self.dice_weight):
@@ -110,9 +110,9 @@ class OptimiserOptions:
     clip: float = 0.0
 
     def __post_init__(self) -> None:
-        _one_of("optimiser.schedule", self.schedule, SCHEDULES)
+        one_of("optimiser.schedule", self.schedule, SCHEDULES)
         for name in ("power", "warmup_steps", "weight_decay", "clip"):
-            _at_least(f"optimiser.{name}", getattr(self, name), 0)
+            at_least(f"optimiser.{name}", getattr(self, name), 0)
         if not 0 < self.learning_rate < float("inf"):
             raise InputError(f"optimiser.learning_rate is {self.learning_rate}; a positive number was expected")
 
@@ -148,11 +148,11 @@ class RunOptions:
     start_from: str = ""
 
     def __post_init__(self) -> None:
-        _one_of("run.precision", self.precision, PRECISIONS)
+        one_of("run.precision", self.precision, PRECISIONS)
         for name in ("steps", "batch", "pairs_at_once", "validate_every", "checkpoint_every", "log_every"):
-            _at_least(f"run.{name}", getattr(self, name), 1)
+            at_least(f"run.{name}", getattr(self, name), 1)
         for name in ("seed", "validation_limit"):
-            _at_least(f"run.{name}", getattr(self, name), 0)
+            at_least(f"run.{name}", getattr(self, name), 0)
         if self.batch % self.pairs_at_once:
             raise InputError(
                 f"run.batch is {self.batch}; a multiple of run.pairs_at_once ({self.pairs_at_once}) is needed"
@@ -245,18 +245,8 @@ def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
 
 def same_training(a: Recipe, b: Recipe) -> list[str]:
     """The options by which two recipes differ, of those that change what is learnt."""
-    free = {
-        "name",
-        "about",
-        "trained_on",
-        "licence",
-        "restricted",
-        "symmetric",
-        "mirrored",
-        "data.source",
-        "run.device",
-    }
-    free |= {"run.steps", "run.checkpoint_every", "run.log_every", "run.pairs_at_once"}
+    free = {"name", "about", "trained_on", "licence", "restricted", "symmetric", "mirrored", "data.source"}
+    free |= {"run.device", "run.steps", "run.checkpoint_every", "run.log_every", "run.pairs_at_once"}
     flat_a, flat_b = _flat(a.to_dict()), _flat(b.to_dict())
     return [key for key in flat_a | flat_b if key not in free and flat_a.get(key) != flat_b.get(key)]
 
@@ -294,7 +284,7 @@ def _build(kind: type, tree: Mapping[str, Any], prefix: str) -> Any:
                 hint = options_of(value.pop("architecture", SACBNetConfig.architecture))
             values[name] = _build(hint, value, f"{prefix}{name}.")  # type: ignore[arg-type]
         else:
-            values[name] = _checked(f"{prefix}{name}", value, hint)
+            values[name] = checked(f"{prefix}{name}", value, hint)
     return kind(**values)
 
 
@@ -302,12 +292,12 @@ def _model_tree(options: NetworkOptions) -> Tree:
     return {"architecture": options.architecture} | options.to_dict()
 
 
-def _checked(name: str, value: Any, hint: Any) -> Any:
+def checked(name: str, value: Any, hint: Any) -> Any:
     if get_origin(hint) is tuple:
         inner = get_args(hint)[0]
         if not isinstance(value, list | tuple):
             raise InputError(f"{name} is {value!r}; a list was expected")
-        return tuple(_checked(name, v, inner) for v in value)
+        return tuple(checked(name, v, inner) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
@@ -323,11 +313,11 @@ def _value(text: str) -> Any:
         return text
 
 
-def _one_of(name: str, value: object, known: tuple[object, ...]) -> None:
+def one_of(name: str, value: object, known: tuple[object, ...]) -> None:
     if value not in known:
         raise InputError(f"{name} is {value!r}; one of {', '.join(map(str, known))} was expected")
 
 
-def _at_least(name: str, value: float, least: float) -> None:
+def at_least(name: str, value: float, least: float) -> None:
     if not least <= value < float("inf"):
         raise InputError(f"{name} is {value}; a number of at least {least} was expected")
