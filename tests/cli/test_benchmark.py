@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from sacbnet.benchmark import Benchmark
 
@@ -29,6 +30,7 @@ def plan(tmp_path):
 
 def test_the_table_is_printed_and_failures_end_with_6(sacbnet, plan, shapes, tmp_path, fake_python):
     words = ["benchmark", plan, "--data", shapes, "--out", tmp_path / "out", "--threads", 3]
+    before = torch.get_num_threads()
     failed = sacbnet(*words, "--tools-python", fake_python(broken="syn"))
     assert failed.code == 6 and "| identity | 2 |" in failed.out and "SyN failed" in failed.err
     assert failed.err.splitlines()[-1].startswith("sacbnet: error: SyN failed, wholly or in part")
@@ -38,6 +40,7 @@ def test_the_table_is_printed_and_failures_end_with_6(sacbnet, plan, shapes, tmp
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["tool_threads"] == 3
     again = sacbnet(*words, "--only", "syn", "--limit", 1)  # nothing is missing
     assert again.code == 0 and "all 1 pairs are done" in again.err and "| identity | 1 |" in again.out
+    assert torch.get_num_threads() == before  # the verb may be run within a program
 
 
 def test_options_are_those_of_the_plan(sacbnet, plan, recipe, shapes, tmp_path, monkeypatch):

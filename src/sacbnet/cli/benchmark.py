@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +20,19 @@ sacbnet benchmark my.toml --data LPBA40 --out runs/mine --seeds 0,1,2 --steps 50
 [bold]What comes out[/bold]: table.md (means, paired tests against the first method), summary.json, pairs.csv (a row per
 method, seed and pair), labels.csv, boxplots.png, and a training run for each network. Interrupted, the same command
 goes on. A method that fails is told there, and the rest goes on; the exit code is then 6."""
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[int]:
+    """Within, torch takes so many threads (0: as it would), and the number is told; as it was afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
 
 
 def benchmark(
@@ -48,8 +63,6 @@ def benchmark(
     import sys
     from dataclasses import replace
 
-    import torch
-
     from ..benchmark import Setting
     from ..benchmark import benchmark as run
     from ..errors import InputError, RegistrationError
@@ -67,15 +80,13 @@ def benchmark(
     if python is None:
         raise InputError(f"--tools-python is {tools_python}; a Python that can be run was expected")
     check_writable(out)
-    if threads:
-        torch.set_num_threads(threads)
 
     def say(line: str) -> None:
         if not quiet:
             print(line, file=sys.stderr, flush=True)
 
-    setting = Setting(data, out, device, str(Path(python).absolute()), threads or torch.get_num_threads(), limit)
-    with progress_bar(quiet) as progress:
+    with _threads(threads) as taken, progress_bar(quiet) as progress:
+        setting = Setting(data, out, device, str(Path(python).absolute()), taken, limit)
         found = run(plan, setting, only or (), say, progress)
     typer.echo(found.table)
     if found.signal:
