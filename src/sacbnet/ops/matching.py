@@ -24,16 +24,16 @@ def match(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
     """Expected offset of each fixed voxel's match: moving, fixed (b, c, i, j, k) -> (b, 3, i, j, k), voxels.
 
     window: 3 or 5 candidates along each axis, so offsets in [-1, 1] or [-2, 2]. By the fastest form for the device at
-    hand (Triton for 3 only); `match_plain` defines the result. Sums and result are at least float32. What is kept for
-    the backward pass is a few feature maps, whatever the window.
+    hand; `match_plain` defines the result. Sums and result are at least float32. What is kept for the backward pass is
+    a few feature maps, whatever the window.
     """
     _check(window)
     if native.usable(moving, fixed) and moving.shape == fixed.shape:  # unlike shapes: the plain form's error
         return compiled.match(moving, fixed, window)
-    if triton_serves(moving, fixed) and window == 3:
+    if triton_serves(moving, fixed):
         from .gpu.matching import match as match_on_gpu  # not to be imported without Triton
 
-        return match_on_gpu(moving, fixed)
+        return match_on_gpu(moving, fixed, window)
     return match_plain(moving, fixed, window)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..compiled.mixed_conv import MixedConv
-from .dispatch import fast_storage
+from .dispatch import fast_storage, triton_serves
 
 
 def mixed_conv(z: Tensor, membership: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -19,13 +19,17 @@ def mixed_conv(z: Tensor, membership: Tensor, tap_weights: Tensor, kernel: Tenso
     taps row-major over the window; bias b (b, n, c_out) -> (b, c_out, i, j, k). Gradients to all five. With shares of
     0 and 1 it is `adaptive_conv` of the labels that they stand for.
 
-    Compiled on the CPU: the cost is that of one convolution, whatever the number of clusters. Elsewhere, CUDA too, and
-    for float64, the plain form below.
+    Compiled on the CPU, Triton kernels on CUDA: the cost is that of one convolution, whatever the number of clusters.
+    Elsewhere, and for float64, the plain form below.
     """
     shares, taps, biases = membership.float(), tap_weights.float(), bias.float()
     fits = shares.shape == (len(z), taps.shape[1], *z.shape[2:])  # unlike shapes: the plain form's error
     if fits and (storage := fast_storage(z, shares, taps, kernel, biases)):
         return MixedConv.apply(z, shares, taps, kernel, biases, storage)
+    if fits and triton_serves(z):
+        from .gpu.mixed_conv import mixed_conv as on_gpu  # not to be imported without Triton
+
+        return on_gpu(z, membership, tap_weights, kernel, bias)
     return mixed_conv_plain(z, membership, tap_weights, kernel, bias)
 
 

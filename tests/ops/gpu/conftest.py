@@ -31,7 +31,7 @@ def _import() -> str | None:
     with pytest.MonkeyPatch.context() as patch:
         if not CUDA:
             patch.setitem(os.environ, "TRITON_INTERPRET", "1")
-        for name in ("adaptive_conv", "matching"):
+        for name in ("adaptive_conv", "matching", "mixed_conv"):
             importlib.import_module(f"sacbnet.ops.gpu.{name}")
     return None
 
@@ -76,6 +76,11 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture
 def conv_module(device: str) -> ModuleType:
     return sys.modules["sacbnet.ops.gpu.adaptive_conv"]
+
+
+@pytest.fixture
+def mixed_module(device: str) -> ModuleType:
+    return sys.modules["sacbnet.ops.gpu.mixed_conv"]
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 
@@ -67,7 +69,8 @@ def test_any_layout(conv_module, device, form):
 
 
 def test_gradients_come_out_the_same_each_time(conv_module, device, monkeypatch):
-    monkeypatch.setattr(conv_module, "_splits", lambda voxels, block: 3)  # one more than blocks: it has nothing to add
+    for module in (conv_module, sys.modules["sacbnet.ops.gpu.conv_launch"]):
+        monkeypatch.setattr(module, "shares_of", lambda voxels, block: 3)  # one more than blocks: it has nothing to add
     z, labels, *others = case(device, b=1, size=(3, 11, 1))
     others = [t.requires_grad_() for t in others]
     y = conv_module.adaptive_conv(z, labels, *others)
@@ -79,7 +82,8 @@ def test_gradients_come_out_the_same_each_time(conv_module, device, monkeypatch)
 
 
 def test_more_channels_than_a_tile(conv_module, device, monkeypatch):
-    monkeypatch.setattr(conv_module, "_tile", lambda channels, most=0: 16)
+    for module in (conv_module, sys.modules["sacbnet.ops.gpu.conv_launch"]):
+        monkeypatch.setattr(module, "tile_of", lambda channels, most=0: 16)
     z, labels, *others = case(device, b=1, c=20, c_out=18, size=(2, 2, 3))
     others = [t.requires_grad_() for t in others]
     found, expected = [], []

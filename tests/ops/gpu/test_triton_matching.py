@@ -43,6 +43,14 @@ def test_equals_the_plain_form(match_module, device, name):
     assert_alike(results(match_module.match, *volumes), results(plain, *volumes), 1e-5)
 
 
+@pytest.mark.parametrize("size", [(1, 3, 6), (5, 2, 3)])  # thinner than the window, and as wide
+def test_a_window_of_five(match_module, device, size):
+    volumes = case(device, b=1, c=3, size=size, scale=3.0)
+    found = results(lambda *v: match_module.match(*v, 5), *volumes)
+    assert_alike(found, results(lambda *v: plain(*v, 5), *volumes), 1e-5)
+    assert float(found["output"].abs().max()) > 1
+
+
 def test_one_voxel_stays(match_module, device):
     # all candidates but itself are zeros beyond the edge: the opposite ones cancel
     found = results(match_module.match, *case(device, b=1, size=(1, 1, 1)))

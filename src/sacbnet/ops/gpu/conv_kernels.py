@@ -1,7 +1,8 @@
 """The programs that the adaptive convolution launches: output and its mirror, and the gradients by the parameters.
 
 Source: Cheng et al., SACB-Net, CVPR 2025, section 3.2. Volumes are given as (sample, channel, voxel) strides, labels
-(b, voxels), tap weights (b, n, 27) and biases (b, n, c_out) contiguous, the kernel as (27, c, c_out).
+(b, voxels), tap weights (b, n, 27) and biases (b, n, c_out) contiguous, the kernel as (27, c, c_out). Where tap weights
+are PER_VOXEL, (b, 27, voxels), n is the number of voxels, and labels are not read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,12 @@ import triton
 import triton.language as tl
 
 from .layout import faces, rows, step
+
+
+@triton.jit
+def at_voxels(taps_ptr, t, voxels, v, inside):  # type: ignore[no-untyped-def]
+    """The tap weights (block,) float32 of tap t at voxels v, of (27, voxels) of one sample. Offsets in 64 bits."""
+    return tl.load(taps_ptr + tl.cast(t, tl.int64) * voxels + v, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -33,6 +40,7 @@ def conv_kernel(  # type: ignore[no-untyped-def]
     y_c,
     y_v,
     MIRROR: tl.constexpr,
+    PER_VOXEL: tl.constexpr,
     BIAS: tl.constexpr,
     BLOCK: tl.constexpr,
     TILE_IN: tl.constexpr,
@@ -50,7 +58,7 @@ def conv_kernel(  # type: ignore[no-untyped-def]
     taps_ptr += sample * n * 27
     v = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     out = tl.program_id(1) % tiles_out * TILE_OUT + tl.arange(0, TILE_OUT)
-    label = tl.load(labels_ptr + v, mask=v < voxels, other=0)
+    label = 0 if PER_VOXEL else tl.load(labels_ptr + v, mask=v < voxels, other=0)
     touched = faces(v, size_i, size_j, size_k)
     total = tl.zeros((BLOCK, TILE_OUT), tl.float32)
     for turn in range(27 * TILES_IN):  # one loop, not two: the compiler overlaps the loads of the innermost only
@@ -58,9 +66,12 @@ def conv_kernel(  # type: ignore[no-untyped-def]
         channel = turn % TILES_IN * TILE_IN + tl.arange(0, TILE_IN)
         shift, crossed = step(t, size_j, size_k, -1 if MIRROR else 1)
         inside = (touched & crossed) == 0
-        if MIRROR:
-            label = tl.load(labels_ptr + v + shift, mask=inside, other=0)
-        scale = tl.load(taps_ptr + label * 27 + t).to(tl.float32)
+        if PER_VOXEL:
+            scale = at_voxels(taps_ptr, t, voxels, v + shift if MIRROR else v, inside)
+        else:
+            if MIRROR:
+                label = tl.load(labels_ptr + v + shift, mask=inside, other=0)
+            scale = tl.load(taps_ptr + label * 27 + t).to(tl.float32)
         x = rows(x_ptr, v + shift, inside, channel, c_in, x_c, x_v)
         weights = tl.load(
             weights_ptr + (t * c_in + channel)[:, None] * c_out + out[None, :],
@@ -99,6 +110,7 @@ def weights_kernel(  # type: ignore[no-untyped-def]
     g_b,
     g_c,
     g_v,
+    PER_VOXEL: tl.constexpr,
     BLOCK: tl.constexpr,
     TILE_IN: tl.constexpr,
     TILE_OUT: tl.constexpr,
@@ -109,10 +121,13 @@ def weights_kernel(  # type: ignore[no-untyped-def]
 
     Grid (27, shares, samples × tiles): the taps come first, so that programs that read the same voxels run at the
     same time and share them in the L2 cache. Of the kernel it sums Σ_v a[t]·z(v + t)·g(v); of the tap weights
-    Σ_v g(v)·W[t]·z(v + t), by cluster, each voxel of the block in a row of its own until the end.
+    Σ_v g(v)·W[t]·z(v + t), by cluster, each voxel of the block in a row of its own until the end; PER_VOXEL, it writes
+    each voxel's.
     """
     voxels = size_i * size_j * size_k
     tiles_in, tiles_out, tiles_n = tl.cdiv(c_in, TILE_IN), tl.cdiv(c_out, TILE_OUT), tl.cdiv(n, TILE_N)
+    if PER_VOXEL:
+        tiles_n = 1
     t, share, shares = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     tile = tl.program_id(2)
     tile_n = tile % tiles_n
@@ -130,23 +145,33 @@ def weights_kernel(  # type: ignore[no-untyped-def]
     weights = tl.load(weights_ptr + (t * c_in + channel)[:, None] * c_out + out[None, :], mask=kept, other=0.0)
     shift, crossed = step(t, size_j, size_k, 1)
     dkernel = tl.zeros((TILE_IN, TILE_OUT), tl.float32)
-    dtaps = tl.zeros((BLOCK, TILE_N), tl.float32)
+    if PER_VOXEL:
+        dtaps_ptr += ((sample * tiles_in + tile_in) * tiles_out + tile_out) * 27 * voxels
+    else:
+        dtaps = tl.zeros((BLOCK, TILE_N), tl.float32)
     for start in range(share * BLOCK, voxels, shares * BLOCK):
         v = start + tl.arange(0, BLOCK)
         inside = (faces(v, size_i, size_j, size_k) & crossed) == 0
-        label = tl.load(labels_ptr + v, mask=inside, other=0)
-        scale = tl.load(taps_ptr + label * 27 + t).to(tl.float32)
+        if PER_VOXEL:
+            scale = at_voxels(taps_ptr, t, voxels, v, inside)
+        else:
+            label = tl.load(labels_ptr + v, mask=inside, other=0)
+            scale = tl.load(taps_ptr + label * 27 + t).to(tl.float32)
         z = rows(z_ptr, v + shift, inside, channel, c_in, z_c, z_v)
         g = rows(g_ptr, v, inside, out, c_out, g_c, g_v)
         scaled = (z.to(tl.float32) * scale[:, None]).to(z.dtype)
         dkernel = tl.dot(tl.trans(scaled), g, dkernel, input_precision=PRECISION)
         product = tl.sum(tl.dot(z, weights, input_precision=PRECISION) * g.to(tl.float32), 1)
-        dtaps += tl.where(label[:, None] == cluster[None, :], product[:, None], 0.0)
+        if PER_VOXEL:
+            tl.store(dtaps_ptr + tl.cast(t, tl.int64) * voxels + v, product, mask=v < voxels)
+        else:
+            dtaps += tl.where(label[:, None] == cluster[None, :], product[:, None], 0.0)
     # whoever else has these channels (for other clusters) has the same sum: no matter which of them comes last
     slot = (sample * shares + share) * 27 + t
     tl.store(dkernel_ptr + (slot * c_in + channel[:, None]) * c_out + out[None, :], dkernel, mask=kept)
-    slot = ((sample * shares + share) * tiles_in + tile_in) * tiles_out + tile_out
-    tl.store(dtaps_ptr + (slot * n + cluster) * 27 + t, tl.sum(dtaps, 0), mask=cluster < n)
+    if not PER_VOXEL:
+        slot = ((sample * shares + share) * tiles_in + tile_in) * tiles_out + tile_out
+        tl.store(dtaps_ptr + (slot * n + cluster) * 27 + t, tl.sum(dtaps, 0), mask=cluster < n)
 
 
 @triton.jit

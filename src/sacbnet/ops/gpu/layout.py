@@ -65,21 +65,39 @@ def on_device(x: Tensor) -> AbstractContextManager[Any]:
 
 
 @triton.jit
-def faces(v, size_i, size_j, size_k):  # type: ignore[no-untyped-def]
-    """The faces of the volume that voxels v (block,) touch, one bit each, low and high by axis; bit 6: not inside."""
+def faces(v, size_i, size_j, size_k, WINDOW: tl.constexpr = 3):  # type: ignore[no-untyped-def]
+    """The faces of the volume that voxels v (block,) touch, one bit each, low and high by axis; bit 6: not inside.
+
+    For a window of 5, six bits more: the faces that are within two voxels.
+    """
     i, j, k = v // (size_j * size_k), v // size_k % size_j, v % size_k
     low = (i == 0) * 1 + (j == 0) * 4 + (k == 0) * 16
     high = (i == size_i - 1) * 2 + (j == size_j - 1) * 8 + (k == size_k - 1) * 32
-    return low + high + (v >= size_i * size_j * size_k) * 64
+    bits = low + high + (v >= size_i * size_j * size_k) * 64
+    if WINDOW == 5:
+        bits += (i < 2) * 128 + (j < 2) * 512 + (k < 2) * 2048
+        bits += (i >= size_i - 2) * 256 + (j >= size_j - 2) * 1024 + (k >= size_k - 2) * 4096
+    return bits
 
 
 @triton.jit
-def step(t, size_j, size_k, SIGN: tl.constexpr):  # type: ignore[no-untyped-def]
+def tap_offset(t, WINDOW: tl.constexpr = 3):  # type: ignore[no-untyped-def]
+    """Of tap t: row-major over the window, its middle is (0, 0, 0)."""
+    return t // (WINDOW * WINDOW) - WINDOW // 2, t // WINDOW % WINDOW - WINDOW // 2, t % WINDOW - WINDOW // 2
+
+
+@triton.jit
+def step(t, size_j, size_k, SIGN: tl.constexpr, WINDOW: tl.constexpr = 3):  # type: ignore[no-untyped-def]
     """SIGN × the offset of tap t: by how much the voxel number changes, and the faces it must not start from."""
-    i, j, k = SIGN * (t // 9 - 1), SIGN * (t // 3 % 3 - 1), SIGN * (t % 3 - 1)
+    i, j, k = tap_offset(t, WINDOW)
+    i, j, k = SIGN * i, SIGN * j, SIGN * k
     low = (i < 0) * 1 + (j < 0) * 4 + (k < 0) * 16
     high = (i > 0) * 2 + (j > 0) * 8 + (k > 0) * 32
-    return (i * size_j + j) * size_k + k, low + high + 64
+    bits = low + high + 64
+    if WINDOW == 5:
+        bits += (i < -1) * 128 + (j < -1) * 512 + (k < -1) * 2048
+        bits += (i > 1) * 256 + (j > 1) * 1024 + (k > 1) * 4096
+    return (i * size_j + j) * size_k + k, bits
 
 
 @triton.jit

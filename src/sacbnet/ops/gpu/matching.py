@@ -1,9 +1,9 @@
-"""Local matching in Triton: scores, softmax and expectation in one pass over the 27 candidates.
+"""Local matching in Triton: scores, softmax and expectation in one pass over the candidates, 27 or 125.
 
 Source: Cheng et al., SACB-Net, CVPR 2025, section 3.3. Definition: `sacbnet.ops.matching`.
 
-A program holds a block of feature vectors in registers, and meets the 27 blocks around it one after the other. Of the
-27 scores it keeps only the running sums of the softmax; the backward pass computes them again from the stored
+A program holds a block of feature vectors in registers, and meets the blocks around it one after the other. Of the
+scores it keeps only the running sums of the softmax; the backward pass computes them again from the stored
 log-sum-exp. Both gradients gather (nothing is added atomically), so they come out the same each time.
 """
 
@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .layout import WARPS, check, empty_like, faces, flattened, on_device, rows, step, strides, voxel_block
+from .layout import WARPS, check, empty_like, faces, flattened, on_device, rows, step, strides, tap_offset, voxel_block
 
 # Values of a block of vectors: 128 voxels × 32 channels are 32 registers for each of 128 threads, as many again for
 # the candidates and for a gradient; with twice that, the backward pass runs out of a thread's 255. Longer vectors come
@@ -25,20 +25,20 @@ from .layout import WARPS, check, empty_like, faces, flattened, on_device, rows,
 VALUES = 128 * 32
 
 
-def match(moving: Tensor, fixed: Tensor) -> Tensor:
-    """Expected offset of each fixed voxel's match: moving, fixed (b, c, i, j, k) -> (b, 3, i, j, k), voxels in [-1, 1].
+def match(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
+    """Expected offset of each fixed voxel's match: moving, fixed (b, c, i, j, k) -> (b, 3, i, j, k), voxels.
 
-    Softmax over the raw dot products of a fixed feature vector with the 27 moving ones around it; zeros beyond the
-    edge compete like others. Products, sums and result are float32, whatever the input.
+    Softmax over the raw dot products of a fixed feature vector with the window³ moving ones around it, window 3 or 5;
+    zeros beyond the edge compete like others. Products, sums and result are float32, whatever the input.
     """
     check(moving, fixed)
-    out: Tensor = _Match.apply(moving, fixed)
+    out: Tensor = _Match.apply(moving, fixed, window)
     return out
 
 
 class _Match(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, moving: Tensor, fixed: Tensor) -> Tensor:
+    def forward(ctx: Any, moving: Tensor, fixed: Tensor, window: int) -> Tensor:
         moving, fixed = flattened(moving), flattened(fixed)
         b, c, *size = fixed.shape
         out = torch.empty(b, 3, *size, device=fixed.device)
@@ -54,22 +54,27 @@ class _Match(torch.autograd.Function):
                 c,
                 *strides(moving),
                 *strides(fixed),
+                WINDOW=window,
                 BLOCK=block,
                 CHANNELS=triton.next_power_of_2(c),
                 num_warps=WARPS,
             )
+        ctx.window = window
         ctx.save_for_backward(moving, fixed, out, log_sum)
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         moving, fixed, out, log_sum = ctx.saved_tensors
         mean = (g * out).sum(1)  # (b, i, j, k): the expectation, along the gradient
         g = g.contiguous()
-        of_moving = _gradient(moving, fixed, g, mean, log_sum, True) if ctx.needs_input_grad[0] else None
-        of_fixed = _gradient(fixed, moving, g, mean, log_sum, False) if ctx.needs_input_grad[1] else None
-        return of_moving, of_fixed
+        sums, (of_moving, of_fixed) = (g, mean, log_sum, ctx.window), ctx.needs_input_grad[:2]
+        return (
+            _gradient(moving, fixed, *sums, of_moving=True) if of_moving else None,
+            _gradient(fixed, moving, *sums, of_moving=False) if of_fixed else None,
+            None,
+        )
 
 
 def _block(x: Tensor) -> int:
@@ -77,7 +82,9 @@ def _block(x: Tensor) -> int:
     return max(16, min(voxel_block(x.shape[0] * x[0, 0].numel()), VALUES // triton.next_power_of_2(x.shape[1])))
 
 
-def _gradient(own: Tensor, other: Tensor, g: Tensor, mean: Tensor, log_sum: Tensor, of_moving: bool) -> Tensor:
+def _gradient(
+    own: Tensor, other: Tensor, g: Tensor, mean: Tensor, log_sum: Tensor, window: int, *, of_moving: bool
+) -> Tensor:
     """Gradient by `own` (b, c, i, j, k), which is the moving or the fixed volume; g (b, 3, i, j, k)."""
     b, c, *size = own.shape
     gradient = empty_like(own, c)
@@ -96,6 +103,7 @@ def _gradient(own: Tensor, other: Tensor, g: Tensor, mean: Tensor, log_sum: Tens
             *strides(other),
             *strides(gradient),
             OF_MOVING=of_moving,
+            WINDOW=window,
             BLOCK=block,
             CHANNELS=triton.next_power_of_2(c),
             num_warps=WARPS,
@@ -119,6 +127,7 @@ def _match_kernel(  # type: ignore[no-untyped-def]
     f_b,
     f_c,
     f_v,
+    WINDOW: tl.constexpr,
     BLOCK: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
@@ -132,25 +141,26 @@ def _match_kernel(  # type: ignore[no-untyped-def]
     peak = tl.full((BLOCK,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK,), tl.float32)
     i, j, k = total, total, total
-    touched = faces(v, size_i, size_j, size_k)
-    for t in range(27):
-        shift, crossed = step(t, size_j, size_k, 1)
+    touched = faces(v, size_i, size_j, size_k, WINDOW)
+    for t in range(WINDOW * WINDOW * WINDOW):
+        shift, crossed = step(t, size_j, size_k, 1, WINDOW)
         inside = (touched & crossed) == 0
         moving = rows(moving_ptr, v + shift, inside, channel, c, m_c, m_v).to(tl.float32)
         score = tl.sum(fixed * moving, 1)  # 0 beyond the edge, and counted
         higher = tl.maximum(peak, score)
         shrink, p = tl.exp(peak - higher), tl.exp(score - higher)
         total = total * shrink + p
-        i = i * shrink + p * (t // 9 - 1)
-        j = j * shrink + p * (t // 3 % 3 - 1)
-        k = k * shrink + p * (t % 3 - 1)
+        o_i, o_j, o_k = tap_offset(t, WINDOW)
+        i = i * shrink + p * o_i
+        j = j * shrink + p * o_j
+        k = k * shrink + p * o_k
         peak = higher
     out_ptr += sample * 3 * voxels
-    offset, kept = v.to(tl.int64), v < voxels
-    tl.store(out_ptr + offset, i / total, mask=kept)
-    tl.store(out_ptr + voxels + offset, j / total, mask=kept)
-    tl.store(out_ptr + voxels + voxels + offset, k / total, mask=kept)  # 2 · voxels can exceed 32 bits
-    tl.store(log_sum_ptr + sample * voxels + offset, peak + tl.log(total), mask=kept)
+    at, kept = v.to(tl.int64), v < voxels
+    tl.store(out_ptr + at, i / total, mask=kept)
+    tl.store(out_ptr + voxels + at, j / total, mask=kept)
+    tl.store(out_ptr + voxels + voxels + at, k / total, mask=kept)  # 2 · voxels can exceed 32 bits
+    tl.store(log_sum_ptr + sample * voxels + at, peak + tl.log(total), mask=kept)
 
 
 @triton.jit
@@ -175,13 +185,14 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
     gradient_c,
     gradient_v,
     OF_MOVING: tl.constexpr,
+    WINDOW: tl.constexpr,
     BLOCK: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """One program: BLOCK voxels of one sample of `own`, and the 27 voxels of `other` that each of them met.
+    """One program: BLOCK voxels of one sample of `own`, and the voxels of `other` that each of them met.
 
     By the score of a pair, the result has the gradient p·(g·offset − g·expectation), where p, g and the expectation
-    are of the fixed voxel of the pair: the own voxel, or for the moving volume the other one, 27 different ones.
+    are of the fixed voxel of the pair: the own voxel, or for the moving volume the other one, as many different ones.
     """
     voxels = size_i * size_j * size_k
     sample = tl.program_id(1).to(tl.int64)
@@ -196,19 +207,20 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
     gradient = tl.zeros((BLOCK, CHANNELS), tl.float32)
     if not OF_MOVING:
         g_i, g_j, g_k, mean, log_sum = _at(g_ptr, mean_ptr, log_sum_ptr, v, kept, voxels)
-    touched = faces(v, size_i, size_j, size_k)
-    for t in range(27):
-        shift, crossed = step(t, size_j, size_k, -1 if OF_MOVING else 1)
+    touched = faces(v, size_i, size_j, size_k, WINDOW)
+    for t in range(WINDOW * WINDOW * WINDOW):
+        shift, crossed = step(t, size_j, size_k, -1 if OF_MOVING else 1, WINDOW)
         at, inside = v + shift, (touched & crossed) == 0
         if OF_MOVING:
             g_i, g_j, g_k, mean, log_sum = _at(g_ptr, mean_ptr, log_sum_ptr, at, inside, voxels)
         other = rows(other_ptr, at, inside, channel, c, other_c, other_v).to(tl.float32)
         p = tl.exp(tl.sum(own * other, 1) - log_sum)
-        along = g_i * (t // 9 - 1) + g_j * (t // 3 % 3 - 1) + g_k * (t % 3 - 1)
+        o_i, o_j, o_k = tap_offset(t, WINDOW)
+        along = g_i * o_i + g_j * o_j + g_k * o_k
         gradient += (p * (along - mean))[:, None] * other  # nothing from beyond the edge, where `other` is zero
-    offset = v.to(tl.int64)[:, None] * gradient_v + channel.to(tl.int64)[None, :] * gradient_c
+    to = v.to(tl.int64)[:, None] * gradient_v + channel.to(tl.int64)[None, :] * gradient_c
     gradient = gradient.to(gradient_ptr.dtype.element_ty)
-    tl.store(gradient_ptr + sample * gradient_b + offset, gradient, mask=kept[:, None] & (channel < c)[None, :])
+    tl.store(gradient_ptr + sample * gradient_b + to, gradient, mask=kept[:, None] & (channel < c)[None, :])
 
 
 @triton.jit
