@@ -21,7 +21,6 @@ from .io.images import Image
 from .models.sacb import Clustering
 from .models.sacbnet import SACBNet
 from .models.symmetric import SymmetricSACBNet
-from .ops.matching import match_spread
 from .preprocess import Pair
 from .result import CLUSTERS, UNCERTAINTY
 from .spatial.resample import Interpolation
@@ -72,7 +71,7 @@ def watching(network: object, spread: bool = False) -> Iterator[Seen]:
         moving, fixed = inputs
         if (level := levels[fixed.shape[2:]]) not in seen.spread:
             with torch.no_grad():
-                seen.spread[level] = match_spread(moving, fixed, module.window)
+                seen.spread[level] = module.spread(moving, fixed)
 
     with ExitStack() as stack:
         inner = network

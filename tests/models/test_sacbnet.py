@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from sacbnet.errors import InputError
 from sacbnet.models.config import SACBNetConfig
 from sacbnet.models.sacb import describe
-from sacbnet.models.sacbnet import SACBNet
+from sacbnet.models.sacbnet import Matching, SACBNet
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +131,19 @@ def test_not_finite_images_are_refused(model):
 def test_other_shapes_are_refused(model, moving, fixed):
     with pytest.raises(InputError, match="were expected"):
         model(torch.zeros(moving), torch.zeros(fixed))
+
+
+@pytest.mark.parametrize("window", [3, 5])
+def test_scaled_scores_are_those_of_attention(window):
+    """Against torch's own scaled dot-product attention: queries fixed, keys moving around, values the offsets."""
+    g = torch.Generator().manual_seed(0)
+    moving, fixed = (3 * torch.randn(1, 6, 4, 3, 5, generator=g) for _ in range(2))
+    r = window // 2
+    offsets = torch.cartesian_prod(*[torch.arange(-r, r + 1.0)] * 3)
+    at = F.pad(moving, (r,) * 6).unfold(2, window, 1).unfold(3, window, 1).unfold(4, window, 1)
+    keys = at.flatten(5).permute(0, 2, 3, 4, 5, 1)  # (1, i, j, k, window³, c)
+    queries = fixed.permute(0, 2, 3, 4, 1)[..., None, :]
+    expected = F.scaled_dot_product_attention(queries, keys, offsets.expand(1, 4, 3, 5, -1, -1))[..., 0, :]
+    scaled, raw = (Matching.of(SACBNetConfig(window=window, scores=scores)) for scores in ("scaled", "raw"))
+    torch.testing.assert_close(scaled(moving, fixed), expected.permute(0, 4, 1, 2, 3), atol=1e-5, rtol=1e-5)
+    assert scaled.spread(moving, fixed).mean() > raw.spread(moving, fixed).mean()

@@ -14,6 +14,7 @@ DESCRIPTORS = ("spatial", "channel", "both")
 
 ASSIGNMENTS = ("hard", "soft")
 NUMBERS = ("fixed", "image")
+SCORES = ("raw", "scaled")
 LEVEL1 = ("head", "matching", "both")
 
 
@@ -31,6 +32,7 @@ class SACBNetConfig(NetworkOptions):
     assignment: a voxel belongs to one cluster ("hard"), or to all by its distances ("soft"), with gradients.
     number: `clusters` are that many ("fixed"), or at most that many, chosen for each image and level ("image"):
     clusters are merged while none of the mergers costs `least_share` of the descriptors' variance.
+    scores: of the matching, dot products of features as they are ("raw"), or over √channels ("scaled").
     window: of the matching, 3 or 5 voxels; iterations: how often a level is matched, each time from where it is.
     level1: convolutions on both images' features find the last step ("head"), or matching at full resolution, or
     matching and then the head ("both").
@@ -54,6 +56,7 @@ class SACBNetConfig(NetworkOptions):
     assignment: str = "hard"
     number: str = "fixed"
     least_share: float = 0.02
+    scores: str = "raw"
     window: int = 3
     iterations: int = 1
     level1: str = "head"
@@ -72,7 +75,8 @@ class SACBNetConfig(NetworkOptions):
         if len(set(self.sacb_levels)) != len(self.sacb_levels) or not set(self.sacb_levels) <= set(LEVELS):
             raise InputError(f"sacb_levels is {self.sacb_levels}; different ones of {LEVELS} were expected")
         object.__setattr__(self, "sacb_levels", tuple(sorted(self.sacb_levels)))
-        self._one_of(descriptor=DESCRIPTORS, assignment=ASSIGNMENTS, number=NUMBERS, window=(3, 5), level1=LEVEL1)
+        self._one_of(descriptor=DESCRIPTORS, assignment=ASSIGNMENTS, number=NUMBERS)
+        self._one_of(scores=SCORES, window=(3, 5), level1=LEVEL1)
         self._one_of(diffeomorphic=(False, True), symmetric=(False, True))
         if not isinstance(self.least_share, float | int) or not 0 < self.least_share < 1:
             raise InputError(f"least_share is {self.least_share!r}; a share between 0 and 1 was expected")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.matching import match
+from ..ops.matching import match, match_spread
 from ..ops.pointwise import concatenate
 from ..spatial.exponential import exponential
 from ..spatial.warp import compose, up, warp
@@ -38,7 +38,7 @@ class SACBNet(nn.Module):
         self.sacb2, self.sacb3, self.sacb4, self.sacb5 = (
             SACB.of(config, level) if level in config.sacb_levels else nn.Identity() for level in (2, 3, 4, 5)
         )
-        self.matching = Matching(config.window, config.iterations, config.diffeomorphic)
+        self.matching = Matching.of(config)
         self.refine = Chain(Block(c, c), Block(c, c))
         if config.level1 != "matching":
             self.head = Chain(Block(2 * c, c), Block(c, c), Conv(c, 3))
@@ -84,12 +84,18 @@ class Matching(nn.Module):
     """Features of one level (b, c, i, j, k), moving and fixed -> the level's displacement (b, 3, i, j, k), its voxels.
 
     window, iterations: `match` sees so many voxels along an axis, so many times, each from where the last one led.
+    scaled: dot products over √c, as in attention (Vaswani et al., NeurIPS 2017): as they are, features of unit variance
+    leave softmax a single candidate from the first step on, and the others no gradient.
     diffeomorphic: what it finds is a velocity, and its exponential the step.
     """
 
-    def __init__(self, window: int, iterations: int, diffeomorphic: bool) -> None:
+    def __init__(self, window: int, iterations: int, scaled: bool, diffeomorphic: bool) -> None:
         super().__init__()
-        self.window, self.iterations, self.diffeomorphic = window, iterations, diffeomorphic
+        self.window, self.iterations, self.scaled, self.diffeomorphic = window, iterations, scaled, diffeomorphic
+
+    @classmethod
+    def of(cls, config: SACBNetConfig) -> Matching:
+        return cls(config.window, config.iterations, config.scores == "scaled", config.diffeomorphic)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         d = self.step(self.find(moving, fixed))
@@ -99,7 +105,14 @@ class Matching(nn.Module):
 
     def find(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """One match, neither smoothed nor integrated."""
-        return match(moving, fixed, self.window)
+        return match(moving, self.weighed(fixed), self.window)
+
+    def spread(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """How far apart the candidates of `find` lie: (b, 1, i, j, k), voxels²."""
+        return match_spread(moving, self.weighed(fixed), self.window)
+
+    def weighed(self, fixed: Tensor) -> Tensor:
+        return fixed * fixed.shape[1] ** -0.5 if self.scaled else fixed
 
     def step(self, velocity: Tensor) -> Tensor:
         """The displacement of a step found: itself, or the exponential of what is left of it when smoothed."""
