@@ -92,6 +92,8 @@ def test_adaptive_conv(case, clusters):
     g = rand(b, c_out, *size, seed=9)
     if clusters == 500 and size != (2, 1, 3):
         pytest.skip("more clusters than voxels is tried on the small volume")
+    if clusters == 31 and c == 64:
+        pytest.skip("in double precision this alone takes seconds; many clusters are tried on the other volumes")
     out, fast = gradients(lambda z, *p: adaptive_conv(z, labels, *p), inputs, g)
     expected, plain = gradients(lambda z, *p: adaptive_conv_plain(z, labels, *p), [t.double() for t in inputs], g)
     for a, e in zip((out, *fast), (expected, *plain), strict=True):
