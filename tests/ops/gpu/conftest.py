@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 CUDA = torch.cuda.is_available()
 
@@ -71,6 +72,24 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     yield "cuda" if CUDA else "cpu"
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def outcome(function: Callable[..., Tensor], arguments: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The output, and by name the gradients by all arguments but labels, for an output gradient that is always the
+    same."""
+    inputs = {name: t.detach().requires_grad_(t.is_floating_point()) for name, t in arguments.items()}
+    y = function(*inputs.values())
+    y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y))
+    return {"output": y.detach()} | {name: t.grad for name, t in inputs.items() if t.requires_grad}
+
+
+def assert_alike(found: Mapping[Any, Tensor], expected: Mapping[Any, Tensor], tolerance: float) -> None:
+    """As a whole and in each value, relative to what is expected."""
+    for name, e in expected.items():
+        f, e = found[name].double(), e.double()
+        assert f.shape == e.shape, name
+        assert torch.linalg.vector_norm(f - e) <= tolerance * torch.linalg.vector_norm(e), name
+        assert (f - e).abs().max() <= tolerance * e.abs().max(), name
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import torch
 
 from sacbnet.ops import adaptive_conv
 
+from .conftest import assert_alike, outcome
+
 # the definition itself, whatever form serves on this machine
 plain = getattr(adaptive_conv, "adaptive_conv_plain", adaptive_conv.adaptive_conv)
 LAST = torch.channels_last_3d
@@ -22,21 +24,7 @@ def case(device, b=2, c=3, c_out=4, n=3, size=(3, 2, 5), dtype=torch.float32):
 
 
 def results(function, arguments):
-    """Output and gradients, for an output gradient that is always the same."""
-    z, labels, *others = arguments
-    inputs = [t.detach().requires_grad_() for t in (z, *others)]
-    y = function(inputs[0], labels, *inputs[1:])
-    g = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
-    y.backward(g)
-    return {"output": y.detach(), **{name: t.grad for name, t in zip(INPUTS, inputs, strict=True)}}
-
-
-def assert_alike(found, expected, tolerance):
-    for name, e in expected.items():
-        f, e = found[name].double(), e.double()
-        assert f.shape == e.shape, name
-        assert torch.linalg.vector_norm(f - e) <= tolerance * torch.linalg.vector_norm(e), name
-        assert (f - e).abs().max() <= tolerance * e.abs().max(), name
+    return outcome(function, dict(zip(("z", "labels", *INPUTS[1:]), arguments, strict=True)))
 
 
 CASES = {

@@ -3,6 +3,8 @@ import torch
 
 from sacbnet.ops import matching
 
+from .conftest import assert_alike, outcome
+
 # the definition itself, whatever form serves on this machine
 plain = getattr(matching, "match_plain", matching.match)
 LAST = torch.channels_last_3d
@@ -14,19 +16,7 @@ def case(device, b=2, c=3, size=(3, 2, 5), scale=1.0, dtype=torch.float32):
 
 
 def results(function, moving, fixed):
-    """Output and gradients, for an output gradient that is always the same."""
-    inputs = [t.detach().requires_grad_() for t in (moving, fixed)]
-    u = function(*inputs)
-    u.backward(torch.randn(u.shape, generator=torch.Generator().manual_seed(1)).to(u))
-    return {"output": u.detach(), "moving": inputs[0].grad, "fixed": inputs[1].grad}
-
-
-def assert_alike(found, expected, tolerance):
-    for name, e in expected.items():
-        f, e = found[name].double(), e.double()
-        assert f.shape == e.shape, name
-        assert torch.linalg.vector_norm(f - e) <= tolerance * torch.linalg.vector_norm(e), name
-        assert (f - e).abs().max() <= tolerance * e.abs().max(), name
+    return outcome(function, {"moving": moving, "fixed": fixed})
 
 
 CASES = {

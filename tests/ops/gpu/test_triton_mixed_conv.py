@@ -3,6 +3,8 @@ import torch
 
 from sacbnet.ops.mixed_conv import mixed_conv_plain
 
+from .conftest import assert_alike, outcome
+
 INPUTS = ("z", "membership", "tap_weights", "kernel", "bias")
 
 
@@ -17,18 +19,7 @@ def case(device, b=2, c=3, c_out=4, n=3, size=(3, 2, 5), dtype=torch.float32):
 
 
 def results(function, arguments):
-    """Output and gradients, for an output gradient that is always the same."""
-    inputs = [t.detach().requires_grad_() for t in arguments]
-    y = function(*inputs)
-    y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y))
-    return {"output": y.detach(), **{name: t.grad for name, t in zip(INPUTS, inputs, strict=True)}}
-
-
-def assert_alike(found, expected, tolerance):
-    for name, e in expected.items():
-        f, e = found[name].double(), e.double()
-        assert f.shape == e.shape, name
-        assert torch.linalg.vector_norm(f - e) <= tolerance * torch.linalg.vector_norm(e), name
+    return outcome(function, dict(zip(INPUTS, arguments, strict=True)))
 
 
 CASES = {

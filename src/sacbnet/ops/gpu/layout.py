@@ -81,7 +81,7 @@ def faces(v, size_i, size_j, size_k, WINDOW: tl.constexpr = 3):  # type: ignore[
 
 
 @triton.jit
-def tap_offset(t, WINDOW: tl.constexpr = 3):  # type: ignore[no-untyped-def]
+def tap_offset(t, WINDOW: tl.constexpr):  # type: ignore[no-untyped-def]
     """Of tap t: row-major over the window, its middle is (0, 0, 0)."""
     return t // (WINDOW * WINDOW) - WINDOW // 2, t // WINDOW % WINDOW - WINDOW // 2, t % WINDOW - WINDOW // 2
 
