@@ -56,26 +56,26 @@ class SACBNet(nn.Module):
 
         # level 4
         f4, m4 = self.sacb4(concatenate([f4, warp(m4, u)], 0)).chunk(2)  # (b, 64, i/8, j/8, k/8)
-        u = up(compose(u, self.matching(m4, f4)))  # (b, 3, i/4, j/4, k/4)
+        u = up(self.matching.then(u, self.matching(m4, f4)))  # (b, 3, i/4, j/4, k/4)
 
         # level 3
         f3, m3 = self.sacb3(concatenate([f3, warp(m3, u)], 0)).chunk(2)  # (b, 32, i/4, j/4, k/4)
-        u = up(compose(u, self.matching(m3, f3)))  # (b, 3, i/2, j/2, k/2)
+        u = up(self.matching.then(u, self.matching(m3, f3)))  # (b, 3, i/2, j/2, k/2)
 
         # level 2
         f2, m2 = self.sacb2(concatenate([f2, warp(m2, u)], 0)).chunk(2)  # (b, 16, i/2, j/2, k/2)
-        u = up(compose(u, self.matching(m2, f2)))  # (b, 3, i, j, k)
+        u = up(self.matching.then(u, self.matching(m2, f2)))  # (b, 3, i, j, k)
 
         # level 1: in the paper convolutions instead of matching
         m1 = self.refine(warp(m1, u))
         f1 = self.refine(f1)
         if self.config.level1 != "head":
             d = self.matching(m1, f1)
-            u, m1 = compose(u, d), warp(m1, d)
+            u, m1 = self.matching.then(u, d), warp(m1, d)
         if self.config.level1 != "matching":
             both = concatenate([f1, m1], 1)  # (b, 16, i, j, k)
             del f1, m1  # the largest volumes
-            u = compose(u, self.matching.step(self.head(both).to(u.dtype)))  # (b, 3, i, j, k)
+            u = self.matching.then(u, self.matching.step(self.head(both).to(u.dtype)))  # (b, 3, i, j, k)
 
         return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
 
@@ -100,7 +100,7 @@ class Matching(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         d = self.step(self.find(moving, fixed))
         for _ in range(self.iterations - 1):
-            d = compose(d, self.step(self.find(warp(moving, d), fixed)))
+            d = self.then(d, self.step(self.find(warp(moving, d), fixed)))
         return d
 
     def find(self, moving: Tensor, fixed: Tensor) -> Tensor:
@@ -114,9 +114,18 @@ class Matching(nn.Module):
     def weighed(self, fixed: Tensor) -> Tensor:
         return fixed * fixed.shape[1] ** -0.5 if self.scaled else fixed
 
-    def step(self, velocity: Tensor) -> Tensor:
-        """The displacement of a step found: itself, or the exponential of what is left of it when smoothed."""
-        return exponential(smooth(velocity), STEPS) if self.diffeomorphic else velocity
+    def step(self, velocity: Tensor, times: int = 1) -> Tensor:
+        """The displacement of a step found: itself, or the exponential of what is left of it when smoothed `times`."""
+        if not self.diffeomorphic:
+            return velocity
+        for _ in range(times):
+            velocity = smooth(velocity)
+        return exponential(velocity, STEPS)
+
+    def then(self, u: Tensor, step: Tensor) -> Tensor:
+        """u with a step before it. A step that leaves the image finds there what is at its face: u that fades to 0, as
+        in the published network, would fold."""
+        return compose(u, step, padding="border" if self.diffeomorphic else "zeros")
 
 
 def smooth(velocity: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class Half(NamedTuple):
 
     def moved(self, step: Tensor, back: Tensor) -> Half:
         """Before what there is comes a step on the lattice half-way, after the way back its inverse."""
-        return Half(compose(self.there, step), compose(back, self.back))
+        return Half(_compose(self.there, step), _compose(back, self.back))
 
     def up(self) -> Half:
         return Half(up(self.there), up(self.back))
@@ -60,25 +60,38 @@ class SymmetricSACBNet(SACBNet):
         del features
         f, m = (self.refine(warp(x, half.there)) for x, half in ((f, to_fixed), (m, to_moving)))
         if self.config.level1 != "head":
-            to_fixed, to_moving, f, m = self._match(to_fixed, to_moving, f, m)
+            to_fixed, to_moving, f, m = self._match(to_fixed, to_moving, f, m, finest=True)
         if self.config.level1 != "matching":
             found = self.head(concatenate([concatenate([f, m], 1), concatenate([m, f], 1)], 0)).float()
             forth, back = found.chunk(2)
-            to_fixed, to_moving = self._meet(to_fixed, to_moving, (forth - back) / 2)[:2]
+            to_fixed, to_moving = self._meet(to_fixed, to_moving, (forth - back) / 2, finest=True)[:2]
 
-        first = compose(to_moving.there, to_fixed.back)
-        second = compose(to_fixed.there, to_moving.back)
+        first = _compose(to_moving.there, to_fixed.back)
+        second = _compose(to_fixed.there, to_moving.back)
         return first[..., : size[0], : size[1], : size[2]], second[..., : size[0], : size[1], : size[2]]
 
-    def _match(self, to_fixed: Half, to_moving: Half, f: Tensor, m: Tensor) -> tuple[Half, Half, Tensor, Tensor]:
+    def _match(
+        self, to_fixed: Half, to_moving: Half, f: Tensor, m: Tensor, finest: bool = False
+    ) -> tuple[Half, Half, Tensor, Tensor]:
         """A level's steps; the features of both images where they led."""
         for _ in range(self.config.iterations):
             velocity = (self.matching.find(m, f) - self.matching.find(f, m)) / 2
-            to_fixed, to_moving, plus, minus = self._meet(to_fixed, to_moving, velocity)
+            to_fixed, to_moving, plus, minus = self._meet(to_fixed, to_moving, velocity, finest)
             f, m = warp(f, minus), warp(m, plus)
         return to_fixed, to_moving, f, m
 
-    def _meet(self, to_fixed: Half, to_moving: Half, velocity: Tensor) -> tuple[Half, Half, Tensor, Tensor]:
-        """Half-way along a velocity from both sides; the steps, towards the moving image and the other way."""
-        plus, minus = self.matching.step(velocity / 2), self.matching.step(-velocity / 2)
+    def _meet(
+        self, to_fixed: Half, to_moving: Half, velocity: Tensor, finest: bool = False
+    ) -> tuple[Half, Half, Tensor, Tensor]:
+        """Half-way along a velocity from both sides; the steps, towards the moving image and the other way.
+
+        finest: smoothed twice. There half the way to and half the way from join to one map, and two that do not fold
+        may fold together where both change from one voxel to the next.
+        """
+        plus, minus = (self.matching.step(v, 2 if finest else 1) for v in (velocity / 2, -velocity / 2))
         return to_fixed.moved(minus, plus), to_moving.moved(plus, minus), plus, minus
+
+
+def _compose(outer_vox: Tensor, inner_vox: Tensor) -> Tensor:
+    """As `Matching.then`, whether the steps are integrated or not: this network is none of the paper's."""
+    return compose(outer_vox, inner_vox, padding="border")
