@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ..ops.pointwise import concatenate
+from ..spatial.exponential import exponential
 from ..spatial.warp import compose, up, warp
 from .contract import check_pair, pad_to
-from .sacbnet import SACBNet
+from .sacbnet import STEPS, SACBNet, smooth
 
 
 class Half(NamedTuple):
@@ -88,7 +89,11 @@ class SymmetricSACBNet(SACBNet):
         finest: smoothed twice. There half the way to and half the way from join to one map, and two that do not fold
         may fold together where both change from one voxel to the next.
         """
-        plus, minus = (self.matching.step(v, 2 if finest else 1) for v in (velocity / 2, -velocity / 2))
+        half = velocity / 2
+        plus, minus = half, -half
+        if self.matching.diffeomorphic:
+            half = smooth(smooth(half)) if finest else smooth(half)
+            plus, minus = exponential(half, STEPS), exponential(-half, STEPS)
         return to_fixed.moved(minus, plus), to_moving.moved(plus, minus), plus, minus
 
 
