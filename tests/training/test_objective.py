@@ -44,3 +44,13 @@ def test_its_inverse_consistency_costs_no_second_pass():
     terms = learning(batch(), (1, 2, 3))
     assert len(passes) == 1
     assert 0 < float(terms["inverse_consistency"]) < 1
+
+
+def test_a_network_that_leads_an_image_away_has_no_finite_loss():
+    class Away(torch.nn.Module):
+        def forward(self, moving, fixed):
+            return moving.expand(-1, 3, -1, -1, -1) * 0 + 100.0
+
+    images, inside = torch.rand(2, 1, 1, 8, 8, 8), torch.ones(1, 1, 8, 8, 8)
+    terms = Objective(Away(), LossOptions())(Batch(*images, moving_inside=inside, fixed_inside=inside), ())
+    assert terms["loss"].isnan()

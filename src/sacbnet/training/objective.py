@@ -126,7 +126,13 @@ def smoothness(u: Tensor, o: LossOptions) -> Tensor:
 
 
 def similarity(moved: Tensor, fixed: Tensor, o: LossOptions, inside: Tensor | None = None) -> Tensor:
-    """The recipe's image term, the mean over its scales: lower is more alike. inside: where ncc counts."""
+    """The recipe's image term, the mean over its scales: lower is more alike. inside: where ncc counts.
+
+    Not a number where nothing of a sample lies inside: a network that has led all of an image away has diverged, which
+    training tells of losses that are not finite.
+    """
+    if inside is not None and not bool((inside.flatten(1) > 0).any(1).all()):
+        return moved.sum() * torch.nan
     terms = [_similarity(moved, fixed, o, o.window, inside)]
     for scale in range(1, o.scales):
         moved, fixed = F.avg_pool3d(moved, 2), F.avg_pool3d(fixed, 2)
