@@ -20,6 +20,7 @@ from .encoder import Block, Chain, Conv, Encoder
 from .sacb import SACB
 
 STEPS = 5  # of integration: a level moves by a voxel or two, so 1/16 of a voxel at a time at most
+BOUND = 1.5  # voxels that a velocity of the head reaches at most along each axis: matching in a window of 3 finds 1
 
 
 class SACBNet(nn.Module):
@@ -75,9 +76,18 @@ class SACBNet(nn.Module):
         if self.config.level1 != "matching":
             both = concatenate([f1, m1], 1)  # (b, 16, i, j, k)
             del f1, m1  # the largest volumes
-            u = self.matching.then(u, self.matching.step(self.head(both).to(u.dtype)))  # (b, 3, i, j, k)
+            u = self.matching.then(u, self.matching.step(self.offset(both)))  # (b, 3, i, j, k)
 
         return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
+
+    def offset(self, both: Tensor) -> Tensor:
+        """What the convolutions of level 1 find, (b, 16, i, j, k) -> (b, 3, i, j, k), voxels.
+
+        A velocity is bounded as that of matching is. The bound and smoothing are what keeps a step's slope from being
+        more than the lattice can show without folding: unbounded, heads learn velocities of a dozen voxels.
+        """
+        found = self.head(both).float()
+        return BOUND * torch.tanh(found / BOUND) if self.config.diffeomorphic else found
 
 
 class Matching(nn.Module):

@@ -61,38 +61,30 @@ class SymmetricSACBNet(SACBNet):
         del features
         f, m = (self.refine(warp(x, half.there)) for x, half in ((f, to_fixed), (m, to_moving)))
         if self.config.level1 != "head":
-            to_fixed, to_moving, f, m = self._match(to_fixed, to_moving, f, m, finest=True)
+            to_fixed, to_moving, f, m = self._match(to_fixed, to_moving, f, m)
         if self.config.level1 != "matching":
-            found = self.head(concatenate([concatenate([f, m], 1), concatenate([m, f], 1)], 0)).float()
-            forth, back = found.chunk(2)
-            to_fixed, to_moving = self._meet(to_fixed, to_moving, (forth - back) / 2, finest=True)[:2]
+            both = concatenate([concatenate([f, m], 1), concatenate([m, f], 1)], 0)
+            forth, back = self.offset(both).chunk(2)
+            to_fixed, to_moving = self._meet(to_fixed, to_moving, (forth - back) / 2)[:2]
 
         first = _compose(to_moving.there, to_fixed.back)
         second = _compose(to_fixed.there, to_moving.back)
         return first[..., : size[0], : size[1], : size[2]], second[..., : size[0], : size[1], : size[2]]
 
-    def _match(
-        self, to_fixed: Half, to_moving: Half, f: Tensor, m: Tensor, finest: bool = False
-    ) -> tuple[Half, Half, Tensor, Tensor]:
+    def _match(self, to_fixed: Half, to_moving: Half, f: Tensor, m: Tensor) -> tuple[Half, Half, Tensor, Tensor]:
         """A level's steps; the features of both images where they led."""
         for _ in range(self.config.iterations):
             velocity = (self.matching.find(m, f) - self.matching.find(f, m)) / 2
-            to_fixed, to_moving, plus, minus = self._meet(to_fixed, to_moving, velocity, finest)
+            to_fixed, to_moving, plus, minus = self._meet(to_fixed, to_moving, velocity)
             f, m = warp(f, minus), warp(m, plus)
         return to_fixed, to_moving, f, m
 
-    def _meet(
-        self, to_fixed: Half, to_moving: Half, velocity: Tensor, finest: bool = False
-    ) -> tuple[Half, Half, Tensor, Tensor]:
-        """Half-way along a velocity from both sides; the steps, towards the moving image and the other way.
-
-        finest: smoothed twice. There half the way to and half the way from join to one map, and two that do not fold
-        may fold together where both change from one voxel to the next.
-        """
+    def _meet(self, to_fixed: Half, to_moving: Half, velocity: Tensor) -> tuple[Half, Half, Tensor, Tensor]:
+        """Half-way along a velocity from both sides; the steps, towards the moving image and the other way."""
         half = velocity / 2
         plus, minus = half, -half
         if self.matching.diffeomorphic:
-            half = smooth(smooth(half)) if finest else smooth(half)
+            half = smooth(half)
             plus, minus = exponential(half, STEPS), exponential(-half, STEPS)
         return to_fixed.moved(minus, plus), to_moving.moved(plus, minus), plus, minus
 
