@@ -12,7 +12,8 @@ demo: $(VENV)/.installed
 	$(BIN)/sacbnet demo --out demo-out
 
 test: lint
-	$(BIN)/python -m pytest
+	# two at once: most tests keep one core busy; a file's tests share what it has set up
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
