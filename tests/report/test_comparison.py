@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel, wilcoxon
 
-from sacbnet.report.boxplots import boxplots
+from sacbnet.report.boxplots import _looks, boxplots
 from sacbnet.report.comparison import compare, difference, holm, over_seeds, page, table
 
 
@@ -139,3 +139,9 @@ def test_the_picture(tmp_path):
 def test_nan_stays_out(tmp_path):
     (a,) = compare(rows_of("a", [0.5, math.nan]), ["a"])
     assert a.numbers["dice_nearest"].n == 1 and a.numbers["dice_nearest"].left_out == 1
+
+
+def test_no_two_methods_of_a_box_plot_look_the_same():
+    pytest.importorskip("matplotlib")
+    looks = _looks(30)
+    assert len({(look["facecolor"], look["hatch"]) for look in looks}) == len(looks)

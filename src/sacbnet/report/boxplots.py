@@ -40,10 +40,10 @@ def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str
     figure: Any = Figure(figsize=(width, head + ROW_INCHES * lines), dpi=130)
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, 1, squeeze=False, sharey=True)[:, 0]
-    colours = _colours(len(shown))
+    looks = _looks(len(shown))
     for n, axis in enumerate(axes):
-        _row(axis, {label: found[label] for label in labels[n * at_once : (n + 1) * at_once]}, shown, colours, at_once)
-    handles = _handles(shown, colours)
+        _row(axis, {label: found[label] for label in labels[n * at_once : (n + 1) * at_once]}, shown, looks, at_once)
+    handles = _handles(shown, looks)
     total = head + ROW_INCHES * lines
     figure.suptitle(title, y=1 - 0.12 / total, va="top", fontsize=10)
     figure.legend(
@@ -58,7 +58,9 @@ def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str
     return True
 
 
-def _row(axis: Any, found: dict[str, Any], methods: Sequence[str], colours: Sequence[Any], places: int) -> None:
+def _row(
+    axis: Any, found: dict[str, Any], methods: Sequence[str], looks: Sequence[dict[str, Any]], places: int
+) -> None:
     """One row of the picture: a group of boxes for each label."""
     step = len(methods) + 1
     for group, of_label in enumerate(found.values()):
@@ -71,7 +73,7 @@ def _row(axis: Any, found: dict[str, Any], methods: Sequence[str], colours: Sequ
                 medianprops={"color": "black", "linewidth": 1.2}, boxprops={"linewidth": 0.6},
                 whiskerprops={"linewidth": 0.6}, capprops={"linewidth": 0.6}, flierprops={"markersize": 2},
             )  # fmt: skip
-            parts["boxes"][0].set_facecolor(colours[n])
+            parts["boxes"][0].set(**looks[n])
         if group:
             axis.axvline(group * step - 1, color="0.85", linewidth=0.6)
     axis.set_xticks([group * step + (len(methods) - 1) / 2 for group in range(len(found))], list(found), fontsize=8)
@@ -83,15 +85,14 @@ def _row(axis: Any, found: dict[str, Any], methods: Sequence[str], colours: Sequ
     axis.set_axisbelow(True)
 
 
-def _colours(count: int) -> list[Any]:
+def _looks(count: int) -> list[dict[str, Any]]:
+    """Of each method's boxes: twenty colours, which those after the twentieth share with another hatching."""
     from matplotlib import colormaps
 
-    return [colormaps["tab20"](n % 20) for n in range(count)]
+    return [{"facecolor": colormaps["tab20"](n % 20), "hatch": "/////" * (n // 20)} for n in range(count)]
 
 
-def _handles(methods: Sequence[str], colours: Sequence[Any]) -> list[Any]:
+def _handles(methods: Sequence[str], looks: Sequence[dict[str, Any]]) -> list[Any]:
     from matplotlib.patches import Patch
 
-    return [
-        Patch(facecolor=c, edgecolor="black", linewidth=0.6, label=m) for m, c in zip(methods, colours, strict=True)
-    ]
+    return [Patch(edgecolor="black", linewidth=0.6, label=m, **look) for m, look in zip(methods, looks, strict=True)]
