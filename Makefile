@@ -12,8 +12,8 @@ demo: $(VENV)/.installed
 	$(BIN)/sacbnet demo --out demo-out
 
 test: lint
-	# two at once: most tests keep one core busy; a file's tests share what it has set up
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	# two at once, a thread each; tests of the kernels set several themselves
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
