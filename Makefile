@@ -11,9 +11,9 @@ export OMP_WAIT_POLICY := passive
 demo: $(VENV)/.installed
 	$(BIN)/sacbnet demo --out demo-out
 
+# the kernels are compiled beforehand, not by both of the two at once; a thread each, for they share two cores, and tests
+# of the kernels set several themselves
 test: lint
-	# the kernels are compiled beforehand, not by both of the two at once; a thread each, for they share two cores, and tests
-	# of the kernels set several themselves
 	$(BIN)/python -c 'from sacbnet.compiled.native import library; library()'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
