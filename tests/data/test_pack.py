@@ -19,7 +19,7 @@ import torch
 from safetensors import safe_open
 
 from sacbnet.data.cases import Case
-from sacbnet.data.pack import PackOptions, build_pack, open_pack
+from sacbnet.data.pack import PackOptions, _changed, build_pack, open_pack, stamp
 from sacbnet.errors import GridError, InputError, OutputError
 from sacbnet.inputs import read_inputs
 from sacbnet.io.images import save_image
@@ -274,7 +274,13 @@ print(float(pack.image(1).double().sum()), int(pack.labels(1).sum()), pairs)
 def test_sources_that_changed(small, write) -> None:
     assert small.changed_sources() == ()
     image = Path(next(name for name in small.sources if "s1_image" in name))
-    os.utime(image, ns=(0, image.stat().st_mtime_ns + 10**9))
+    later = image.stat().st_mtime_ns + 10**9
+    os.utime(image, ns=(0, later))
+    assert small.changed_sources() == ()  # as a copy of the set has other times
+    content = image.read_bytes()
+    image.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert small.changed_sources() == (str(image),)
+    image.write_bytes(content + b" ")
     assert small.changed_sources() == (str(image),)
     image.unlink()  # a pack is used where its sources are not
     assert small.changed_sources() == ()
@@ -299,8 +305,14 @@ def test_a_dicom_folder_is_a_source_that_may_change(write, tmp_path) -> None:
     assert pack.changed_sources() == ()
     first, last = folder / "0.dcm", folder / "7.dcm"
     os.utime(first, ns=(0, last.stat().st_mtime_ns + 10**9))
+    assert pack.changed_sources() == ()
+    contents = first.read_bytes(), last.read_bytes()
+    first.write_bytes(contents[1])  # two slices of one size exchanged
+    last.write_bytes(contents[0])
+    os.utime(first, ns=(0, last.stat().st_mtime_ns + 10**10))
     assert pack.changed_sources() == (str(folder),)
-    os.utime(first, ns=(0, last.stat().st_mtime_ns))
+    first.write_bytes(contents[0])
+    last.write_bytes(contents[1])
     assert pack.changed_sources() == ()
     first.unlink()
     assert pack.changed_sources() == (str(folder),)
@@ -379,3 +391,16 @@ def test_files_that_are_no_packs(small, tmp_path) -> None:
             open_pack(tmp_path / "p")
     with pytest.raises(InputError, match="does not exist"):
         open_pack(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_packs_without_digests_are_told_by_time(tmp_path, folder) -> None:
+    """Those of sacbnet before sources had a digest: size and time of a file; number, sizes and time of a folder."""
+    path = tmp_path / "source"
+    file = path / "slice" if folder else path
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"values")
+    recorded = stamp(path) if folder else stamp(path)[1:]
+    assert not _changed(path, recorded)
+    os.utime(file, ns=(0, recorded[-1] + 10**9))
+    assert _changed(path, recorded)

@@ -7,6 +7,7 @@ metadata (docs/data.md). Reading needs neither nibabel nor SimpleITK, and opens 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -147,20 +148,44 @@ class Pack:
         return torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.int32))[None, None]
 
     def changed_sources(self) -> tuple[str, ...]:
-        """Files and folders that the pack was made of and that have changed since; those that are gone do not count."""
+        """Files and folders that the pack was made of and that have changed since; those that are gone do not count.
+
+        They are read only where sizes agree and times do not: a copy, or a disk mounted anew, is no change.
+        """
         there = {name: Path(name) for name in self.sources if Path(name).exists()}
-        return tuple(name for name, path in there.items() if state(path) != self.sources[name])
+        return tuple(name for name, path in there.items() if _changed(path, self.sources[name]))
 
 
-def state(path: Path) -> list[int]:
-    """What changes with the contents: size and time (ns) of a file; number, sizes and newest time of a folder's files.
+def stamp(path: Path) -> list[int]:
+    """Number of files, their sizes together, and their newest time (ns): told without reading them.
 
     A folder is that of a DICOM series: what lies deeper, and what is hidden, is none of it.
     """
-    if not path.is_dir():
-        return [path.stat().st_size, path.stat().st_mtime_ns]
-    files = [p.stat() for p in path.iterdir() if p.is_file() and not p.name.startswith(".")]
+    files = [p.stat() for p in _files(path)]
     return [len(files), sum(s.st_size for s in files), max((s.st_mtime_ns for s in files), default=0)]
+
+
+def digest(path: Path) -> int:
+    """48 bits (JSON's numbers hold them) of BLAKE2 over the contents of a file, or of a folder's files by name."""
+    whole = hashlib.blake2b(digest_size=6)
+    for file in _files(path):
+        with file.open("rb") as opened:
+            whole.update(hashlib.file_digest(opened, "blake2b").digest())
+    return int.from_bytes(whole.digest(), "big")
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+
+
+def _changed(path: Path, recorded: list[int]) -> bool:
+    """recorded: number, sizes, time, digest; older packs have no digest, and of a file no number."""
+    now = stamp(path)
+    if len(recorded) < 4:
+        return now[-len(recorded) :] != recorded
+    return now[:2] != recorded[:2] or (now[2] != recorded[2] and digest(path) != recorded[3])
 
 
 def open_pack(path: str | Path) -> Pack:

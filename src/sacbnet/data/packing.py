@@ -22,7 +22,7 @@ from ..spatial.resample import resample
 from ..spatial.transforms import Affine
 from .cases import Case
 from .label_maps import MeanAnatomy, noise_map
-from .pack import FORMAT, FORMAT_VERSION, PackOptions, state
+from .pack import FORMAT, FORMAT_VERSION, PackOptions, digest, stamp
 from .read import canonical, check_labels, load_case, unit
 
 Placed = tuple[NDArray[np.float32] | None, NDArray[np.int32] | None]  # image and labels on the common grid
@@ -187,7 +187,7 @@ class _Contents:
     def __post_init__(self) -> None:
         paths = [p for case in self.cases for p in (case.image, case.labels) if p is not None and p.exists()]
         # seen before they are read: what changes meanwhile is found to have changed
-        self.sources = {str(p.absolute()): state(p) for p in paths}
+        self.sources = {str(p.absolute()): [*stamp(p), digest(p)] for p in paths}
         growth = 12 * MOST_LABELS + 8 * len(self.cases) + 512
         self.room = (len(self._json()) + growth) // 64 * 64 + 64
 
