@@ -103,6 +103,13 @@ def test_the_table():
     assert tool["p (Holm)"] == "0.5"  # the least that two pairs can give
 
 
+def test_the_worst_pair_tells_whether_anything_folds():
+    rows = rows_of("none", [0.5, 0.6], non_diffeomorphic_percent=0.0)
+    rows += [row("some", n, 0.5, non_diffeomorphic_percent=folded) for n, folded in enumerate((0.0, 0.00002))]
+    told = table(compare(rows, ["none", "some"]), {}, 2).splitlines()[2:]
+    assert "| 0.0000 ± 0.0000 (0) |" in told[0] and "| 0.0000 ± 0.0000 (2e-05) |" in told[1]
+
+
 def test_only_landmarks():
     rows = [{k: v for k, v in r.items() if k != "dice_nearest"} for r in rows_of("a", [0.0, 0.0], tre_mm=2.0)]
     told = table(compare(rows, ["a"]), {}, 2)

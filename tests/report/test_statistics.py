@@ -32,11 +32,11 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
 def test_what_is_not_finite_is_left_out_and_counted():
     nan, inf = float("nan"), float("inf")
     found = summarise([1.0, nan, 3.0, inf, -inf])
-    assert (found.mean, found.n, found.left_out) == (2, 2, 3)
+    assert (found.mean, found.n, found.left_out) == (2, 2, 3) and (found.min, found.max) == (1, 3)
     assert found.ci95 == summarise([1.0, 3.0]).ci95
 
 
 def test_too_few_values():
     none, one = summarise([]), summarise(iter([7.0]))
-    assert none.n == 0 and math.isnan(none.mean) and math.isnan(none.sd) and all(map(math.isnan, none.ci95))
+    assert none.n == 0 and math.isnan(none.max) and math.isnan(none.mean) and math.isnan(none.sd) and all(map(math.isnan, none.ci95))
     assert one.n == 1 and one.mean == 7 and math.isnan(one.sd) and all(map(math.isnan, one.ci95))

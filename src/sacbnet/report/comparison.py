@@ -23,7 +23,7 @@ SHOWN = {
     "hd95_mm": ("HD95 mm", "{:.3f}"),
     "tre_mm": ("TRE mm", "{:.3f}"),
     "folded_percent": ("folded %", "{:.4f}"),
-    "non_diffeomorphic_percent": ("non-diffeomorphic %", "{:.4f}"),
+    "non_diffeomorphic_percent": ("non-diffeomorphic % (largest)", "{:.4f}"),
     "sd_log_jacobian": ("SD log J", "{:.3f}"),
     "seconds": ("s", "{:.2f}"),
     "peak_memory_mb": ("MiB", "{:.0f}"),
@@ -131,7 +131,7 @@ def table(standings: Sequence[Standing], facts: Mapping[str, Mapping[str, Any]],
     for s in standings:
         mine = facts.get(s.method, {})
         cells = [s.method, str(s.pairs) if s.pairs == asked else f"{s.pairs} of {asked}"]
-        cells += [_mean(s.numbers.get(name), SHOWN[name][1]) for name in shown]
+        cells += [_mean(s.numbers.get(name), SHOWN[name][1]) + _largest(s, name) for name in shown]
         cells += [f"{mine['parameters']:,}" if "parameters" in mine else ""]
         cells += [f"{mine['training_minutes']:.1f}" if "training_minutes" in mine else ""]
         cells += [" ".join(f"{v:.4f}" for v in s.by_seed.values()) if len(s.by_seed) > 1 else ""] if seeds else []
@@ -172,6 +172,12 @@ def _mean(found: Summary | None, how: str) -> str:
     if found is None or not found.n:
         return ""
     return how.format(found.mean) + (f" ± {how.format(found.sd)}" if found.n > 1 else "")
+
+
+def _largest(standing: Standing, name: str) -> str:
+    """Folding is told by the worst pair, too, to the last digit: 0 is none at all."""
+    found = standing.numbers.get(name)
+    return f" ({found.max:.2g})" if name == "non_diffeomorphic_percent" and found and found.n else ""
 
 
 def _against(found: Difference | None, how: str) -> list[str]:
