@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from sacbnet.models.architectures import build
 from sacbnet.models.config import SACBNetConfig
 from sacbnet.models.sacbnet import SACBNet
-from sacbnet.models.symmetric import SymmetricSACBNet
+from sacbnet.models.symmetric import Half, SymmetricSACBNet
 from sacbnet.spatial.jacobian import non_diffeomorphic_volume
 from sacbnet.spatial.warp import compose
 
@@ -100,3 +100,35 @@ def test_not_even_where_the_head_finds_what_no_lattice_can_show(symmetric):
     net = network(symmetric=symmetric, level1="both", diffeomorphic=True)
     list(net.head.parameters())[-2].mul_(1000)  # offsets that turn round from one voxel to the next
     assert non_diffeomorphic_volume(net(*images())[0]) == 0
+
+
+@torch.inference_mode()
+def test_what_would_fold_between_the_samples_is_not_walked_to_its_end():
+    """Training takes whole steps; out of it they are shortened where they fold, and nowhere else."""
+    moving, fixed = images(seed=1)
+    net = network(1, symmetric=False, level1="both", diffeomorphic=True, iterations=2)
+    list(net.head.parameters())[-2].mul_(1000)
+    whole = net.train()(moving, fixed)
+    shortened = net.eval()(moving, fixed)
+    assert non_diffeomorphic_volume(whole[0]) > 0 == non_diffeomorphic_volume(shortened[0])
+    assert ((whole - shortened).norm(dim=1) == 0).float().mean() > 0.9
+
+
+@torch.inference_mode()
+def test_a_step_of_both_directions_is_shortened_where_either_folds():
+    coarse = 30 * torch.randn(2, 3, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    velocity = F.interpolate(coarse, scale_factor=2)
+    velocity[1] = 0
+    zero = torch.zeros_like(velocity)
+    net = network(diffeomorphic=True)
+    found = {}
+    for mode in (True, False):
+        net.train(mode)
+        to_fixed, to_moving = net._meet(Half(zero, zero), Half(zero, zero), velocity)[:2]
+        ends = (to_moving, to_fixed), (to_fixed, to_moving)
+        first, second = (compose(a.there, b.back, padding="border") for a, b in ends)
+        found[mode] = [non_diffeomorphic_volume(u) for u in (first[0], second[0])]
+        around = compose(first, second, padding="border")[..., 3:-3, 3:-3, 3:-3]
+        assert first[1].abs().max() == second[1].abs().max() == 0 < first[0].abs().max()
+    assert min(found[True]) > 0 == max(found[False])
+    assert around.norm(dim=1).mean() < 0.1  # still inverse to each other

@@ -7,12 +7,12 @@ that the authors' published checkpoints expect.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.matching import match, match_spread
 from ..ops.pointwise import concatenate
-from ..spatial.exponential import exponential
+from ..spatial.backtrack import compose_unfolded
+from ..spatial.exponential import exponential, smooth
 from ..spatial.warp import compose, up, warp
 from .config import SACBNetConfig
 from .contract import check_pair, pad_to
@@ -130,15 +130,8 @@ class Matching(nn.Module):
 
     def then(self, u: Tensor, step: Tensor) -> Tensor:
         """u with a step before it. A step that leaves the image finds there what is at its face: u that fades to 0, as
-        in the published network, would fold."""
-        return compose(u, step, padding="border" if self.diffeomorphic else "zeros")
-
-
-def smooth(velocity: Tensor) -> Tensor:
-    """Means of three voxels along each axis, twice: matching may send neighbours to either side of a border, and no
-    number of small steps makes a map of that. (b, 3, i, j, k) -> same."""
-    around = F.pad(velocity, (2,) * 6, mode="replicate")
-    for axis in (2, 3, 4):  # sums of slices: five times as fast as avg_pool3d on a CPU, with its gradient
-        a, b, c, d, e = (around.narrow(axis, n, velocity.shape[axis]) for n in range(5))
-        around = ((a + e).add(b + d, alpha=2).add(c, alpha=3)) / 9
-    return around
+        in the published network, would fold. Out of training a step is as long as folds nothing; training takes the
+        whole of it, so that the loss sees what was found."""
+        if not self.diffeomorphic:
+            return compose(u, step)
+        return compose(u, step, padding="border") if self.training else compose_unfolded(u, step)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ..ops.pointwise import concatenate
-from ..spatial.exponential import exponential
+from ..spatial.backtrack import backtrack, folded_voxels
+from ..spatial.exponential import exponential, smooth
 from ..spatial.warp import compose, up, warp
 from .contract import check_pair, pad_to
-from .sacbnet import STEPS, SACBNet, smooth
+from .sacbnet import STEPS, SACBNet
 
 
 class Half(NamedTuple):
@@ -80,13 +81,37 @@ class SymmetricSACBNet(SACBNet):
         return to_fixed, to_moving, f, m
 
     def _meet(self, to_fixed: Half, to_moving: Half, velocity: Tensor) -> tuple[Half, Half, Tensor, Tensor]:
-        """Half-way along a velocity from both sides; the steps, towards the moving image and the other way."""
+        """Half-way along a velocity from both sides, as far as folds nothing (`Matching.then`); the steps, towards the
+        moving image and the other way."""
+        if not self.matching.diffeomorphic or self.training:
+            return self._follow(to_fixed, to_moving, velocity)
+        return backtrack(velocity, lambda v: self._follow(to_fixed, to_moving, v), _folded)
+
+    def _follow(self, to_fixed: Half, to_moving: Half, velocity: Tensor) -> tuple[Half, Half, Tensor, Tensor]:
         half = velocity / 2
         plus, minus = half, -half
         if self.matching.diffeomorphic:
             half = smooth(half)
             plus, minus = exponential(half, STEPS), exponential(-half, STEPS)
         return to_fixed.moved(minus, plus), to_moving.moved(plus, minus), plus, minus
+
+
+def _folded(followed: tuple[Half, Half, Tensor, Tensor]) -> Tensor:
+    """Where half-way either direction folds, after a step of `_follow`: (b, 1, i, j, k) bool."""
+    to_fixed, to_moving = followed[:2]
+    forth = _carried(folded_voxels(_compose(to_moving.there, to_fixed.back)), to_fixed.back)
+    return forth | _carried(folded_voxels(_compose(to_fixed.there, to_moving.back)), to_moving.back)
+
+
+def _carried(marked: Tensor, displacement_vox: Tensor) -> Tensor:
+    """Marked voxels (b, 1, i, j, k) at where a displacement (b, 3, i, j, k) takes them, the nearest in the lattice."""
+    sample, _, i, j, k = marked.nonzero(as_tuple=True)
+    ends = torch.tensor(marked.shape[2:], device=marked.device) - 1
+    there = torch.stack([i, j, k], 1) + displacement_vox[sample, :, i, j, k].round().long()
+    i, j, k = there.clamp_min(0).minimum(ends).unbind(1)
+    out = torch.zeros_like(marked)
+    out[sample, 0, i, j, k] = True
+    return out
 
 
 def _compose(outer_vox: Tensor, inner_vox: Tensor) -> Tensor:
