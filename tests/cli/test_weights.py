@@ -61,7 +61,7 @@ def test_list(sacbnet, own, monkeypatch):
     rows = {line.split("│")[0].strip(): line for line in done.out.splitlines()}
     for entry in entries():
         name = f"{entry.name} (default)" if entry.default else entry.name
-        assert entry.licence in rows[name] and f"{entry.spacing_mm:g}" in rows[name]
+        assert entry.licence in rows[name] and f"{entry.spacing_mm:g}" in rows[name] and entry.flags in rows[name]
     assert "shapes" in rows["mine"] and "NC" in rows["mine"]
     assert "broken" in rows
 

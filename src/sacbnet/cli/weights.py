@@ -27,34 +27,29 @@ def list_() -> None:
     table.add_column("name", overflow="fold", no_wrap=True)
     table.add_column("for", min_width=14, overflow="fold")
     table.add_column("licence", overflow="fold")
-    for column in ("params", "MiB", "mm"):
-        table.add_column(column, justify="right")
-    table.add_column("register with")
+    table.add_column("mm", justify="right")
+    table.add_column("register with", no_wrap=True)
     for entry in entries():
-        size = f"{entry.path.stat().st_size / 2**20:.1f}" if entry.path.is_file() else "missing"
         spacing = "" if entry.spacing_mm is None else f"{entry.spacing_mm:g}"
         licence = f"{entry.licence} (restricted)" if entry.restricted else entry.licence
         name = f"{entry.name} (default)" if entry.default else entry.name
-        table.add_row(name, entry.about, licence, _millions(entry.parameters), size, spacing, entry.flags)
+        name += "" if entry.path.is_file() else " (missing)"
+        table.add_row(name, entry.about, licence, spacing, entry.flags)
     for name, path in local().items():
-        table.add_row(name, *_local_row(str(path)), f"{path.stat().st_size / 2**20:.1f}")
+        table.add_row(name, *_local_row(str(path)))
     Console(highlight=False, markup=False).print(table)
 
 
-def _millions(parameters: int) -> str:
-    return f"{parameters / 1e6:.1f} M"
-
-
-def _local_row(file: str) -> tuple[str, str, str]:
-    """What a file that is in no catalogue says of itself: data, licence, parameters."""
+def _local_row(file: str) -> tuple[str, str]:
+    """What a file that is in no catalogue says of itself: data and licence."""
     from ..errors import WeightsError
     from ..models.weights import describe_weights
 
     try:
         told = describe_weights(file)
     except WeightsError as error:
-        return str(error), "", ""
-    return told.get("trained_on", ""), told.get("licence", ""), _millions(told["parameters"])
+        return str(error), ""
+    return told.get("trained_on", ""), told.get("licence", "")
 
 
 @app.command("show")
