@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 # the kernels are compiled beforehand, not by both of the two at once; a thread each, for they share two cores, and tests
 # of the kernels set several themselves
 test: lint
-	$(BIN)/python -c 'from sacbnet.compiled.native import library; library()'
+	$(BIN)/python -c 'from sacbnet.kernels.cpu.native import library; library()'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed-test

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 import sacbnet
+from sacbnet.config.recipe import Recipe, recipe_from_dict
 from sacbnet.data import phantom
 from sacbnet.data.cases import read_cases
 from sacbnet.data.pack import Pack, build_pack
-from sacbnet.io.images import Image, save_image
-from sacbnet.result import Registration
+from sacbnet.imaging.image import Image
+from sacbnet.io.images import save_image
+from sacbnet.registration.result import Registration
 from sacbnet.spatial.grid import Grid
-from sacbnet.training.recipe import Recipe, recipe_from_dict
 
 SHRINK = 4.4
 SHAPES_GRID = (32, 32, 32)

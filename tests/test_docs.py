@@ -11,18 +11,18 @@ from typing import get_args, get_type_hints
 import pytest
 import typer
 
-from sacbnet.benchmark import PLOT, SUMMARY, TABLE
+from sacbnet.benchmark import ledger
+from sacbnet.benchmark.plan import Method, Plan, find_plan, read_plan
+from sacbnet.benchmark.run import PLOT, SUMMARY, TABLE
 from sacbnet.cli.main import app
+from sacbnet.config.network import NetworkOptions
+from sacbnet.config.recipe import Recipe, read_recipe
+from sacbnet.config.registry import BUILT_IN
+from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.errors import SacbnetError
-from sacbnet.evaluate import OF_A_LABEL, OF_A_PAIR
-from sacbnet.models.architectures import OPTIONS
-from sacbnet.models.config import SACBNetConfig
-from sacbnet.models.options import NetworkOptions
-from sacbnet.report import ledger
+from sacbnet.evaluation.run import OF_A_LABEL, OF_A_PAIR
 from sacbnet.training.folder import find_recipe
 from sacbnet.training.log import COLUMNS
-from sacbnet.training.plan import Method, Plan, find_plan, read_plan
-from sacbnet.training.recipe import Recipe, read_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -66,9 +66,9 @@ def test_every_option_of_the_network_has_a_row():
 
 def test_every_network_and_its_options_are_named():
     rows = {row.split("|")[1].strip(" `"): row for row in table(page("networks.md"), "`architecture`").splitlines()[2:]}
-    assert set(rows) == set(OPTIONS)
-    for name in set(OPTIONS) - {"sacbnet"}:
-        assert code(rows[name].split("|")[3]) == {f.name for f in fields(OPTIONS[name])}
+    assert set(rows) == set(BUILT_IN)
+    for name in set(BUILT_IN) - {"sacbnet"}:
+        assert code(rows[name].split("|")[3]) == {f.name for f in fields(BUILT_IN[name])}
 
 
 def test_every_recipe_is_named():

@@ -1,31 +1,32 @@
 """sacbnet: learned 3-D medical image registration.
 
-`sacbnet.register(fixed, moving)` is the whole job; see `sacbnet.pipeline.Options` for what may be chosen. Names are
-imported when first used, so that `import sacbnet` and the command line's help do not wait for torch.
+`sacbnet.register(fixed, moving)` is the whole job; `sacbnet.config.registration.Options` has what may be chosen. Names
+are imported when first used, so that `import sacbnet` and the command line's help do not wait for torch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from sacbnet.environment import VERSION as __version__
+
 __all__ = ["Registration", "Warper", "__version__", "load_image", "load_points", "load_transform", "register"]
 
 if TYPE_CHECKING:
-    from .apply import Warper
-    from .io.images import load_image
-    from .io.points import load_points
-    from .io.transforms import load_transform
-    from .pipeline import register
-    from .result import Registration
+    from sacbnet.io.images import load_image
+    from sacbnet.io.points import load_points
+    from sacbnet.io.transforms import load_transform
+    from sacbnet.registration.apply import Warper
+    from sacbnet.registration.registrar import register
+    from sacbnet.registration.result import Registration
 
 _HOMES = {
-    "Registration": "result",
-    "Warper": "apply",
+    "Registration": "registration.result",
+    "Warper": "registration.apply",
     "load_image": "io.images",
     "load_points": "io.points",
     "load_transform": "io.transforms",
-    "register": "pipeline",
+    "register": "registration.registrar",
 }
 
 

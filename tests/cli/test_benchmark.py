@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from sacbnet.benchmark import Benchmark
+from sacbnet.benchmark.run import Benchmark
 
 PLAN = """
 name = "toy"
@@ -53,7 +53,7 @@ def test_options_are_those_of_the_plan(sacbnet, plan, recipe, shapes, tmp_path, 
         seen.append((plan, setting, only))
         return Benchmark({"failed": []}, "table", signal=15)
 
-    monkeypatch.setattr("sacbnet.benchmark.benchmark", instead)
+    monkeypatch.setattr("sacbnet.benchmark.run.benchmark", instead)
     words = ["benchmark", plan, "--data", shapes, "--out", tmp_path / "out", "--only", "a", "--limit", 2]
     done = sacbnet(*words, "--seeds", "3,4", "--steps", 5)
     assert done.code == 143 and "interrupted; the same command goes on" in done.err

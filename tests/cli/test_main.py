@@ -77,7 +77,7 @@ def test_a_wrong_command_line(sacbnet, arguments, words, tmp_path, monkeypatch) 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("place", ["sacbnet.pipeline.refine", "sacbnet.result.save_affine"])
+@pytest.mark.parametrize("place", ["sacbnet.registration.registrar.refine", "sacbnet.registration.result.save_affine"])
 def test_interrupted(register, tmp_path, monkeypatch, place) -> None:
     """Ctrl-C while it works, and while it writes."""
     monkeypatch.setattr(place, lambda *a, **k: signal.raise_signal(signal.SIGINT))
@@ -98,7 +98,7 @@ def test_memory(register, tmp_path, monkeypatch, error) -> None:
     def full(*_, **__) -> None:
         raise error
 
-    monkeypatch.setattr("sacbnet.pipeline.align", full)
+    monkeypatch.setattr("sacbnet.registration.registrar.align", full)
     done = register()
     assert done.code == 1 and "memory is not enough" in done.sentence()
     assert list(tmp_path.iterdir()) == []
@@ -108,7 +108,7 @@ def test_a_bug_is_shown_as_a_bug(register, tmp_path, monkeypatch) -> None:
     def broken(*_, **__) -> None:
         raise RuntimeError("a shape is wrong")
 
-    monkeypatch.setattr("sacbnet.pipeline.align", broken)
+    monkeypatch.setattr("sacbnet.registration.registrar.align", broken)
     with pytest.raises(RuntimeError, match="a shape is wrong"):
         register()
     assert list(tmp_path.iterdir()) == []

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.io.images import load_image, save_image
 from sacbnet.io.itk import image_to_itk
-from sacbnet.models.config import SACBNetConfig
-from sacbnet.models.sacbnet import SACBNet
-from sacbnet.models.weights import save_weights
-from sacbnet.result import FILES, MOVED_LABELS, RUN
+from sacbnet.networks.sacbnet.network import SACBNet
+from sacbnet.networks.weights.load import save_weights
+from sacbnet.registration.result import FILES, MOVED_LABELS, RUN
 from sacbnet.spatial.grid import Grid
 
 from .conftest import QUICKLY
@@ -181,7 +181,7 @@ def test_disk_full_at_the_last_file(register, tmp_path, monkeypatch) -> None:
     def full(*_) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("sacbnet.result.save_affine", full)
+    monkeypatch.setattr("sacbnet.registration.result.save_affine", full)
     done = register()
     assert done.code == 5 and "free some space" in done.sentence()
     assert list(tmp_path.iterdir()) == []
@@ -217,7 +217,7 @@ def test_spacings_that_cannot_be(register, tmp_path, spacing) -> None:
 
 
 def test_a_result_worse_than_the_start(register, tmp_path, monkeypatch) -> None:
-    from sacbnet import pipeline
+    from sacbnet.registration import registrar as pipeline
 
     refine = pipeline.refine
     monkeypatch.setattr(pipeline, "refine", lambda *a, **k: (refine(*a, **k)[0] + 6.0, ()))

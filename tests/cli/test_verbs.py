@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from sacbnet.imaging.points import Points
 from sacbnet.io.images import load_image, save_image
-from sacbnet.io.points import Points, load_points, save_points
-from sacbnet.models.sacbnet import SACBNet
-from sacbnet.models.weights import load_weights
-from sacbnet.result import FILES, RUN
+from sacbnet.io.points import load_points, save_points
+from sacbnet.networks.sacbnet.network import SACBNet
+from sacbnet.networks.weights.load import load_weights
+from sacbnet.registration.result import FILES, RUN
 
 
 # -- apply ------------------------------------------------------------------------------------------------------------
@@ -123,8 +124,8 @@ def test_info_refuses(sacbnet, result, tmp_path) -> None:
 # -- demo -------------------------------------------------------------------------------------------------------------
 def test_demo(sacbnet, pair, tmp_path, monkeypatch) -> None:
     """On the small pair, and without refinement: the true one takes a minute."""
-    from sacbnet import demo
     from sacbnet.data.phantom import STRUCTURES, PhantomPair
+    from sacbnet.demo import run as demo
 
     images = (pair.fixed, pair.fixed_labels, pair.aligned, pair.aligned_labels)
     small = PhantomPair(*images, dict(STRUCTURES), pair.true_map, pair.landmarks)

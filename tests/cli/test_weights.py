@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sacbnet.models import catalogue
-from sacbnet.models.catalogue import entries
-from sacbnet.models.config import SACBNetConfig
-from sacbnet.models.sacbnet import SACBNet
-from sacbnet.models.weights import save_weights, weights_hash
+from sacbnet.config.sacbnet import SACBNetConfig
+from sacbnet.networks.sacbnet.network import SACBNet
+from sacbnet.networks.weights import catalogue
+from sacbnet.networks.weights.catalogue import entries
+from sacbnet.networks.weights.load import save_weights, weights_hash
 
 NAME = "hippocampus-semi"
 FACTS = {"licence": "NC", "trained_on": "shapes", "spacing_mm": 1, "intensity": "[0, 1]", "source": "test", "name": "w"}

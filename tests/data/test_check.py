@@ -13,7 +13,8 @@ import pytest
 
 from sacbnet.data.cases import Case
 from sacbnet.data.check import Finding, check
-from sacbnet.io.points import Points, save_points
+from sacbnet.imaging.points import Points
+from sacbnet.io.points import save_points
 
 SHAPE = (32, 33, 34)
 

@@ -21,9 +21,10 @@ from safetensors import safe_open
 from sacbnet.data.cases import Case
 from sacbnet.data.pack import PackOptions, _changed, build_pack, open_pack, stamp
 from sacbnet.errors import GridError, InputError, OutputError
-from sacbnet.inputs import read_inputs
+from sacbnet.imaging.intensities import to_unit
 from sacbnet.io.images import save_image
-from sacbnet.preprocess import prepare, to_unit
+from sacbnet.registration.inputs import read_inputs
+from sacbnet.registration.prepare import prepare
 from sacbnet.spatial.grid import Grid
 
 SHAPE = (12, 10, 8)

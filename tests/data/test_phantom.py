@@ -23,7 +23,7 @@ from sacbnet.data.phantom import (
     union,
 )
 from sacbnet.errors import InputError
-from sacbnet.io.images import Image
+from sacbnet.imaging.image import Image
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 
 from sacbnet.data.cases import Case, pair_up
 from sacbnet.data.subjects import Reader, Subject
-from sacbnet.io.images import Image
+from sacbnet.imaging.image import Image
 from sacbnet.spatial.grid import Grid
 
 

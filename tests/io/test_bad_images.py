@@ -10,7 +10,8 @@ import pytest
 import SimpleITK as sitk
 
 from sacbnet.errors import GridError, InputError
-from sacbnet.io.images import Image, load_image, save_image
+from sacbnet.imaging.image import Image
+from sacbnet.io.images import load_image, save_image
 from sacbnet.spatial.grid import Grid
 
 

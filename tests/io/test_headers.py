@@ -12,7 +12,8 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from sacbnet.errors import GridError, InputError
-from sacbnet.io.images import Image, load_image, save_image
+from sacbnet.imaging.image import Image
+from sacbnet.io.images import load_image, save_image
 from sacbnet.io.nifti import itk_grid
 from sacbnet.spatial.grid import Grid
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from sacbnet.errors import GridError, InputError, OutputError
-from sacbnet.io.images import Image, load_image, save_image
+from sacbnet.imaging.image import Image
+from sacbnet.io.images import load_image, save_image
 from sacbnet.spatial.grid import Grid
 
 EXTENSIONS = (".nii", ".nii.gz", ".mgz", ".nrrd", ".mha")

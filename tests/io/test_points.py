@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sacbnet.errors import InputError, OutputError
-from sacbnet.io.points import Points, load_points, save_points
+from sacbnet.imaging.points import Points
+from sacbnet.io.points import load_points, save_points
 from sacbnet.io.transforms import save_affine
 from sacbnet.spatial.transforms import Affine
 

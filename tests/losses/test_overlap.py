@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sacbnet.errors import InputError
 from sacbnet.losses import dice_loss
-from sacbnet.metrics import dice
+from sacbnet.metrics.overlap import dice
 from sacbnet.spatial.warp import warp
 
 

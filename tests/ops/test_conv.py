@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sacbnet.models.config import SACBNetConfig
-from sacbnet.models.sacbnet import SACBNet
+from sacbnet.config.sacbnet import SACBNetConfig
+from sacbnet.kernels.dispatch import plain_kernels
+from sacbnet.networks.sacbnet.network import SACBNet
 from sacbnet.ops.conv import conv3d
-from sacbnet.ops.dispatch import plain_kernels
 
 
 def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

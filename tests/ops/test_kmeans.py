@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from sacbnet.compiled import native
 from sacbnet.errors import InputError
-from sacbnet.ops.dispatch import plain_kernels
+from sacbnet.kernels.cpu import native
+from sacbnet.kernels.dispatch import plain_kernels
 from sacbnet.ops.kmeans import kmeans
 
 

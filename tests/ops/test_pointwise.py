@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sacbnet.ops.dispatch import plain_kernels
+from sacbnet.kernels.dispatch import plain_kernels
 from sacbnet.ops.neighbourhood import neighbourhood_mean
 from sacbnet.ops.pointwise import concatenate, leaky_add, pool2
 

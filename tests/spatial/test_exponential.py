@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sacbnet.ops.dispatch import plain_kernels
+from sacbnet.kernels.dispatch import plain_kernels
 from sacbnet.spatial.exponential import exponential
 from sacbnet.spatial.warp import compose, identity
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacbnet.compiled.native import plain_kernels
+from sacbnet.kernels.cpu.native import plain_kernels
 from sacbnet.spatial.jacobian import folds, jacobian_determinant, non_diffeomorphic_volume
 from sacbnet.spatial.unfold import unfold
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sacbnet.errors import InputError, OutputError
-from sacbnet.models.sacbnet import SACBNet
+from sacbnet.networks.sacbnet.network import SACBNet
 from sacbnet.training.checkpoint import CHECKPOINT, State, load_checkpoint, save_checkpoint
 
 

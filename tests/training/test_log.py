@@ -24,7 +24,7 @@ def test_tensorboard_has_scalars_and_slices(tmp_path, pack):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from sacbnet.training.recipe import LossOptions
+    from sacbnet.config.recipe import LossOptions
     from sacbnet.training.team import Team
     from sacbnet.training.validate import validate
 

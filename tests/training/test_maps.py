@@ -5,17 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sacbnet.config.recipe import DataOptions, LossOptions, Recipe, RunOptions, same_training
+from sacbnet.config.sacbnet import SACBNetConfig
+from sacbnet.config.synthesis import SynthesisOptions
 from sacbnet.data.cases import Case
 from sacbnet.data.pack import PackOptions, build_pack
-from sacbnet.data.synthesis_options import SynthesisOptions
 from sacbnet.errors import InputError
 from sacbnet.io.images import save_image
-from sacbnet.models.config import SACBNetConfig
-from sacbnet.models.weights import describe_weights, load_weights
+from sacbnet.networks.weights.load import describe_weights, load_weights
 from sacbnet.spatial.grid import Grid
-from sacbnet.train import train
 from sacbnet.training.loader import Loader, choose
-from sacbnet.training.recipe import DataOptions, LossOptions, Recipe, RunOptions, same_training
+from sacbnet.training.loop import train
 from sacbnet.training.source import open_data
 from sacbnet.training.team import Team
 

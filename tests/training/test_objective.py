@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sacbnet.models.architectures import build
-from sacbnet.models.config import SACBNetConfig
+from sacbnet.config.recipe import LossOptions
+from sacbnet.config.sacbnet import SACBNetConfig
+from sacbnet.networks.registry import build
 from sacbnet.training.objective import Batch, Objective
-from sacbnet.training.recipe import LossOptions
 
 
 def batch():

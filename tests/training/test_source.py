@@ -7,9 +7,8 @@ import shutil
 import pytest
 
 from sacbnet.errors import InputError
-from sacbnet.io.atomic import atomic_file
-from sacbnet.training.recipe import with_source
-from sacbnet.training.source import PACK, alone_in, open_data
+from sacbnet.files import atomic_file
+from sacbnet.training.source import PACK, alone_in, open_data, with_source
 from sacbnet.training.team import Team
 
 

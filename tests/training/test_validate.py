@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from sacbnet.config.recipe import LossOptions
 from sacbnet.training.loader import stored_pair
-from sacbnet.training.recipe import LossOptions
 from sacbnet.training.team import Team
 from sacbnet.training.validate import overlap, validate
 

@@ -54,9 +54,9 @@ def apply(
     if points is not None and reference is not None:
         raise typer.BadParameter("--reference is a grid for images and labels; points need none")
 
-    from ..apply import Warper
-    from ..io.images import save_image
-    from ..io.points import load_points, save_points
+    from sacbnet.io.images import save_image
+    from sacbnet.io.points import load_points, save_points
+    from sacbnet.registration.apply import Warper
 
     warper = Warper.of(registration)
     if points is not None:

@@ -63,13 +63,14 @@ def benchmark(
     import sys
     from dataclasses import replace
 
-    from ..benchmark import Setting
-    from ..benchmark import benchmark as run
-    from ..errors import InputError, RegistrationError
-    from ..io.atomic import check_writable
-    from ..training.plan import find_plan, read_plan
+    from sacbnet.benchmark.plan import find_plan, read_plan
+    from sacbnet.benchmark.run import Setting
+    from sacbnet.benchmark.run import benchmark as run
+    from sacbnet.errors import InputError, RegistrationError
+    from sacbnet.files import check_writable
+    from sacbnet.reporting.console import progress_bar
+
     from .evaluate import numbers
-    from .show import progress_bar
 
     plan = read_plan(find_plan(name))
     if steps is not None:

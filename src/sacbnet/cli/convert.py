@@ -21,7 +21,7 @@ def convert_checkpoint(
 
     The file is read without executing anything in it; its sampling grids are left out.
     """
-    from ..models import convert
+    from sacbnet.networks.weights import convert
 
     metadata = convert.convert_checkpoint(
         checkpoint,

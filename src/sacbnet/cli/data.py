@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..data.cases import PairList
+    from sacbnet.data.cases import PairList
 
 app = typer.Typer(help="Sets of images for training and evaluation: check them, pack them.", rich_markup_mode="rich")
 
@@ -53,9 +53,9 @@ def check(
     from rich.table import Table
     from rich.text import Text
 
-    from ..data.check import check as find
-    from ..errors import InputError
-    from .show import progress_bar
+    from sacbnet.data.check import check as find
+    from sacbnet.errors import InputError
+    from sacbnet.reporting.console import progress_bar
 
     chosen = _chosen(source, subset)
     with progress_bar(as_json, of_all=True) as progress:
@@ -97,8 +97,8 @@ def pack(
     quiet: Quiet = False,
 ) -> None:
     """Bring a set to one grid and to [0, 1], and write it as one memory-mapped file to train from."""
-    from ..data.pack import PackOptions, build_pack
-    from .show import progress_bar
+    from sacbnet.data.pack import PackOptions, build_pack
+    from sacbnet.reporting.console import progress_bar
 
     box = None if shape is None else _shape(shape)
     options = PackOptions(spacing, box, align.value, int(bits.value), label_maps, noise_maps)
@@ -123,7 +123,7 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 def _chosen(source: Path, subset: str) -> PairList:
     """The chosen cases, and the pairs among them."""
-    from ..data.cases import PairList, read_cases, select
+    from sacbnet.data.cases import PairList, read_cases, select
 
     found = read_cases(source)
     new = {old: n for n, old in enumerate(select(found.cases, subset))}

@@ -17,9 +17,9 @@ def demo(
     from rich.console import Console
     from rich.table import Table
 
-    from ..demo import run_demo
-    from ..io.atomic import check_writable
-    from .show import progress_bar, registration_lines
+    from sacbnet.demo.run import run_demo
+    from sacbnet.files import check_writable
+    from sacbnet.reporting.console import progress_bar, registration_lines
 
     check_writable(out)
     with progress_bar(quiet) as progress:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..data.cases import PAIRINGS
+from sacbnet.config.choices import PAIRINGS
+
 from .data import Align
 from .register import Affine, Precision, Preset
 
 if TYPE_CHECKING:
-    from ..training.recipe import DataOptions
+    from sacbnet.config.recipe import DataOptions
 
 
 Pairing = StrEnum("Pairing", PAIRINGS)  # type: ignore[misc]
@@ -98,15 +99,15 @@ def evaluate(
     """Score weights, or refinement alone, on a list of pairs: Dice, HD95, folding, TRE, seconds, memory."""
     from rich.console import Console
 
-    from ..errors import RegistrationError
-    from ..evaluate import evaluate as run
-    from ..io.atomic import check_writable
-    from ..models.catalogue import licence_notice
-    from ..models.weights import describe_weights
-    from ..pipeline import Options
-    from ..report.scores import failures, scores_table, write_scores
-    from ..scoring import pairs_to_score
-    from .show import progress_bar
+    from sacbnet.config.registration import Options
+    from sacbnet.errors import RegistrationError
+    from sacbnet.evaluation.run import evaluate as run
+    from sacbnet.evaluation.scoring import pairs_to_score
+    from sacbnet.evaluation.tables import failures, scores_table, write_scores
+    from sacbnet.files import check_writable
+    from sacbnet.networks.weights.catalogue import licence_notice
+    from sacbnet.networks.weights.load import describe_weights
+    from sacbnet.reporting.console import progress_bar
 
     check_writable(out)
     given: dict[str, Any] = {
@@ -150,9 +151,9 @@ def _protocol(recipe: str | None, told: Mapping[str, Any]) -> DataOptions:
     Of the weights' recipe only the options on data that are known here are read: weights stay usable whatever becomes
     of the other options.
     """
-    from ..errors import WeightsError
-    from ..training.folder import find_recipe
-    from ..training.recipe import DataOptions, read_recipe, recipe_from_dict
+    from sacbnet.config.recipe import DataOptions, read_recipe, recipe_from_dict
+    from sacbnet.errors import WeightsError
+    from sacbnet.training.folder import find_recipe
 
     if recipe is not None:
         return read_recipe(find_recipe(recipe)).data
@@ -168,7 +169,7 @@ def _protocol(recipe: str | None, told: Mapping[str, Any]) -> DataOptions:
 
 def numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     """Whole numbers that were joined by commas; None where the option was not given."""
-    from ..errors import InputError
+    from sacbnet.errors import InputError
 
     if text is None:
         return None

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import __version__
-from ..errors import SacbnetError
+from sacbnet.environment import VERSION
+from sacbnet.errors import SacbnetError
+
 from . import apply, benchmark, convert, data, demo, evaluate, info, register, train, weights
 
 USAGE, INTERRUPTED = 2, 130
@@ -37,7 +38,7 @@ app.command("convert-checkpoint")(convert.convert_checkpoint)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"sacbnet {__version__}")
+        typer.echo(f"sacbnet {VERSION}")
         raise typer.Exit
 
 

@@ -115,10 +115,10 @@ def register(
     """Register a moving image to a fixed one."""
     from rich.console import Console
 
-    from ..io.atomic import check_writable
-    from ..models.catalogue import default
-    from ..pipeline import register as run
-    from .show import progress_bar, registration_lines, registration_table
+    from sacbnet.files import check_writable
+    from sacbnet.networks.weights.catalogue import default
+    from sacbnet.registration.registrar import register as run
+    from sacbnet.reporting.console import progress_bar, registration_lines, registration_table
 
     check_writable(out)  # before minutes are spent
     with progress_bar(quiet) as progress:

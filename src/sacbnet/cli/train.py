@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..train import Outcome
+    from sacbnet.training.loop import Outcome
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -46,14 +46,14 @@ def train(
 
     start = time.monotonic()
 
-    from ..errors import InputError
-    from ..ops.dispatch import pick_device
-    from ..train import train as run
-    from ..training.folder import find_recipe
-    from ..training.loader import check_batch
-    from ..training.recipe import read_recipe, with_source
-    from ..training.source import alone_in, open_data
-    from ..training.team import join_team
+    from sacbnet.config.recipe import read_recipe
+    from sacbnet.errors import InputError
+    from sacbnet.kernels.dispatch import pick_device
+    from sacbnet.training.folder import find_recipe
+    from sacbnet.training.loader import check_batch
+    from sacbnet.training.loop import train as run
+    from sacbnet.training.source import alone_in, open_data, with_source
+    from sacbnet.training.team import join_team
 
     chosen = with_source(read_recipe(find_recipe(recipe)).with_changes(change or []), data)
 

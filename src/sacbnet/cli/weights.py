@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..models.catalogue import Entry
+    from sacbnet.networks.weights.catalogue import Entry
 
 app = typer.Typer(help="Weights by name: list them, show all about them, verify the files.", rich_markup_mode="rich")
 
@@ -21,7 +21,7 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..models.catalogue import entries, local
+    from sacbnet.networks.weights.catalogue import entries, local
 
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("name", overflow="fold", no_wrap=True)
@@ -42,8 +42,8 @@ def list_() -> None:
 
 def _local_row(file: str) -> tuple[str, str]:
     """What a file that is in no catalogue says of itself: data and licence."""
-    from ..errors import WeightsError
-    from ..models.weights import describe_weights
+    from sacbnet.errors import WeightsError
+    from sacbnet.networks.weights.load import describe_weights
 
     try:
         told = describe_weights(file)
@@ -59,9 +59,9 @@ def show(
     """All that is known of weights: use, licence, training data, recipe, validation, configuration, hash."""
     from rich.console import Console
 
-    from ..models.catalogue import entry_of
-    from ..models.weights import describe_weights, weights_file
-    from .show import facts_table
+    from sacbnet.networks.weights.catalogue import entry_of
+    from sacbnet.networks.weights.load import describe_weights, weights_file
+    from sacbnet.reporting.console import facts_table
 
     file = weights_file(which)
     told = describe_weights(file)
@@ -99,9 +99,9 @@ def verify(
     ] = None,
 ) -> None:
     """Compare each file's hash with the catalogue's, and its parameters with its configuration; exit 4 if wrong."""
-    from ..errors import WeightsError
-    from ..models.catalogue import entries, local
-    from ..models.weights import check_weights
+    from sacbnet.errors import WeightsError
+    from sacbnet.networks.weights.catalogue import entries, local
+    from sacbnet.networks.weights.load import check_weights
 
     names = which or [*(entry.name for entry in entries()), *local()]
     wrong = []
@@ -117,6 +117,6 @@ def verify(
 @app.command("path")
 def path(which: Which) -> None:
     """Print the absolute path of the file, and nothing else."""
-    from ..models.weights import weights_file
+    from sacbnet.networks.weights.load import weights_file
 
     typer.echo(weights_file(which).absolute())

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ..spatial.warp import identity, sample
-from .augmentation import Augmentation
+from sacbnet.config.augmentation import Augmentation
+from sacbnet.spatial.warp import identity, sample
 
 Pair = tuple[Tensor, Tensor]  # (moving, fixed), each (1, 1, i, j, k)
 _BIAS_KNOTS = 4  # of the bias field along each axis

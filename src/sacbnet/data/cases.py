@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 
-from ..errors import InputError
+from sacbnet.config.choices import PAIRINGS
+from sacbnet.errors import InputError
 
-PAIRINGS = ("all", "cyclic", "atlas", "listed")
 _GOLDEN = (5**0.5 - 1) / 2
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(-?\d*))?")
 

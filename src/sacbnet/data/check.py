@@ -11,12 +11,13 @@ from typing import Literal
 import numpy as np
 from nibabel.orientations import aff2axcodes
 
-from ..errors import SacbnetError
-from ..io.images import Image
-from ..io.points import load_points
-from ..spatial.grid import Grid
+from sacbnet.errors import SacbnetError
+from sacbnet.imaging.image import Image
+from sacbnet.io.points import load_points
+from sacbnet.spatial.grid import Grid
+
 from .cases import Case
-from .pack import Align
+from .pack import Alignment
 from .read import check_labels, load_case
 
 LEAST_VOXELS = 32
@@ -44,7 +45,7 @@ class _Seen:
 def check(
     cases: Sequence[Case],
     pairs: Sequence[tuple[int, int]] = (),
-    align: Align = "header",
+    align: Alignment = "header",
     progress: Callable[[str, float], None] | None = None,
 ) -> list[Finding]:
     """All findings: by case, in their order, then those of the set and of the pairs (moving, fixed).

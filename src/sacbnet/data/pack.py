@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import InputError
-from ..padding import Box, own_box
-from ..spatial.grid import Grid, Shape
+from sacbnet.config.choices import Alignment
+from sacbnet.errors import InputError
+from sacbnet.imaging.padding import Box, own_box
+from sacbnet.spatial.grid import Grid, Shape
+
 from .cases import Case
 
 FORMAT = "sacbnet-pack"
 FORMAT_VERSION = 1
-Align = Literal["header", "centre"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class PackOptions:
 
     spacing_mm: float | None = None
     shape: Shape | None = None
-    align: Align = "header"
+    align: Alignment = "header"
     bits: int = 16
     label_maps: bool = False
     noise_maps: int = 0

@@ -12,16 +12,17 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__
-from ..errors import GridError, InputError
-from ..io.atomic import atomic_file
-from ..io.images import Image
-from ..preprocess import antialias
-from ..spatial.grid import Grid
-from ..spatial.resample import resample
-from ..spatial.transforms import Affine
+from sacbnet.environment import VERSION
+from sacbnet.errors import GridError, InputError
+from sacbnet.files import atomic_file
+from sacbnet.imaging.image import Image
+from sacbnet.imaging.resampling import antialias
+from sacbnet.spatial.grid import Grid
+from sacbnet.spatial.resample import resample
+from sacbnet.spatial.transforms import Affine
+
+from .anatomy import MeanAnatomy, noise_map
 from .cases import Case
-from .label_maps import MeanAnatomy, noise_map
 from .pack import FORMAT, FORMAT_VERSION, PackOptions, digest, stamp
 from .read import canonical, check_labels, load_case, unit
 
@@ -230,7 +231,7 @@ class _Contents:
             "sources": self.sources,
         }
         text = {name: json.dumps(value) for name, value in facts.items()}
-        text |= {"format": FORMAT, "format_version": str(FORMAT_VERSION), "sacbnet_version": __version__}
+        text |= {"format": FORMAT, "format_version": str(FORMAT_VERSION), "sacbnet_version": VERSION}
         return json.dumps({"__metadata__": text, **blocks}).encode()
 
     def header(self) -> bytes:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..io.images import Image
-from ..spatial.grid import Grid, Shape, slabs
-from ..spatial.transforms import Affine
+from sacbnet.errors import InputError
+from sacbnet.imaging.image import Image
+from sacbnet.spatial.grid import Grid, Shape, slabs
+from sacbnet.spatial.transforms import Affine
 
 Array = NDArray[np.floating]
 Layer = tuple[int, float, Array]  # label, T1-like intensity (white matter of the cerebrum 0.85), signed distance in mm

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from sacbnet.errors import InputError
 
 _ROLES = {("numpy", "ndarray"): "ndarray", ("numpy", "dtype"): "dtype", ("_codecs", "encode"): "encode"}
 for _core in ("numpy.core", "numpy._core"):  # numpy 1 and 2

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import GridError
-from ..inputs import Inputs
-from ..io.images import Image, load_image
-from ..preprocess import to_unit
-from ..spatial.grid import Grid
+from sacbnet.errors import GridError
+from sacbnet.imaging.image import Image
+from sacbnet.imaging.intensities import to_unit
+from sacbnet.io.images import load_image
+from sacbnet.registration.inputs import Inputs
+from sacbnet.spatial.grid import Grid
+
 from .cases import Case
 from .pickles import read_pickle
 from .sources import PICKLES

@@ -12,8 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..io.images import ITK_FORMATS, NIBABEL_FORMATS
+from sacbnet.errors import InputError
+from sacbnet.io.images import ITK_FORMATS, NIBABEL_FORMATS
+
 from .cases import Case, PairList, natural
 
 PICKLES = (".pkl", ".pickle")

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..io.images import Image
-from ..io.points import Points, load_points
-from ..spatial.grid import Grid
-from ..spatial.transforms import Affine
+from sacbnet.imaging.image import Image
+from sacbnet.imaging.points import Points
+from sacbnet.io.points import load_points
+from sacbnet.spatial.grid import Grid
+from sacbnet.spatial.transforms import Affine
+
 from .cases import Case
 from .packing import lattice_offset
 from .read import check_labels, load_case

@@ -9,8 +9,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..spatial.grid import Grid
+from sacbnet.errors import InputError
+from sacbnet.spatial.grid import Grid
+
 from .itk import affine_of_itk, array_of_itk, quiet_itk
 from .nifti import named_grid
 from .voxels import check_shape

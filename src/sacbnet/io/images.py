@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +14,11 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from ..errors import GridError, InputError, OutputError
-from ..spatial.grid import Grid
-from .atomic import atomic_file
+from sacbnet.errors import GridError, InputError, OutputError
+from sacbnet.files import atomic_file
+from sacbnet.imaging.image import Image
+from sacbnet.spatial.grid import Grid
+
 from .dicom import is_dicom, read_dicom
 from .itk import affine_of_itk, array_of_itk, image_to_itk, reason
 from .nifti import check_pixdim, geometry_warnings, named_grid, nifti_grid, nifti_image
@@ -26,23 +28,6 @@ NIBABEL_FORMATS = (".nii", ".nii.gz", ".mgz", ".mgh", ".hdr", ".img", ".hdr.gz",
 ITK_FORMATS = (".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii", ".nii.gz", ".mgz", ".nrrd", ".mha")
 ImageSource = Any  # str | Path | nibabel image | sitk.Image | (array, affine) | Image
-
-
-@dataclass(frozen=True, eq=False)
-class Image:
-    """Voxels and where they lie.
-
-    data: (i, j, k), C-contiguous, native byte order, scl_slope applied; float32 (image), integers (labels) or bool
-    (mask).
-    grid: world mm, RAS. name: the path, or 'array'. header: NIfTI header, kept to write results with the same codes.
-    warnings: sentences on what in the header may be read in two ways.
-    """
-
-    data: NDArray[Any] = field(repr=False)
-    grid: Grid
-    name: str = "array"
-    header: Nifti1Header | None = field(default=None, repr=False)
-    warnings: tuple[str, ...] = ()
 
 
 def load_image(source: ImageSource, kind: Kind = "image") -> Image:

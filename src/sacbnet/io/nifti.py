@@ -16,8 +16,9 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
-from ..errors import GridError
-from ..spatial.grid import Grid, Shape
+from sacbnet.errors import GridError
+from sacbnet.spatial.grid import Grid, Shape
+
 from .itk import LPS
 
 _GEOMETRY = (

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, OutputError
-from .atomic import atomic_file
+from sacbnet.errors import InputError, OutputError
+from sacbnet.files import atomic_file
+from sacbnet.imaging.points import Points
+
 from .itk import reason
 
 _SCHEMA = (
@@ -26,35 +27,6 @@ _SCHEMA = (
 _ANTS = ("x", "y", "z", "t", "label", "comment")
 _FCSV = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 _FRAMES = {"LPS": "LPS", "1": "LPS", "RAS": "RAS", "0": "RAS"}
-
-
-@dataclass(frozen=True, eq=False)
-class Points:
-    """Named points.
-
-    xyz: (n, 3) float64, world mm, RAS. labels: n names ("1", "2", ... where none are given). columns: further texts, n
-    for each name; "comment", "t" and "id" have a place of their own in the files, a CSV keeps all of them.
-    """
-
-    xyz: NDArray[np.float64]
-    labels: tuple[str, ...] = ()
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        xyz = np.array(self.xyz, dtype=np.float64)
-        if xyz.ndim != 2 or xyz.shape[1] != 3 or not len(xyz):
-            raise InputError(f"the points have shape {xyz.shape}; (n, 3) with n of at least 1 was expected")
-        if not np.isfinite(xyz).all():
-            raise InputError("the points hold coordinates that are NaN or infinite")
-        xyz.setflags(write=False)
-        labels = tuple(self.labels) or tuple(str(n + 1) for n in range(len(xyz)))
-        columns = {name: tuple(values) for name, values in self.columns.items()}
-        for name, values in {"label": labels, **columns}.items():
-            if len(values) != len(xyz):
-                raise InputError(f"the column {name!r} of the points has {len(values)} entries for {len(xyz)} points")
-        object.__setattr__(self, "xyz", xyz)
-        object.__setattr__(self, "labels", labels)
-        object.__setattr__(self, "columns", columns)
 
 
 def load_points(path: str | Path) -> Points:

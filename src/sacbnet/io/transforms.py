@@ -16,10 +16,11 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from ..errors import GridError, InputError, OutputError
-from ..spatial.grid import Grid
-from ..spatial.transforms import Affine, DisplacementField, Transform
-from .atomic import atomic_file
+from sacbnet.errors import GridError, InputError, OutputError
+from sacbnet.files import atomic_file
+from sacbnet.spatial.grid import Grid
+from sacbnet.spatial.transforms import Affine, DisplacementField, Transform
+
 from .images import write_itk
 from .itk import LPS, affine_of_itk, array_of_itk, image_to_itk, matrix_of_itk, reason
 from .nifti import check_pixdim, itk_grid, named_grid, nifti_grid, nifti_image

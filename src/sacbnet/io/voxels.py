@@ -7,7 +7,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from sacbnet.errors import InputError
 
 Kind = Literal["image", "labels", "mask"]
 _WHOLE = 1e-3  # a scl_slope in single precision makes 2.99999 of a 3

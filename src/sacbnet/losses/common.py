@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from sacbnet.errors import InputError
 
 
 def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:

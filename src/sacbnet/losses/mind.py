@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..errors import InputError
+from sacbnet.errors import InputError
+
 from .common import at_least_single, full_precision, same_images
 
 CLAMP = 1e-3, 1e3  # least and greatest noise estimate of a voxel, as multiples of the image's mean

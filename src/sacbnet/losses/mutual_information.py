@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..errors import InputError
+from sacbnet.errors import InputError
+
 from .common import at_least_single, full_precision, same_images
 
 SMOOTHING = 1e-7  # added to probabilities, so that empty bins have a logarithm

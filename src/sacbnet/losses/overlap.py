@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..errors import InputError
-from ..spatial.warp import warp
+from sacbnet.errors import InputError
+from sacbnet.spatial.warp import warp
+
 from .common import at_least_single, displacement, full_precision
 
 

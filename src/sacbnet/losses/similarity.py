@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..compiled import boxes
-from ..errors import InputError
+from sacbnet.errors import InputError
+from sacbnet.kernels.cpu import boxes
+
 from .common import at_least_single, full_precision, same_images
 
 EPSILON = 1e-5  # added to the product of two windows' summed squared deviations, as VoxelMorph has it

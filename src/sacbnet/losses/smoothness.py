@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..compiled import boxes
-from ..errors import InputError
-from ..spatial.jacobian import tetrahedra
-from ..spatial.warp import compose, identity
+from sacbnet.errors import InputError
+from sacbnet.kernels.cpu import boxes
+from sacbnet.spatial.jacobian import tetrahedra
+from sacbnet.spatial.warp import compose, identity
+
 from .common import at_least_single, displacement, full_precision
 
 ROWS = 8  # cells along i that are cut into tetrahedra at a time

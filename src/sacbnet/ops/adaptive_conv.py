@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..compiled.conv import AdaptiveConv
-from .dispatch import fast_storage, triton_serves
+from sacbnet.kernels.cpu.conv import AdaptiveConv
+from sacbnet.kernels.dispatch import fast_storage, triton_serves
 
 
 def adaptive_conv(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def adaptive_conv(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor
     if storage := fast_storage(z, taps, kernel, biases):
         return AdaptiveConv.apply(z, labels, taps, kernel, biases, storage)
     if triton_serves(z):
-        from .gpu.adaptive_conv import adaptive_conv as on_gpu
+        from sacbnet.kernels.cuda.adaptive_conv import adaptive_conv as on_gpu
 
         return on_gpu(z, labels, tap_weights, kernel, bias)
     return adaptive_conv_plain(z, labels, tap_weights, kernel, bias)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..compiled.conv import EPS, SLOPE, Blocks, Conv
-from .dispatch import fast_storage
+from sacbnet.kernels.cpu.conv import EPS, SLOPE, Blocks, Conv
+from sacbnet.kernels.dispatch import fast_storage
 
 
 def conv_blocks(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

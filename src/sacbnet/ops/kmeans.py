@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..compiled import native
-from ..errors import InputError
+from sacbnet.errors import InputError
+from sacbnet.kernels.cpu import native
 
 SEEDING = 4096  # voxels among which the seeds are drawn
 SAMPLE = 16384  # voxels on which the centres are found: the inertia of all suffers 0.1%, less than between two seeds

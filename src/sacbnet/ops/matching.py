@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..compiled import matching as compiled
-from ..compiled import native
-from ..errors import InputError
-from .dispatch import triton_serves
+from sacbnet.errors import InputError
+from sacbnet.kernels.cpu import matching as compiled
+from sacbnet.kernels.cpu import native
+from sacbnet.kernels.dispatch import triton_serves
 
 
 def match(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
@@ -31,7 +31,7 @@ def match(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
     if native.usable(moving, fixed) and moving.shape == fixed.shape:  # unlike shapes: the plain form's error
         return compiled.match(moving, fixed, window)
     if triton_serves(moving, fixed):
-        from .gpu.matching import match as match_on_gpu  # not to be imported without Triton
+        from sacbnet.kernels.cuda.matching import match as match_on_gpu  # not to be imported without Triton
 
         return match_on_gpu(moving, fixed, window)
     return match_plain(moving, fixed, window)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..compiled.mixed_conv import MixedConv
-from .dispatch import fast_storage, triton_serves
+from sacbnet.kernels.cpu.mixed_conv import MixedConv
+from sacbnet.kernels.dispatch import fast_storage, triton_serves
 
 
 def mixed_conv(z: Tensor, membership: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def mixed_conv(z: Tensor, membership: Tensor, tap_weights: Tensor, kernel: Tenso
     if fits and (storage := fast_storage(z, shares, taps, kernel, biases)):
         return MixedConv.apply(z, shares, taps, kernel, biases, storage)
     if fits and triton_serves(z):
-        from .gpu.mixed_conv import mixed_conv as on_gpu  # not to be imported without Triton
+        from sacbnet.kernels.cuda.mixed_conv import mixed_conv as on_gpu  # not to be imported without Triton
 
         return on_gpu(z, membership, tap_weights, kernel, bias)
     return mixed_conv_plain(z, membership, tap_weights, kernel, bias)

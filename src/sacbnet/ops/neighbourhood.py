@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..compiled import native
-from ..compiled.memory import empty
+from sacbnet.kernels.cpu import native
+from sacbnet.kernels.cpu.memory import empty
 
 
 def neighbourhood_mean(z: Tensor) -> Tensor:

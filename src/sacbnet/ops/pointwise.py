@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..compiled import native
-from ..compiled.memory import empty
-from ..compiled.pointwise import LeakyAdd, Pool2
+from sacbnet.kernels.cpu import native
+from sacbnet.kernels.cpu.memory import empty
+from sacbnet.kernels.cpu.pointwise import LeakyAdd, Pool2
 
 
 def pool2(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import GridError
+from sacbnet.errors import GridError
 
 Shape = tuple[int, int, int]
 

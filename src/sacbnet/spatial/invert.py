@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiled import maps as compiled
+from sacbnet.kernels.cpu import maps as compiled
+
 from .grid import Grid, slabs
 from .transforms import Affine, DisplacementField, PointMap, steps_of
 

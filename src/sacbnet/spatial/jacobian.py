@@ -12,7 +12,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from ..compiled import tetrahedra as compiled
+from sacbnet.kernels.cpu import tetrahedra as compiled
+
 from .warp import identity
 
 Corner = tuple[int, int, int]

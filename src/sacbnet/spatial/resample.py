@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..compiled import maps as compiled
+from sacbnet.kernels.cpu import maps as compiled
+
 from .grid import Grid, slabs
 from .transforms import PointMap, steps_of
 from .warp import sample

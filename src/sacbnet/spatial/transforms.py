@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..compiled import maps as compiled
-from ..errors import GridError, InputError
+from sacbnet.errors import GridError, InputError
+from sacbnet.kernels.cpu import maps as compiled
+
 from .grid import Grid, as_affine, slabs, transform_points
 from .warp import sample
 

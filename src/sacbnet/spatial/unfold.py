@@ -7,7 +7,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..compiled import tetrahedra as compiled
+from sacbnet.kernels.cpu import tetrahedra as compiled
+
 from .jacobian import CORNERS, folded_cells, folds
 
 BETWEEN = 10  # rounds of pushing before it is asked whether they help

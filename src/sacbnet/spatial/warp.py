@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..compiled import native
-from ..compiled import warp as compiled
+from sacbnet.kernels.cpu import native
+from sacbnet.kernels.cpu import warp as compiled
 
 Mode = Literal["linear", "nearest"]
 Padding = Literal["zeros", "border"]

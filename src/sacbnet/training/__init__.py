@@ -1,1 +1,1 @@
-"""What the training loop is made of: recipes, objective, checkpoints, logs. The loop itself is `sacbnet.train`."""
+"""Training: the loop (`loop`), and what it is made of: objective, sampler, checkpoints, logs."""

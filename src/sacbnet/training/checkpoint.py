@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..data.pack import Pack
-from ..errors import InputError
-from ..io.atomic import atomic_file
-from .recipe import Recipe, recipe_from_dict, same_training
+from sacbnet.config.recipe import Recipe, recipe_from_dict, same_training
+from sacbnet.data.pack import Pack
+from sacbnet.errors import InputError
+from sacbnet.files import atomic_file
 
 CHECKPOINT = "checkpoint.pt"
 FORMAT_VERSION = 1

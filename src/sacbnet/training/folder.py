@@ -9,28 +9,23 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import InputError
-from ..io.atomic import atomic_file
-from ..models.weights import BEST, save_weights
+from sacbnet.config.recipe import Recipe
+from sacbnet.config.toml import find_toml
+from sacbnet.files import atomic_file
+from sacbnet.networks.weights.load import BEST, save_weights
+
 from .checkpoint import State
 from .loader import Data
-from .recipe import Recipe
 
 RECIPE, RUN = "recipe.toml", "run.json"
 
 
-def find_recipe(name: str, kind: str = "recipe") -> Path:
-    """The file that `name` means: itself, or a recipe (or "benchmark") that comes with the package. InputError lists
-    those."""
-    if Path(name).is_file():
-        return Path(name)
-    places = [Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "recipes"]  # installed; a checkout
-    if kind == "benchmark":
-        places = [place / "benchmarks" for place in places]
-    known = {path.stem: path for place in places if place.is_dir() for path in sorted(place.glob("*.toml"))}
-    if name not in known:
-        raise InputError(f"the {kind} {name!r} is no file, and none of {', '.join(known) or 'the package'}")
-    return known[name]
+PLACES = (Path(__file__).parent / "recipes", Path(__file__).parents[3] / "recipes")  # installed; a checkout
+
+
+def find_recipe(name: str) -> Path:
+    """The file that `name` means: itself, or a recipe that comes with the package. InputError lists those."""
+    return find_toml(name, "recipe", PLACES)
 
 
 def write_run(out: Path, recipe: Recipe, state: State, facts: dict[str, Any]) -> None:
@@ -58,7 +53,7 @@ def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network
         "mirrored": recipe.mirrored,
         "trained_on": recipe.trained_on or f"{len({n for pair in data.training for n in pair})} cases",
         "spacing_mm": f"{data.spacing_mm:g}",
-        "intensity": "[0, 1]: smallest value to 99.9th percentile (sacbnet.preprocess.to_unit)",
+        "intensity": "[0, 1]: smallest value to 99.9th percentile (sacbnet.imaging.intensities.to_unit)",
         "source": f"sacbnet train, recipe {recipe.name}",
         "name": recipe.name,
         "recipe": without_paths(recipe).to_dict(),

@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..data.augment import augment
-from ..data.augmentation import Augmentation
-from ..data.cases import pair_up, select, spread
-from ..data.pack import Pack
-from ..errors import InputError
+from sacbnet.config.augmentation import Augmentation
+from sacbnet.config.recipe import DataOptions, Recipe
+from sacbnet.data.augment import augment
+from sacbnet.data.cases import pair_up, select, spread
+from sacbnet.data.pack import Pack
+from sacbnet.errors import InputError
+
 from .maps import Maps
 from .objective import Batch, seen_labels
-from .recipe import DataOptions, Recipe
 from .sampler import pair_number, samples_of
 from .team import Team
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..io.atomic import atomic_file
+from sacbnet.files import atomic_file
+
 from .validate import Slices
 
 METRICS = "metrics.csv"

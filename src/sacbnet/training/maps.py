@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..data.pack import Pack
-from ..data.synthesis import Anatomy, SynthesisOptions, synthesise
-from ..errors import InputError
+from sacbnet.data.pack import Pack
+from sacbnet.data.synthesis import Anatomy, SynthesisOptions, synthesise
+from sacbnet.errors import InputError
+
 from .objective import Batch
 
 MOST_VALUES = 255

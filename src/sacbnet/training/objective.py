@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import losses
-from ..losses.similarity import EPSILON
-from ..models.symmetric import SymmetricSACBNet
-from ..spatial.warp import warp
-from .recipe import LossOptions
+import sacbnet.losses as losses
+from sacbnet.config.recipe import LossOptions
+from sacbnet.losses.similarity import EPSILON
+from sacbnet.networks.sacbnet.symmetric import SymmetricSACBNet
+from sacbnet.spatial.warp import warp
 
 Terms = dict[str, Tensor]
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from ..data.cases import PairList, read_cases
-from ..data.pack import Pack, PackOptions, build_pack, open_pack
-from ..errors import InputError
-from ..io.atomic import check_writable, sweep, writing
+from sacbnet.config.recipe import Recipe
+from sacbnet.data.cases import PairList, read_cases
+from sacbnet.data.pack import Pack, PackOptions, build_pack, open_pack
+from sacbnet.errors import InputError
+from sacbnet.files import check_writable, sweep, writing
+from sacbnet.networks.weights.catalogue import lasting
+
 from .loader import pairs_of
-from .recipe import Recipe
 from .team import Team
 
 PACK = "data.pack"
@@ -53,7 +56,7 @@ def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]
     if target.exists():
         _refuse_another(open_pack(target), found, options, target)
         return
-    from ..data.check import check  # which needs the readers of images; a pack does not
+    from sacbnet.data.check import check  # which needs the readers of images; a pack does not
 
     problems = [f for f in check(found.cases, found.pairs, options.align) if f.severity == "error"]
     if problems:
@@ -93,3 +96,13 @@ def alone_in(out: Path) -> Iterator[None]:
             pass
         sweep(out)  # what sessions that were killed have left
         yield
+
+
+def with_source(recipe: Recipe, source: str | Path | None) -> Recipe:
+    """With another data.source, and with absolute paths: a run must not depend on where it is started.
+
+    Weights that run.start_from names stay a name.
+    """
+    place, start = str(source) if source is not None else recipe.data.source, recipe.run.start_from
+    data = replace(recipe.data, source=str(Path(place).absolute()) if place else "")
+    return replace(recipe, data=data, run=replace(recipe.run, start_from=lasting(start) if start else ""))

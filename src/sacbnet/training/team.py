@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import InputError
+from sacbnet.errors import InputError
 
 T = TypeVar("T")
 CPU = torch.device("cpu")

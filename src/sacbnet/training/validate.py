@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..labelmaps import numbered
-from ..metrics import dice_of_present, present_labels
-from ..spatial.jacobian import jacobian_determinant
-from ..spatial.warp import warp
+from sacbnet.config.recipe import LossOptions
+from sacbnet.imaging.labels import numbered
+from sacbnet.metrics.overlap import dice_of_present, present_labels
+from sacbnet.spatial.jacobian import jacobian_determinant
+from sacbnet.spatial.warp import warp
+
 from .objective import Batch, similarity, smoothness
-from .recipe import LossOptions
 from .team import Team
 
 Scores = dict[str, float]

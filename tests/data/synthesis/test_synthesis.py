@@ -10,7 +10,7 @@ from sacbnet.data.synthesis import Anatomy, SynthesisOptions, synthesise
 from sacbnet.data.synthesis.deform import coordinates, random_warp, spline_field
 from sacbnet.data.synthesis.render import gaussian, random_table, unit, view_table
 from sacbnet.errors import InputError
-from sacbnet.preprocess import to_unit
+from sacbnet.imaging.intensities import to_unit
 from sacbnet.spatial.jacobian import jacobian_determinant
 
 SHAPE = (32, 40, 36)

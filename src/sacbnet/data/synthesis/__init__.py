@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..synthesis_options import SynthesisOptions
+from sacbnet.config.synthesis import SynthesisOptions
+
 from .deform import coordinates, random_affine, random_box, random_warp
 from .render import class_numbers, looked_up, painted, photographed, random_table, view_table
 

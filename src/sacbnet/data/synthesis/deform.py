@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from ..synthesis_options import SynthesisOptions
+from sacbnet.config.synthesis import SynthesisOptions
 
 STEEPEST = 0.8  # largest difference between neighbouring knots, of their distance: from 1 on a line could fold
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..synthesis_options import SynthesisOptions
+from sacbnet.config.synthesis import SynthesisOptions
+
 from .deform import spline_field
 
 _BIAS_KNOTS = 3  # of the bias field, between knots: a part of the longest side

@@ -1,0 +1,189 @@
+"""Methods beside each other, on the same pairs: means, paired tests against the first, and the table that tells them.
+
+Where a method was trained from several seeds, a pair's number is the mean over its seeds: seeds are no further pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from sacbnet.evaluation.scoring import OF_A_PAIR, Row
+from sacbnet.evaluation.statistics import Summary, summarise
+
+Pair = tuple[str, str]
+TESTED = ("dice_nearest", "dice_onehot", "hd95_mm", "tre_mm")
+SHOWN = {
+    "dice_nearest": ("Dice, nearest", "{:.4f}"),
+    "dice_onehot": ("Dice, one-hot", "{:.4f}"),
+    "hd95_mm": ("HD95 mm", "{:.3f}"),
+    "tre_mm": ("TRE mm", "{:.3f}"),
+    "folded_percent": ("folded %", "{:.4f}"),
+    "non_diffeomorphic_percent": ("non-diffeomorphic % (largest)", "{:.4f}"),
+    "sd_log_jacobian": ("SD log J", "{:.3f}"),
+    "seconds": ("s", "{:.2f}"),
+    "peak_memory_mb": ("MiB", "{:.0f}"),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of a method from the first, over the pairs that both have. mean: with its 95% interval, Student's. p: of
+    Wilcoxon's signed-rank test, two-sided; p_holm: corrected over the methods (Holm 1979)."""
+
+    mean: Summary
+    p: float
+    p_holm: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One method. pairs: how many it has scores of. numbers: over these pairs; by_seed: the mean of the first of
+    `TESTED` that there is, for each seed; against_first: by number, none for the first itself."""
+
+    method: str
+    pairs: int
+    numbers: Mapping[str, Summary]
+    by_seed: Mapping[str, float]
+    against_first: Mapping[str, Difference]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Standing, ...]:
+    """The standing of each method that has rows, in the order of `methods`, the first of which is the reference.
+
+    rows: of any methods, seeds and pairs, with the numbers of `scoring.OF_A_PAIR`. Without rows of the first method
+    nothing is tested.
+    """
+    values = {name: over_seeds(rows, name, methods) for name in OF_A_PAIR}
+    present = [method for method in methods if any(row["method"] == method for row in rows)]
+    against: dict[str, dict[str, Difference]] = {method: {} for method in present}
+    for name in TESTED:
+        first = values[name].get(methods[0], {})
+        found = {m: difference(first, values[name].get(m, {})) for m in present if m != methods[0]}
+        corrected = holm([d.p for d in found.values() if d is not None])
+        for method, d in found.items():
+            if d is not None:
+                against[method][name] = Difference(d.mean, d.p, corrected.pop(0))
+    out = []
+    for method in present:
+        mine = [row for row in rows if row["method"] == method]
+        numbers = {name: summarise(v[method].values()) for name, v in values.items() if v.get(method)}
+        pairs = len({(row["moving"], row["fixed"]) for row in mine})
+        out.append(Standing(method, pairs, numbers, _by_seed(mine), against[method]))
+    return tuple(out)
+
+
+def over_seeds(rows: Sequence[Row], name: str, methods: Sequence[str]) -> dict[str, dict[Pair, float]]:
+    """A number by method and pair, the mean over the seeds; only where there is one."""
+    found: dict[str, dict[Pair, list[float]]] = {}
+    for row in rows:
+        if name in row and row["method"] in methods:
+            found.setdefault(row["method"], {}).setdefault((row["moving"], row["fixed"]), []).append(row[name])
+    return {m: {pair: float(np.mean(v)) for pair, v in pairs.items()} for m, pairs in found.items()}
+
+
+def difference(first: Mapping[Pair, float], other: Mapping[Pair, float]) -> Difference | None:
+    """other - first, and the test that its median is 0; over the pairs where both are finite, None without any.
+
+    Pairs that are equal to the digit have no rank (Wilcoxon's own rule); where all are, p is 1.
+    """
+    both = [other[pair] - first[pair] for pair in first if pair in other]
+    found = np.array([d for d in both if np.isfinite(d)])
+    if not len(found):
+        return None
+    return Difference(summarise(found), float(wilcoxon(found).pvalue) if found.any() else 1.0)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm, Scandinavian Journal of Statistics 1979), in the order given: the
+    k-th smallest of n times n - k + 1, at least those before it and at most 1.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    out, least = [0.0] * len(p), 0.0
+    for rank, n in enumerate(sorted(range(len(p)), key=lambda n: p[n])):
+        least = max(least, min(1.0, (len(p) - rank) * p[n]))
+        out[n] = least
+    return out
+
+
+def table(standings: Sequence[Standing], facts: Mapping[str, Mapping[str, Any]], asked: int) -> str:
+    """In Markdown: mean ± SD over the pairs; how each differs from the first in the first of `TESTED` that there is.
+
+    facts: by method its parameters and training_minutes, where it has them. asked: how many pairs there should be.
+    """
+    shown = [name for name in SHOWN if any(name in s.numbers for s in standings)]
+    tested = next((name for name in TESTED if any(name in s.numbers for s in standings)), None)
+    seeds = any(len(s.by_seed) > 1 for s in standings)
+    short = SHOWN[tested][0] if tested else ""
+    heads = ["method", "pairs", *(SHOWN[name][0] for name in shown), "parameters", "training min"]
+    heads += [f"{short} by seed"] if seeds else []
+    heads += [f"{short}: difference [95%]", "p (Holm)"] if tested else []
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for s in standings:
+        mine = facts.get(s.method, {})
+        cells = [s.method, str(s.pairs) if s.pairs == asked else f"{s.pairs} of {asked}"]
+        cells += [_mean(s.numbers.get(name), SHOWN[name][1]) + _largest(s, name) for name in shown]
+        cells += [f"{mine['parameters']:,}" if "parameters" in mine else ""]
+        cells += [f"{mine['training_minutes']:.1f}" if "training_minutes" in mine else ""]
+        cells += [" ".join(f"{v:.4f}" for v in s.by_seed.values()) if len(s.by_seed) > 1 else ""] if seeds else []
+        cells += _against(s.against_first.get(tested), SHOWN[tested][1]) if tested else []
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def page(standings: Sequence[Standing], report: Mapping[str, Any]) -> str:
+    """table.md: what was done, the table, the tools, and what failed. report: as summary.json has it."""
+    plan, where, asked = report["benchmark"], report["environment"], report["pairs"]
+    facts, failed = report["methods"], report["failed"]
+    told = f"{asked} pairs, mean ± SD over them."
+    if any(method["train"] is not None for method in plan["methods"]):
+        steps = plan["steps"] or "the recipe's"
+        seeds = ", ".join(map(str, plan["seeds"]))
+        told += f" Each network: {steps} steps of recipe {plan['recipe']}, seeds {seeds}, {plan['keep']} weights."
+    told += f" {where['processor']}, {where['device']}, {where['threads']} threads; sacbnet {where['sacbnet']}."
+    lines = [f"# {plan['name']}", "", *([plan["about"], ""] if plan["about"] else [])]
+    lines += [told + (" Not finished." if report["incomplete"] else ""), "", table(standings, facts, asked), ""]
+    lines += [f"- {name}: {found['tool']}." for name, found in facts.items() if "tool" in found]
+    silent = {s.method for s in standings} | {row["method"] for row in failed}
+    lines += [f"- {method['name']}: not run yet." for method in plan["methods"] if method["name"] not in silent]
+    for row in failed:
+        what = row["method"] + (f", seed {row['seed']}" if row["seed"] else "")
+        what += f", {row['moving']} -> {row['fixed']}" if "moving" in row else ""
+        lines.append(f"- {what} failed: {row['error']}")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _by_seed(rows: Sequence[Row]) -> dict[str, float]:
+    name = next((name for name in TESTED if any(name in row for row in rows)), None)
+    seeds = dict.fromkeys(row["seed"] for row in rows)
+    return {s: float(np.mean([r[name] for r in rows if r["seed"] == s and name in r])) for s in seeds} if name else {}
+
+
+def _mean(found: Summary | None, how: str) -> str:
+    if found is None or not found.n:
+        return ""
+    return how.format(found.mean) + (f" ± {how.format(found.sd)}" if found.n > 1 else "")
+
+
+def _largest(standing: Standing, name: str) -> str:
+    """Folding is told by the worst pair, too, to the last digit: 0 is none at all."""
+    found = standing.numbers.get(name)
+    return f" ({found.max:.2g})" if name == "non_diffeomorphic_percent" and found and found.n else ""
+
+
+def _against(found: Difference | None, how: str) -> list[str]:
+    if found is None:
+        return ["", ""]
+    signed = how.replace("{:", "{:+")
+    low, high = (signed.format(x) for x in found.mean.ci95)
+    interval = f" [{low}, {high}]" if found.mean.n > 1 else ""
+    return [signed.format(found.mean.mean) + interval, f"{found.p_holm:.2g}" + ("" if found.p_holm >= 0.05 else " *")]

@@ -1,0 +1,187 @@
+"""TODO-DOC sacbnet.reporting.describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def describe(file: Path) -> dict[str, Any]:
+    """The facts of a file, by what it is."""
+    from sacbnet.registration.result import RUN
+    from sacbnet.training.folder import RECIPE
+
+    name = file.name.lower()
+    if file.is_dir() and (file / RECIPE).is_file():
+        return _training(file)
+    if name.endswith(".pack"):
+        return _pack(file)
+    if file.is_dir() and (file / RUN).is_file():
+        return _run(file / RUN)
+    if name == RUN:
+        return _run(file)
+    if name.endswith(".safetensors"):
+        return _weights(file)
+    if name.endswith((".csv", ".mrk.json", ".fcsv")):
+        return _points(file)
+    if name.endswith((".mat", ".txt", ".tfm")):
+        return _transform(file)
+    return _transform(file) if _is_field(file) else _image(file)
+
+
+def _is_field(file: Path) -> bool:
+    """Whether a readable NIfTI, NRRD or MHA holds vectors; what cannot be read is left to the reader to report."""
+    import SimpleITK as sitk
+    from nibabel.loadsave import load
+
+    try:
+        if file.name.lower().endswith((".nii", ".nii.gz")):
+            header: Any = load(file).header
+            return len(header.get_data_shape()) == 5 or int(header["intent_code"]) in (1006, 1007)
+        if file.is_file() and file.suffix.lower() in (".nrrd", ".mha", ".mhd"):
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(str(file))
+            reader.ReadImageInformation()
+            return reader.GetNumberOfComponents() == 3 and "float" in sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    except Exception:  # whatever is wrong with it, load_image says so in a sentence
+        return False
+    return False
+
+
+def _grid(grid: Any) -> dict[str, Any]:
+    import nibabel as nib
+
+    return {
+        "shape": " × ".join(map(str, grid.shape)),
+        "spacing": " × ".join(f"{s:.4g}" for s in grid.spacing) + " mm",
+        "axes": "".join(nib.aff2axcodes(grid.affine)) + ("" if grid.is_orthogonal else " (sheared)"),
+        "centre (RAS)": ", ".join(f"{c:.1f}" for c in grid.centre) + " mm",
+    }
+
+
+def _image(file: Path) -> dict[str, Any]:
+    from sacbnet.io.images import load_image
+
+    image = load_image(file)
+    facts = {"kind": "image", **_grid(image.grid)}
+    facts["intensities"] = f"{image.data.min():.6g} to {image.data.max():.6g}, mean {image.data.mean():.6g}"
+    return facts | {f"warning {n}": text for n, text in enumerate(image.warnings, 1)}
+
+
+def _transform(file: Path) -> dict[str, Any]:
+    import numpy as np
+
+    from sacbnet.io.transforms import load_transform
+    from sacbnet.metrics.folding import folding
+    from sacbnet.spatial.transforms import Affine
+
+    transform = load_transform(file)
+    if isinstance(transform, Affine):
+        scale = float(np.linalg.det(transform.matrix[:3, :3]))
+        rows = "\n".join("  ".join(f"{value:10.5f}" for value in row) for row in transform.matrix)
+        return {
+            "kind": "affine transform (points of fixed -> moving)",
+            "matrix (RAS, mm)": rows,
+            "volume change": f"{scale:.4f}",
+        }
+    length = np.linalg.norm(transform.displacement_mm, axis=-1)
+    fold = folding(transform)
+    return {
+        "kind": "displacement field (LPS, mm, on disk)",
+        **_grid(transform.grid),
+        "displacement": f"mean {length.mean():.3f} mm, largest {length.max():.3f} mm",
+        "det J": f"{fold.jacobian_min:.3f} to {fold.jacobian_max:.3f}, SD of log {fold.sd_log_jacobian:.3f}",
+        "folding": f"{fold.folded_voxels} voxels, non-diffeomorphic volume {fold.non_diffeomorphic_percent:.4g} %",
+    }
+
+
+def _weights(file: Path) -> dict[str, Any]:
+    import json
+
+    from sacbnet.networks.weights.load import describe_weights
+
+    told = describe_weights(file)
+    first = ("name", "licence", "trained_on", "source", "spacing_mm", "intensity", "baseline", "validation", "steps")
+    out = {"kind": "weights"} | {name: told.pop(name) for name in first if name in told}
+    if "recipe" in told:  # the whole of it is in the file; here what differs from the published protocol's defaults
+        out["recipe"] = _differences(json.loads(told.pop("recipe")))
+    return out | told
+
+
+def _differences(recipe: dict[str, Any]) -> str:
+    """The options of a recipe that are not the defaults."""
+    from sacbnet.config.recipe import Recipe
+
+    plain = Recipe().to_dict()
+    found = [
+        f"{section}.{name} = {value}"
+        for section, values in recipe.items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+        if plain.get(section, {}).get(name) != value
+    ]
+    return ", ".join(found)
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    import json
+
+    from sacbnet.errors import InputError
+    from sacbnet.networks.weights.load import weights_file
+
+    try:
+        report = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        state, recipe = report["state"], report["recipe"]
+        told = {
+            "kind": "training run",
+            "recipe": f"{recipe['name']}: {recipe['about']}",
+            "steps": f"{state['step']} of {recipe['run']['steps']}",
+            "hours": f"{state['seconds'] / 3600:.2f} in {state['sessions']} session(s)",
+            "before training": json.dumps(state["baseline"]),
+            "best validation": json.dumps(state["best"]),
+            "warnings": "; ".join(state["warnings"]) or "none",
+        }
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(f"{folder} is no whole training run ({error}); train again, or into another folder") from error
+    return told | {"weights": str(weights_file(folder))}
+
+
+def _pack(file: Path) -> dict[str, Any]:
+    from sacbnet.data.pack import open_pack
+
+    pack = open_pack(file)
+    return {
+        "kind": "pack for training",
+        "cases": f"{len(pack)}, from {pack.names[0]} to {pack.names[-1]}",
+        **_grid(pack.grid),
+        "labels": ", ".join(map(str, pack.label_values)) or "none",
+    }
+
+
+def _points(file: Path) -> dict[str, Any]:
+    from sacbnet.io.points import load_points
+
+    points = load_points(file)
+    low, high = points.xyz.min(axis=0), points.xyz.max(axis=0)
+    box = ", ".join(f"{a:.1f} to {b:.1f}" for a, b in zip(low, high, strict=True))
+    return {"kind": "points", "number": len(points.xyz), "box (RAS, mm)": box}
+
+
+def _run(file: Path) -> dict[str, Any]:
+    import json
+
+    from sacbnet.errors import InputError
+    from sacbnet.reporting.console import registration_lines
+
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+        return {
+            "kind": "registration",
+            "fixed": report["fixed"]["name"],
+            "moving": report["moving"]["name"],
+            "version": report["environment"]["sacbnet"],
+            "local correlation": " -> ".join(f"{s['local_correlation']:.3f}" for s in report["similarity"].values()),
+            "account": "\n".join(registration_lines(report)),
+        }
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(f"{file} is no account of a registration ({error}); register again") from error

@@ -1,0 +1,110 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from sacbnet.kernels.cpu import memory, native
+from sacbnet.kernels.cpu.memory import empty
+
+
+def run(code, **environment):
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=300
+    )
+
+
+PROBE = """
+import torch
+from sacbnet.ops.conv import conv3d
+from sacbnet.kernels.cpu import native
+y = conv3d(torch.ones(1, 8, 4, 4, 4), torch.ones(8, 8, 3, 3, 3), torch.zeros(8))
+print(native.library() is not None, float(y.sum()))
+"""
+
+
+def test_without_a_compiler_the_plain_kernels_serve(tmp_path):
+    result = run(PROBE, PATH=str(tmp_path), CXX="no-such-compiler", SACBNET_CACHE=str(tmp_path / "cache"))
+    assert result.stdout.split() == ["False", str(8.0 * 8 * 1000)], result.stderr
+    assert result.stderr.count("no C++ compiler was found") == 1  # said once, and what follows from it
+    assert "slower" in result.stderr
+
+
+def test_a_compiler_that_fails_is_survived(tmp_path):
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\n[ \"$1\" = --version ] && exit 0\necho 'it is broken' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    result = run(PROBE, CXX=str(broken), SACBNET_CACHE=str(tmp_path / "cache"))
+    assert result.stdout.split()[0] == "False"
+    assert "it is broken" in result.stderr
+
+
+def test_they_can_be_switched_off():
+    result = run(PROBE.replace("native.library() is not None", "native.switched_off()"), SACBNET_KERNELS="plain")
+    assert result.stdout.split()[0] == "True"
+
+
+@pytest.mark.skipif(native.library() is None, reason="no C++ compiler, so no compiled kernels")
+def test_built_once(tmp_path):
+    folder = native._cache()
+    built = sorted(p.name for p in folder.glob("kernels-*.so"))
+    assert run(PROBE).stdout.split()[0] == "True"
+    assert sorted(p.name for p in folder.glob("kernels-*.so")) == built
+
+
+def test_memory_is_used_again():
+    memory.release_memory()
+    first = empty((1, 8, 40, 40, 40))
+    address = first.data_ptr()
+    assert first.is_contiguous(memory_format=torch.channels_last_3d)
+    view = first[:, :4]
+    del first
+    other = empty((1, 8, 40, 40, 40))
+    assert other.data_ptr() != address  # a view still uses it
+    del view
+    assert empty((1, 8, 40, 40, 40)).data_ptr() == address
+
+
+def test_blocks_are_split_and_joined():
+    memory.release_memory()
+    start = empty((1, 8, 64, 64, 64)).data_ptr()  # and at once idle again
+    halves = [empty((1, 4, 64, 64, 64)) for _ in range(2)]
+    assert sorted(h.data_ptr() - start for h in halves) == [0, halves[0].numel() * 4]
+    halves[0].fill_(1), halves[1].fill_(2)
+    assert float(halves[0].sum()) == halves[0].numel()
+    halves.reverse()
+    del halves[0], halves[0]
+    assert empty((1, 8, 64, 64, 64)).data_ptr() == start
+
+
+def test_idle_memory_is_bounded_and_returned(monkeypatch):
+    memory.release_memory()
+    monkeypatch.setattr(memory, "KEPT", 3 << 20)
+    tensors = [empty((1, 8, 32, 32, 32)) for _ in range(5)]  # 1 MiB each
+    tensors.clear()
+    assert sum(b.stop - b.start for b in memory._STORE.idle) <= 3 << 20
+    memory.release_memory()
+    assert memory._STORE.idle == []
+
+
+def test_dtypes_and_forms():
+    for dtype in (torch.float32, torch.bfloat16):
+        planar = empty((2, 3, 80, 40, 40), dtype, planar=True)
+        assert planar.is_contiguous() and planar.dtype == dtype
+        assert empty((2, 3, 80, 40, 40), dtype).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_a_forked_process_has_memory_of_its_own():
+    import os
+
+    memory.release_memory()
+    mine = empty((1, 8, 40, 40, 40))
+    mine[0, 0, 0, 0, 0] = 1
+    child = os.fork()
+    if child == 0:
+        mine[0, 0, 0, 0, 0] = 2  # one number: torch's threads do not survive a fork
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert mine[0, 0, 0, 0, 0] == 1

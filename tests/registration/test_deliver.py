@@ -1,0 +1,76 @@
+"""What is delivered does not fold, on whatever grid it is written, and the report says what that took."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sacbnet.metrics.folding import folding
+from sacbnet.registration.deliver import deliver
+from sacbnet.spatial.grid import Grid
+from sacbnet.spatial.transforms import Affine, DisplacementField, chain
+from sacbnet.spatial.unfold import unfold
+
+WORKING = Grid((20, 22, 24), np.diag([2.0, 2.0, 2.0, 1.0]))
+TURN = np.array([[0.9, -0.3, 0.1, 4], [0.25, 0.95, -0.2, -3], [-0.1, 0.2, 1.05, 150], [0, 0, 0, 1]])
+
+
+def fixed_grids() -> dict[str, Grid]:
+    oblique = np.eye(4)
+    oblique[:3, :3] = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0] * [0.8, 1.1, 2.5]
+    oblique[:3, 3] = WORKING.centre - oblique[:3, :3] @ [20, 16, 8]
+    return {
+        "the same": WORKING,
+        "finer": Grid((60, 66, 36), np.diag([0.7, 0.7, 1.3, 1.0])),
+        "coarser, left-handed": Grid((12, 14, 10), np.diag([-3.5, 3.2, 5, 1.0]) + 40 * np.eye(4)[:, :1] * np.eye(4)[3]),
+        "oblique": Grid((40, 32, 16), oblique),
+    }  # fmt: skip
+
+
+def field(rough: float) -> torch.Tensor:
+    """(3, i, j, k) voxels: smooth, up to 2, and a patch that is not."""
+    coarse = torch.randn(1, 3, 5, 5, 5, generator=torch.Generator().manual_seed(0))
+    u = F.interpolate(coarse, WORKING.shape, mode="trilinear", align_corners=True)[0] * 0.8
+    u[:, 5:15, 5:15, 5:15] += rough * torch.randn(3, 10, 10, 10, generator=torch.Generator().manual_seed(1))
+    return u
+
+
+@pytest.mark.parametrize("name", fixed_grids())
+@pytest.mark.parametrize("rough", [0.3, 1.5])
+def test_no_fold_is_delivered(name, rough):
+    u, fixed = field(rough), fixed_grids()[name]
+    given = u.clone()
+    transform, report = deliver(u, WORKING, Affine(TURN), fixed)
+    assert torch.equal(u, given) and transform.grid == fixed
+    found = folding(transform)
+    assert found.non_diffeomorphic_percent == 0 and found.folded_voxels == 0 and found.jacobian_min > 0
+    work = report["working_grid"]
+    assert 0 < work["voxels_changed"] <= 16**3 and work["remaining_voxels"] == 0
+    assert work["voxels_changed_percent"] == pytest.approx(100 * work["voxels_changed"] / np.prod(WORKING.shape))
+    assert 0 < work["mean_change_mm"] < work["largest_change_mm"] < 2 * 6 * (0.3 + rough)
+
+
+def test_the_fixed_grid_folds_anew_and_its_report_is_what_was_changed():
+    """A crumpled map that is sound on its own lattice, at the points of another."""
+    fixed = fixed_grids()["oblique"]
+    u = field(0.4)
+    transform, report = deliver(u, WORKING, Affine(TURN), fixed)
+    kept = report["fixed_grid"]
+    assert kept["voxels_changed"] > 0 and kept["remaining_voxels"] == 0
+    whole = DisplacementField.from_voxels(WORKING, unfold(u)[0].permute(1, 2, 3, 0).numpy())
+    written = DisplacementField.from_map(chain(Affine(TURN), whole), fixed)
+    assert folding(written).non_diffeomorphic_percent > 0
+    change = np.linalg.norm(transform.displacement_mm - written.displacement_mm, axis=-1)
+    assert kept["voxels_changed"] == (change > 0).sum() < 0.1 * change.size  # the others to the last bit
+    assert kept["largest_change_mm"] == pytest.approx(change.max())
+    assert kept["mean_change_mm"] == pytest.approx(change[change > 0].mean())
+
+
+def test_without_folds_nothing_is_changed():
+    u = field(0.0)
+    transform, report = deliver(u, WORKING, Affine(), WORKING)
+    np.testing.assert_allclose(transform.displacement_mm, 2 * u.permute(1, 2, 3, 0).numpy(), atol=1e-5)
+    keys = ["voxels_changed", "voxels_changed_percent", "mean_change_mm", "largest_change_mm", "remaining_voxels"]
+    assert report == {where: dict.fromkeys(keys, 0) for where in ("working_grid", "fixed_grid")}

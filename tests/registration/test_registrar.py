@@ -1,0 +1,478 @@
+"""register(): from images in any form to a result that is right, measured, and never worse than the start."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from importlib.metadata import version
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+import sacbnet
+from sacbnet.config.registration import Options, RefineOptions
+from sacbnet.config.sacbnet import SACBNetConfig
+from sacbnet.errors import GridError, InputError, OutputError, RegistrationError, SacbnetError, WeightsError
+from sacbnet.imaging.image import Image
+from sacbnet.io.images import load_image
+from sacbnet.networks.sacbnet.network import SACBNet
+from sacbnet.networks.weights.catalogue import default, find
+from sacbnet.networks.weights.load import load_weights, save_weights, weights_hash
+from sacbnet.registration import registrar as pipeline
+from sacbnet.registration.result import FILES, RUN, Registration
+from sacbnet.registration.verdict import refuse_worse
+from sacbnet.spatial.transforms import Affine
+
+from .conftest import QUICK
+
+FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": "2", "intensity": "[0, 1]", "source": "a test"}
+
+
+def network(seed: int = 0, head_scale: float = 1.0) -> SACBNet:
+    """Randomly initialised, without touching torch's global state; head_scale: of the last layer, 0 gives identity."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = SACBNet(SACBNetConfig())
+    with torch.no_grad():
+        for parameter in model.head[2].parameters():
+            parameter.mul_(head_scale)
+    return model
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file of weights whose displacement is small but not zero."""
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_weights(path, network(), FACTS)
+    return path
+
+
+# -- what comes out ---------------------------------------------------------------------------------------------------
+def test_the_heads_come_together(pair, registered) -> None:
+    dice = registered.report["dice"]
+    for way in ("nearest", "onehot"):
+        start, affine, final = (dice[step][way] for step in ("start", "affine", "final"))
+        assert start < 0.3 and affine > start + 0.25 and final > affine + 0.1 and final > 0.66
+    truth = pair.true_map(pair.landmarks)
+    errors = [
+        np.linalg.norm(f(pair.landmarks) - truth, axis=1).mean() for f in (registered.affine, registered.transform)
+    ]
+    assert errors[1] < min(0.8, 0.7 * errors[0])  # mm, voxels of 1 mm; 3.4 at the start
+    back = np.linalg.norm(registered.inverse(truth) - pair.landmarks, axis=1).mean()
+    assert back < 0.8
+
+
+def test_the_result_lies_on_the_fixed_grid(pair, registered) -> None:
+    for image in (registered.moved, registered.moved_labels):
+        assert image.grid == pair.fixed.grid and image.data.shape == pair.fixed.data.shape
+    assert registered.moved.data.dtype == np.float32
+    assert registered.transform.grid == pair.fixed.grid
+    assert set(np.unique(registered.moved_labels.data)) <= set(np.unique(pair.moving_labels.data)) | {0}
+
+
+def test_interpolated_once_from_the_original_voxels(pair, registered) -> None:
+    from scipy.ndimage import map_coordinates
+
+    voxels = pair.moving.grid.voxels(registered.transform(pair.in_head))
+    expected = map_coordinates(pair.moving.data, voxels.T, order=1, mode="nearest")
+    found = registered.moved.data[pair.fixed_labels.data > 3]
+    assert np.abs(found - expected).max() < 1e-4 * np.ptp(pair.moving.data)
+
+
+def test_header_of_the_fixed_image_is_kept(tmp_path, pair) -> None:
+    header = nib.Nifti1Image(pair.fixed.data, pair.fixed.grid.affine)
+    header.set_sform(pair.fixed.grid.affine, 4)
+    header.set_qform(pair.fixed.grid.affine, 1)
+    nib.save(header, tmp_path / "fixed.nii.gz")
+    sacbnet.register(tmp_path / "fixed.nii.gz", pair.aligned, **QUICK).save(tmp_path / "out")
+    moved = nib.load(tmp_path / "out" / "moved.nii.gz")
+    assert moved.shape == pair.fixed.grid.shape and moved.get_data_dtype() == np.float32
+    assert (int(moved.header["sform_code"]), int(moved.header["qform_code"])) == (4, 1)
+    assert np.array_equal(moved.affine, nib.load(tmp_path / "fixed.nii.gz").affine)
+
+
+def test_run_json(registered, result) -> None:
+    report = json.loads((result / RUN).read_text())
+    assert report == json.loads(json.dumps(registered.report))
+    assert report["format_version"] == 1
+    environment = report["environment"]
+    assert environment["sacbnet"] == sacbnet.__version__ and environment["torch"] == version("torch")
+    assert environment["numpy"] == np.__version__ and environment["device"]
+    assert report["options"] == {
+        "weights": "none", "affine": "affine", "preset": "balanced", "refine": 15, "device": "auto", "spacing": None,
+        "save_clusters": False, "save_uncertainty": False,
+        "precision": "float32",
+    }  # fmt: skip
+    assert report["weights"] == {"name": "none"}
+    assert report["fixed"]["shape"] == [40, 48, 40] and report["moving"]["shape"] == [54, 50, 28]
+    seconds = report["seconds"]
+    stages = {"prepare", "affine", "refine", "transform", "measure", "inverse", "resample"}
+    assert stages < set(seconds) and all(seconds[s] > 0 for s in stages)
+    total = sum(v for k, v in seconds.items() if k not in ("read", "total"))
+    assert seconds["total"] == pytest.approx(total, abs=0.01)
+    assert 100 < report["peak_memory_mb"] < 16_000
+    for key, rise in (("local_correlation", 0.15), ("mutual_information", 0.1)):
+        start, affine, final = (report["similarity"][s][key] for s in ("start", "affine", "final"))
+        assert start < affine < final and final > start + rise
+    folding = report["folding"]
+    assert folding["folded_voxels"] == 0 and 0 <= folding["non_diffeomorphic_percent"] < 0.01
+    assert 0 < folding["jacobian_min"] < 1 < folding["jacobian_max"]
+    assert [level["level"] for level in report["refinement"]] == [2, 1]
+    for level in report["refinement"]:
+        assert set(level) == {"level", "steps", "loss_before", "loss_after"} and 1 <= level["steps"] <= 15
+        assert -1 <= level["loss_after"] <= level["loss_before"]
+    inverse = report["inverse"]
+    assert 0 < inverse["round_trip_mean_mm"] < 0.1 and inverse["residual_mean_mm"] <= 0.01
+    assert any("no network was used" in sentence for sentence in report["warnings"])
+
+
+def test_run_json_is_json_to_everybody(result) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    json.loads((result / RUN).read_text(), parse_constant=refuse)
+
+
+# -- what goes in -----------------------------------------------------------------------------------------------------
+def test_every_kind_of_source_gives_the_same(pair, files, near) -> None:
+    fixed, moving = (load_image(files[name]) for name in ("fixed", "aligned"))
+    sources = {
+        "paths": (files["fixed"], str(files["aligned"])),
+        "nibabel": (nib.load(files["fixed"]), nib.load(files["aligned"])),
+        "SimpleITK": (sitk.ReadImage(str(files["fixed"])), sitk.ReadImage(str(files["aligned"]))),
+        "arrays": ((fixed.data, fixed.grid.affine), (moving.data, moving.grid.affine)),
+    }
+    results = {name: sacbnet.register(*source, **QUICK) for name, source in sources.items()}
+    for name, result in results.items():
+        assert result.moved.grid.matches(pair.fixed.grid, 1e-3), name
+        off = np.linalg.norm(result.transform(pair.in_head) - near.transform(pair.in_head), axis=1)
+        assert off.max() < 0.01, name  # mm; headers hold single precision
+    assert np.array_equal(results["paths"].moved.data, results["arrays"].moved.data)
+    assert np.array_equal(results["paths"].moved.data, results["nibabel"].moved.data)
+
+
+def test_inputs_are_not_changed(pair) -> None:
+    fixed, moving = pair.fixed.data.copy(), pair.aligned.data.copy()
+    sacbnet.register((fixed, pair.fixed.grid.affine), (moving, pair.aligned.grid.affine), **QUICK)
+    assert np.array_equal(fixed, pair.fixed.data) and np.array_equal(moving, pair.aligned.data)
+
+
+def test_affine_none_rigid_affine(pair, registered) -> None:
+    truth = pair.true_map(pair.landmarks)
+    start = np.linalg.norm(pair.landmarks - truth, axis=1).mean()
+    none = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=0)
+    assert np.array_equal(none.affine.matrix, np.eye(4))
+    rigid = sacbnet.register(pair.fixed, pair.moving, affine="rigid", weights="none", refine=0)
+    turn = rigid.affine.matrix[:3, :3]
+    assert np.allclose(turn @ turn.T, np.eye(3), atol=1e-6) and np.linalg.det(turn) > 0
+    assert np.linalg.norm(rigid.affine(pair.landmarks) - truth, axis=1).mean() < 0.5 * start
+    full = registered.affine.matrix[:3, :3]
+    assert np.abs(full.T @ full - np.eye(3)).max() > 0.05  # the true one scales by some per cent
+
+
+def test_refine_0_is_the_affine_alone(pair) -> None:
+    result = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=0)
+    assert np.abs(result.transform.displacement_mm).max() < 1e-5
+    assert np.abs(result.inverse.displacement_mm).max() < 1e-5
+    assert "refine" not in result.report["seconds"] and result.report["options"]["refine"] == 0
+
+
+def test_more_refinement_brings_more(near, pair) -> None:
+    more = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=6)
+    one, other = (r.report["similarity"] for r in (near, more))
+    assert other["final"]["local_correlation"] > one["final"]["local_correlation"] + 0.005
+    assert one["final"]["local_correlation"] > one["start"]["local_correlation"] + 0.01
+
+
+def test_identical_images(pair) -> None:
+    result = sacbnet.register(pair.fixed, pair.fixed, weights="none", refine=2)
+    off = np.linalg.norm(result.transform(pair.in_head) - pair.in_head, axis=1)
+    assert off.mean() < 0.05 and off.max() < 0.3
+    assert np.abs(result.moved.data - pair.fixed.data).mean() < 0.01 * np.ptp(pair.fixed.data)
+
+
+def test_masks_decide_what_counts(pair, near) -> None:
+    """A bright block outside both masks, another one in each image, changes nothing inside."""
+    fixed, moving = pair.fixed.data.copy(), pair.aligned.data.copy()
+    f_mask, m_mask = np.ones(fixed.shape, np.uint8), np.ones(moving.shape, np.uint8)
+    half = np.argwhere(pair.fixed_labels.data > 0)[:, 2].max() // 2
+    f_mask[:, :, :half] = 0
+    lower = pair.aligned.grid.world(np.argwhere(m_mask))[:, 2] < pair.fixed.grid.centre[2] - 6
+    m_mask[lower.reshape(m_mask.shape)] = 0
+    without = sacbnet.register(pair.fixed, pair.aligned, fixed_mask=(f_mask, pair.fixed.grid.affine), **QUICK)
+    fixed[:, :, : half - 6] = fixed.max() * np.random.default_rng(0).random(fixed[:, :, : half - 6].shape)
+    spoilt = sacbnet.register(
+        replace(pair.fixed, data=fixed), pair.aligned, fixed_mask=(f_mask, pair.fixed.grid.affine), **QUICK
+    )
+    deep = pair.fixed.grid.world(np.argwhere(f_mask)[::5])
+    off = np.linalg.norm(without.transform(deep) - spoilt.transform(deep), axis=1)
+    assert off.mean() < 0.02
+    both = sacbnet.register(
+        pair.fixed,
+        pair.aligned,
+        fixed_mask=(f_mask, pair.fixed.grid.affine),
+        moving_mask=(m_mask, pair.aligned.grid.affine),
+        **QUICK,
+    )
+    assert np.abs(both.transform.displacement_mm - near.transform.displacement_mm).max() > 0.05  # they do matter
+    assert (
+        both.report["similarity"]["final"]["local_correlation"]
+        > both.report["similarity"]["start"]["local_correlation"]
+    )
+
+
+@pytest.mark.parametrize("name", ["fixed_mask", "moving_mask", "fixed_labels", "moving_labels"])
+def test_companion_of_another_grid(pair, name) -> None:
+    image = pair.fixed_labels if "fixed" in name else pair.aligned_labels
+    shifted = image.grid.affine.copy()
+    shifted[0, 3] += 0.1
+    for data, affine in ((image.data[:-1], image.grid.affine), (image.data, shifted)):
+        words = f"the {name.split('_')[0]} (mask|label map) array lies on another grid .*; resample it"
+        with pytest.raises(GridError, match=words):
+            sacbnet.register(pair.fixed, pair.aligned, **{name: (data, affine)}, **QUICK)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"affine": "similarity"}, "affine is 'similarity'; none, rigid or affine"),
+        ({"preset": "best"}, "preset is 'best'; fast, balanced, accurate"),
+        ({"refine": -1}, "refine is -1; a number of steps, 0 or more"),
+        ({"spacing": 0.0}, "spacing is 0.0 mm; a positive number"),
+        ({"spacing": math.nan}, "spacing is nan mm"),
+        ({"device": "abacus"}, "device 'abacus' is not available"),
+    ],
+)
+def test_options_that_cannot_be(pair, options, words) -> None:
+    with pytest.raises(InputError, match=words):
+        sacbnet.register(pair.fixed, pair.aligned, **options)
+
+
+def test_progress_is_told(pair) -> None:
+    told: list[tuple[str, float]] = []
+    sacbnet.register(pair.fixed, pair.aligned, progress=lambda s, f: told.append((s, f)), **QUICK)
+    stages = list(dict.fromkeys(stage for stage, _ in told))
+    assert stages == ["kernels", "affine", "refine", "transform", "measure", "inverse", "resample"]
+    steps = [f for stage, f in told if stage == "refine"]
+    assert steps == sorted(steps) and steps[-1] == 1.0 and all(0 <= f <= 1 for _, f in told)
+
+
+# -- networks ---------------------------------------------------------------------------------------------------------
+def test_weights_end_to_end(pair, weights, tmp_path) -> None:
+    """A network that moves everything a little the wrong way, then refined: the result has gained all the same."""
+    before = weights.read_bytes()
+    result = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), refine=4)
+    assert weights.read_bytes() == before
+    report = result.report
+    assert report["weights"]["sha256"] == weights_hash(weights) and report["weights"]["licence"] == "CC0"
+    assert report["working_grid"]["spacing_mm"] == 1.0 and report["working_grid"]["network_spacing_mm"] == 2.0
+    assert report["seconds"]["network"] > 0 and report["options"]["refine"] == 4
+    assert not any("no network" in sentence for sentence in report["warnings"])
+    similarity = report["similarity"]
+    assert similarity["final"]["local_correlation"] > similarity["start"]["local_correlation"]
+    result.save(tmp_path)
+    assert json.loads((tmp_path / RUN).read_text())["weights"]["sha256"] == weights_hash(weights)
+
+
+def test_what_the_network_saw_comes_with_the_result(pair, weights, tmp_path) -> None:
+    """Asked for it is written, told in run.json always; the next run without it leaves none of it behind."""
+    asked = {"affine": "none", "weights": str(weights), "refine": 2}
+    result = sacbnet.register(pair.fixed, pair.aligned, **asked, save_clusters=True, save_uncertainty=True)
+    written = result.save(tmp_path)
+    maps = {name for name in written if name.startswith(("clusters", "uncertainty"))}
+    assert maps == {f"clusters_{s}_level{n}.nii.gz" for s in ("fixed", "moving") for n in (2, 3, 4, 5)} | {
+        "uncertainty_mm.nii.gz"
+    }
+    labels = load_image(written["clusters_fixed_level2.nii.gz"], "labels")
+    assert labels.grid.matches(result.moved.grid, tolerance_mm=1e-3)
+    inside = set(np.unique(labels.data)) - {0}
+    assert inside <= set(range(1, result.report["clusters"]["level2"]["fixed"] + 1)) and len(inside) > 1
+    assert 0 < load_image(written["uncertainty_mm.nii.gz"]).data.max() < 100
+    again = sacbnet.register(pair.fixed, pair.aligned, **asked)
+    assert again.report["clusters"] == result.report["clusters"] and not maps & set(again.save(tmp_path))
+    assert not list(tmp_path.glob("clusters*")) and not list(tmp_path.glob("uncertainty*"))
+    none = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=2, save_clusters=True)
+    assert none.report["clusters"] == {} and any("clusters" in warning for warning in none.report["warnings"])
+
+
+def test_the_default_weights_are_those_of_the_catalogue(pair) -> None:
+    if default() == "none":
+        pytest.skip("the catalogue names no default")
+    report = sacbnet.register(pair.fixed, pair.aligned, affine="none", refine=2).report
+    assert report["options"]["weights"] == default() and report["weights"]["sha256"] == find(default()).sha256
+    assert report["working_grid"]["network_spacing_mm"] == find(default()).spacing_mm
+
+
+def test_presets_say_how_much_refinement() -> None:
+    named, without = Options(weights="brain.safetensors"), Options(weights="none")
+    assert named.refinement == without.refinement == RefineOptions()  # balanced
+    assert replace(named, preset="fast").refinement is None  # the network alone
+    assert replace(without, preset="fast").refinement.levels == (8, 4, 2)  # something has to find the way
+    accurate = replace(named, preset="accurate").refinement
+    assert accurate.iterations > 60 and accurate.at_full == 1.0
+    for preset in ("fast", "balanced", "accurate"):
+        assert replace(named, preset=preset, refine=0).refinement is None
+        asked = replace(named, preset=preset, refine=7).refinement
+        assert asked.iterations == 7 and asked.levels is None  # up to full resolution
+
+
+def test_fast_is_the_network_without_refinement(pair, weights) -> None:
+    try:
+        report = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast").report
+    except RegistrationError:
+        return  # that of random weights may be worse than the start: the rule is tested below
+    assert report["options"]["refine"] == 0 and "refine" not in report["seconds"]
+    refuse_worse(report["similarity"])
+
+
+def test_the_network_gets_moving_and_fixed_and_keeps_its_parameters(pair, weights, monkeypatch) -> None:
+    seen = {}
+
+    def loaded(path, device):
+        model, metadata = load_weights(path, device)
+        seen["model"], seen["before"] = model, {k: v.clone() for k, v in model.state_dict().items()}
+        model.register_forward_hook(lambda module, inputs, out: seen.update(inputs=inputs, out=out))
+        return model, metadata
+
+    monkeypatch.setattr(pipeline, "load_weights", loaded)
+    sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), refine=8, spacing=2.0)
+    state = seen["model"].state_dict()
+    assert all(torch.equal(state[name], value) for name, value in seen["before"].items())
+    assert all(p.grad is None for p in seen["model"].parameters()) and not seen["model"].training
+    moving, fixed = seen["inputs"]
+    head = Image(pair.fixed.data, pair.fixed.grid)
+    expected = pipeline.prepare(pipeline.read_inputs(head, pair.aligned).canonical(), 2.0, None).tensors(
+        pipeline.align(None, None, "none"), torch.device("cpu")
+    )
+    assert torch.equal(fixed, expected[0]) and torch.equal(moving, expected[1])
+
+
+def wrong_way(pair, vox: float):
+    """A stand-in for the network that shifts everything by `vox` voxels."""
+
+    class Shift(torch.nn.Module):
+        def forward(self, moving, fixed):
+            return torch.full((1, 3, *fixed.shape[2:]), vox)
+
+    return Shift()
+
+
+@pytest.mark.parametrize("vox, worse", [(0.0, False), (6.0, True), (math.nan, True)])
+def test_a_network_that_makes_it_worse_is_refused(pair, tmp_path, weights, monkeypatch, vox, worse) -> None:
+    monkeypatch.setattr(pipeline, "load_weights", lambda path, device: (wrong_way(pair, vox), {"spacing_mm": "1"}))
+    if not worse:
+        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast").save(
+            tmp_path / "out"
+        )
+        return
+    with pytest.raises(RegistrationError, match="nothing was written"):
+        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast").save(
+            tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_refinement_does_not_start_from_what_is_worse_than_nothing(pair, weights, monkeypatch) -> None:
+    monkeypatch.setattr(pipeline, "load_weights", lambda path, device: (wrong_way(pair, 6.0), {"spacing_mm": "2"}))
+    options = {"affine": "none", "spacing": 2.0, "refine": 8}
+    misled = sacbnet.register(pair.fixed, pair.aligned, weights=str(weights), **options)
+    alone = sacbnet.register(pair.fixed, pair.aligned, weights="none", **options)
+    assert any("is not used" in sentence for sentence in misled.report["warnings"])
+    assert np.array_equal(misled.transform.displacement_mm, alone.transform.displacement_mm)
+
+
+def test_weights_that_cannot_be_read(pair, tmp_path, weights) -> None:
+    (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:5000])
+    for path in (tmp_path / "none.safetensors", tmp_path / "cut.safetensors"):
+        with pytest.raises(WeightsError):
+            sacbnet.register(pair.fixed, pair.aligned, weights=str(path))
+
+
+# -- contract 5 -------------------------------------------------------------------------------------------------------
+def spoil(monkeypatch, stage: str, vox: float) -> None:
+    """Let one stage return a displacement that is `vox` voxels off, or NaN."""
+
+    def field(u: torch.Tensor) -> torch.Tensor:
+        return u + vox
+
+    if stage == "refine":
+        refine = pipeline.refine
+        monkeypatch.setattr(pipeline, "refine", lambda *a, **k: (field(refine(*a, **k)[0]), ()))
+    elif stage == "network":
+        monkeypatch.setattr(
+            pipeline,
+            "load_weights",
+            lambda *a: (lambda m, f: field(torch.zeros(1, 3, *f.shape[2:])), {"spacing_mm": "1"}),
+        )
+    elif stage == "align":
+        monkeypatch.setattr(pipeline, "align", lambda *a: Affine.translation([vox, vox, 0]))
+    else:
+        deliver = pipeline.deliver
+        monkeypatch.setattr(pipeline, "deliver", lambda u, *a: deliver(field(u[None])[0], *a))
+
+
+@pytest.mark.parametrize("stage, vox", [("align", 12.0), ("refine", 12.0), ("refine", math.nan), ("network", math.inf)])
+def test_terrible_or_not_finite_is_an_error_and_no_file(pair, tmp_path, monkeypatch, stage, vox) -> None:
+    spoil(monkeypatch, stage, vox)
+    options = {"weights": "spoilt" if stage == "network" else "none", "refine": 1 if stage == "refine" else 0}
+    with pytest.raises(RegistrationError, match="nothing was written"):
+        sacbnet.register(pair.fixed, pair.aligned, affine="none", **options).save(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stage", ["align", "deliver"])
+def test_values_that_hold_a_map_cannot_hold_nan(pair, tmp_path, monkeypatch, stage) -> None:
+    spoil(monkeypatch, stage, math.nan)
+    with pytest.raises(SacbnetError, match="NaN or infinite"):
+        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=0).save(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refuse_worse_by_the_numbers() -> None:
+    def similarity(local: float, mutual: float) -> dict:
+        return {"local_correlation": local, "mutual_information": mutual}
+
+    start = similarity(0.3, 1.2)
+    for final in (start, similarity(0.2, 1.3), similarity(0.4, 1.1), similarity(0.299, 1.199)):
+        refuse_worse({"start": start, "final": final})
+    for final in (similarity(0.29, 1.19), similarity(math.nan, 1.1), similarity(math.nan, math.nan)):
+        with pytest.raises(RegistrationError, match="less like the fixed image than the start"):
+            refuse_worse({"start": start, "final": final})
+
+
+# -- saving -----------------------------------------------------------------------------------------------------------
+def test_save_returns_what_is_there(registered, result, tmp_path) -> None:
+    assert {p.name for p in result.iterdir()} == set(FILES)
+    paths = registered.save(tmp_path / "a" / "b")
+    assert list(paths) == list(FILES) and all(p.is_file() for p in paths.values())
+
+
+def test_no_stale_labels_when_the_folder_is_used_again(registered, tmp_path) -> None:
+    registered.save(tmp_path)
+    (tmp_path / "mine.txt").write_text("mine")
+    paths = replace(registered, moved_labels=None).save(tmp_path)
+    assert "moved_labels.nii.gz" not in paths
+    assert {p.name for p in tmp_path.iterdir()} == set(FILES) - {"moved_labels.nii.gz"} | {"mine.txt"}
+
+
+def test_a_failure_while_saving_leaves_the_earlier_result(registered, tmp_path, monkeypatch) -> None:
+    registered.save(tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def full(*args) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sacbnet.registration.result.save_affine", full)
+    with pytest.raises(OutputError, match="free some space"):
+        replace(registered, moved_labels=None).save(tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_registration_is_immutable(registered) -> None:
+    with pytest.raises(AttributeError):
+        registered.moved = None
+    assert isinstance(registered, Registration)
