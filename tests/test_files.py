@@ -183,7 +183,7 @@ def test_what_does_not_reach_the_disk_is_an_error(tmp_path, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from sacbnet.io.atomic import atomic_file
+from sacbnet.files import atomic_file
 with atomic_file(sys.argv[1]) as part:
     part.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -222,7 +222,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from sacbnet.errors import OutputError
-from sacbnet.io.atomic import staged_folder
+from sacbnet.files import staged_folder
 from sacbnet.io.images import save_image
 from sacbnet.io.points import Points, save_points
 from sacbnet.io.transforms import save_affine, save_displacement

@@ -1,6 +1,7 @@
 """Put weights into the package, under a name, and into its catalogue: for those who maintain sacbnet.
 
-    python packaging/weights/add.py runs/brain --name brain --about "T1 brains, 1 mm" --licence-text "CC BY 4.0: ..." --default
+    python packaging/weights/add.py runs/brain --name brain --about "T1 brains, 1 mm" \\
+        --licence-text "CC BY 4.0: ..." --default
 
 What the file says of itself (licence, data, spacing, validation) goes into the catalogue. --half stores the tensors as
 float16, in half the bytes; they are loaded as float32 all the same. Its validation figures stay those of the original.

@@ -14,7 +14,7 @@ from sacbnet.imaging.image import Image
 from sacbnet.io.images import load_image, save_image
 from sacbnet.spatial.grid import Grid
 
-from .conftest import QUICK, relocated
+from ..conftest import QUICK, relocated
 
 LPS = np.array([-1.0, -1.0, 1.0])
 TOLERANCE = 1e-3  # of the moving image's intensity range

@@ -14,7 +14,7 @@ import torch
 import sacbnet
 from sacbnet.registration.result import AFFINE, INVERSE, MOVED, MOVED_LABELS, TRANSFORM
 
-from .conftest import QUICK
+from ..conftest import QUICK
 
 
 def digests(folder) -> dict[str, str]:

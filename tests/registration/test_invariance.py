@@ -18,7 +18,7 @@ from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.resample import resample
 from sacbnet.spatial.transforms import Affine
 
-from .conftest import QUICK, STEPS, relocated
+from ..conftest import QUICK, STEPS, relocated
 
 
 def restored(image: Image, axes: tuple[int, int, int], flips: tuple[int, int, int]) -> Image:

@@ -27,7 +27,7 @@ from sacbnet.registration.result import FILES, RUN, Registration
 from sacbnet.registration.verdict import refuse_worse
 from sacbnet.spatial.transforms import Affine
 
-from .conftest import QUICK
+from ..conftest import QUICK
 
 FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": "2", "intensity": "[0, 1]", "source": "a test"}
 

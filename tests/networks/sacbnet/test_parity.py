@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 VECTORS = ROOT.parent / "shared" / "reference" / "official_vectors.npz"
-SCRIPT = ROOT / "benchmarks" / "parity.py"
+SCRIPT = ROOT / "speed" / "parity.py"
 
 pytestmark = pytest.mark.skipif(not VECTORS.exists(), reason="needs ../shared/reference/official_vectors.npz")
 

@@ -37,7 +37,7 @@ TEXT = {"about": "tests", "licence_text": "free"}
 @pytest.fixture(scope="module")
 def script():
     """packaging/weights/add.py, as a module."""
-    spec = importlib.util.spec_from_file_location("add_weights", ROOT / "weights" / "add.py")
+    spec = importlib.util.spec_from_file_location("add_weights", ROOT / "packaging" / "weights" / "add.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -75,7 +75,7 @@ def test_what_comes_with_the_package_is_what_the_catalogue_says():
     assert names and len({entry.sha256 for entry in entries()}) == len(names)
     for entry in entries():
         told = describe_weights(entry.name)
-        content = (files("sacbnet") / "weights" / entry.file).read_bytes()
+        content = (files("sacbnet") / "networks" / "weights" / "files" / entry.file).read_bytes()
         assert check_weights(entry.name) == entry.sha256 == hashlib.sha256(content).hexdigest()
         assert (entry.licence, entry.trained_on) == (told["licence"], told["trained_on"])
         assert entry.parameters == told["parameters"] and entry.spacing_mm == float(told["spacing_mm"])
