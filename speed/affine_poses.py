@@ -96,7 +96,9 @@ def run(task: Task) -> Outcome:
     pose = Affine()
     if task.pose is not None:
         pose = random_pose(np.random.default_rng([task.seed, task.pose]), moving.grid.centre)
-    moving = replace(moving, grid=Grid(moving.grid.shape, (pose @ Affine(moving.grid.affine)).matrix))
+    moving = replace(
+        moving, grid=Grid(moving.grid.shape, (pose @ Affine(moving.grid.affine)).matrix)
+    )
     pair = prepare(Inputs(fixed, moving).canonical(), None, None)
     start = time.process_time()
     found = align(pair.fixed, pair.moving, task.kind)
@@ -113,7 +115,9 @@ def run(task: Task) -> Outcome:
     distance = np.linalg.norm(found(inside) - pose(reference(inside)), axis=-1).mean()
     matrix = tuple(tuple(float(v) for v in row) for row in found.matrix)
     name = f"{task.moving} -> {task.fixed}"
-    return Outcome(name, task.pose, matrix, overlap(Affine()), overlap(found), float(distance), seconds)
+    return Outcome(
+        name, task.pose, matrix, overlap(Affine()), overlap(found), float(distance), seconds
+    )
 
 
 def recovered(outcome: Outcome, reference: Outcome) -> bool:
@@ -146,9 +150,13 @@ def main() -> None:
     results: list[Outcome] = []
     print(f"{TITLES}\n{'|---' * (TITLES.count('|') - 1)}|", flush=True)
     with multiprocessing.get_context("spawn").Pool(o.jobs, torch.set_num_threads, (1,)) as pool:
-        references = pool.map(run, [Task(o.folder, m, f, o.kind, None, o.seed) for m, f in pairs], chunksize=1)
+        references = pool.map(
+            run, [Task(o.folder, m, f, o.kind, None, o.seed) for m, f in pairs], chunksize=1
+        )
         for (m, f), reference in zip(pairs, references, strict=True):
-            tasks = [Task(o.folder, m, f, o.kind, n, o.seed, reference.matrix) for n in range(o.poses)]
+            tasks = [
+                Task(o.folder, m, f, o.kind, n, o.seed, reference.matrix) for n in range(o.poses)
+            ]
             outcomes = pool.map(run, tasks, chunksize=1)
             print(line(reference, outcomes), flush=True)
             results += [reference, *outcomes]

@@ -22,7 +22,17 @@ from sacbnet.ops.matching import match
 from sacbnet.ops.mixed_conv import mixed_conv, mixed_conv_plain
 from sacbnet.spatial.warp import compose, warp
 
-NAMES = ("adaptive_conv", "mixed_conv", "kmeans", "match", "warp", "compose", "ncc_loss", "block", "network")
+NAMES = (
+    "adaptive_conv",
+    "mixed_conv",
+    "kmeans",
+    "match",
+    "warp",
+    "compose",
+    "ncc_loss",
+    "block",
+    "network",
+)
 LEVELS = (2, 3, 4, 5)
 LAST = torch.channels_last_3d
 Size = tuple[int, ...]
@@ -41,7 +51,9 @@ class Setting:
         return self.precision.itemsize
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16
+        )
 
     def smooth(self, b: int, c: int, size: Size, noise: float = 0.2) -> Tensor:
         """Blobs of about eight voxels and a little noise: K-means and regions of labels behave as on anatomy."""
@@ -87,27 +99,43 @@ class Case:
 
 
 def cases(
-    names: Sequence[str], sizes: Sequence[Size], clusters: Sequence[int], setting: Setting, training: bool = True
+    names: Sequence[str],
+    sizes: Sequence[Size],
+    clusters: Sequence[int],
+    setting: Setting,
+    training: bool = True,
 ) -> Iterator[Case]:
     """All cases, small sizes first. Level 2, and the smallest network's forward pass, get every N; the others 7."""
     usual = 7 if 7 in clusters else clusters[0]
     sizes = sorted(sizes, key=lambda s: s[0] * s[1] * s[2])
     for size in sizes:
         for name in (n for n in NAMES if n in names):
-            for level in LEVELS if name in ("adaptive_conv", "mixed_conv", "kmeans", "match") else (1,):
+            for level in (
+                LEVELS if name in ("adaptive_conv", "mixed_conv", "kmeans", "match") else (1,)
+            ):
                 for backward in (False, True) if training and name != "kmeans" else (False,):
                     counts: Sequence[int | None] = [None]
                     if name in ("adaptive_conv", "mixed_conv", "kmeans", "network"):
-                        swept = level == 2 or (name == "network" and size == sizes[0] and not backward)
+                        swept = level == 2 or (
+                            name == "network" and size == sizes[0] and not backward
+                        )
                         counts = clusters if swept else [usual]
                     for n in counts:
                         yield make(name, size, level, n, backward, setting)
 
 
-def make(name: str, size: Size, level: int, clusters: int | None, backward: bool, setting: Setting) -> Case:
+def make(
+    name: str, size: Size, level: int, clusters: int | None, backward: bool, setting: Setting
+) -> Case:
     """The case of one kernel at a level of a pair of images of `size`."""
     here = tuple(n // 2 ** (level - 1) for n in size)
-    c = 1 if name in ("ncc_loss", "network") else 3 if name == "compose" else SACBNetConfig().channels(level)
+    c = (
+        1
+        if name in ("ncc_loss", "network")
+        else 3
+        if name == "compose"
+        else SACBNetConfig().channels(level)
+    )
     b = 2 if name in ("adaptive_conv", "mixed_conv", "kmeans", "block") else 1
     shape = (b, c, *here)
     voxels = b * here[0] * here[1] * here[2]
@@ -122,7 +150,10 @@ def make(name: str, size: Size, level: int, clusters: int | None, backward: bool
         "compose": (_compose, lambda: [roofline.warp(voxels, c, 4, backward)]),
         "ncc_loss": (_ncc_loss, lambda: [roofline.ncc(voxels, backward)]),
         "block": (_block, lambda: [roofline.conv(voxels, c, c, w, backward)]),
-        "network": (_network, lambda: roofline.network(size, SACBNetConfig(clusters=(n,) * 4), w, backward)),
+        "network": (
+            _network,
+            lambda: roofline.network(size, SACBNetConfig(clusters=(n,) * 4), w, backward),
+        ),
     }[name]
 
     def smaller() -> Case | None:
@@ -131,11 +162,17 @@ def make(name: str, size: Size, level: int, clusters: int | None, backward: bool
             return None
         return make(name, half, level, clusters, backward, setting)
 
-    passes = "forward" if not backward else "training step" if name == "network" else "forward+backward"
-    return Case(name, shape, clusters, passes, costs(), lambda: calls(shape, n, backward, setting), smaller)
+    passes = (
+        "forward" if not backward else "training step" if name == "network" else "forward+backward"
+    )
+    return Case(
+        name, shape, clusters, passes, costs(), lambda: calls(shape, n, backward, setting), smaller
+    )
 
 
-def _call(operator: Operator, inputs: Sequence[Tensor], backward: bool, wanted: Sequence[Tensor] = ()) -> Call:
+def _call(
+    operator: Operator, inputs: Sequence[Tensor], backward: bool, wanted: Sequence[Tensor] = ()
+) -> Call:
     """Run the operator without gradients, or with them and back, to `wanted` (default: the first input)."""
     if not backward:
 
@@ -170,7 +207,10 @@ def _apart(calls: Sequence[Call]) -> Call:
 def _convolutions(z: Tensor, weight: Tensor, bias: Tensor, backward: bool) -> dict[str, Call]:
     """Plain conv3d on both layouts."""
     calls = {}
-    for name, layout in (("conv contiguous", torch.contiguous_format), ("conv channels last", LAST)):
+    for name, layout in (
+        ("conv contiguous", torch.contiguous_format),
+        ("conv channels last", LAST),
+    ):
         inputs = [_leaf(z, layout), _leaf(weight, layout), _leaf(bias)]
         calls[name] = _call(lambda x, w, b: F.conv3d(x, w, b, padding=1), inputs, backward, inputs)
     return calls
@@ -180,7 +220,9 @@ def _leaf(x: Tensor, layout: torch.memory_format = torch.preserve_format) -> Ten
     return x.detach().clone(memory_format=layout)
 
 
-def _clustered(shape: Size, n: int, setting: Setting) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _clustered(
+    shape: Size, n: int, setting: Setting
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Features, labels in regions, taps, kernel, bias."""
     b, c, size = shape[0], shape[1], shape[2:]
     z = setting.features(b, c, size)
@@ -188,7 +230,10 @@ def _clustered(shape: Size, n: int, setting: Setting) -> tuple[Tensor, Tensor, T
     labels = bands.floor().clamp_(0, n - 1).long()
     torch.manual_seed(0)
     kernel = torch.randn(c, c, 27, device=setting.device) / (27 * c) ** 0.5
-    taps, bias = torch.rand(b, n, 27, device=setting.device), torch.randn(b, n, c, device=setting.device)
+    taps, bias = (
+        torch.rand(b, n, 27, device=setting.device),
+        torch.randn(b, n, c, device=setting.device),
+    )
     return z, labels, taps, kernel, bias
 
 
@@ -206,7 +251,9 @@ def _adaptive_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dic
     for s in range(b):
         parts = [_leaf(z[s : s + 1]), _leaf(taps[s]), _leaf(kernel), _leaf(bias[s])]
 
-        def published(z: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor, labels: Tensor = labels[s]) -> Tensor:
+        def published(
+            z: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor, labels: Tensor = labels[s]
+        ) -> Tensor:
             return naive.adaptive_conv(z, labels, taps, kernel, bias)
 
         slow.append(_call(published, parts, backward, parts))
@@ -217,7 +264,9 @@ def _adaptive_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dic
 def _mixed_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
     """Nobody published it: the naive one is its definition. In the place of a convolution stands the adaptive one."""
     z, labels, taps, kernel, bias = _clustered(shape, n, setting)
-    membership = (F.one_hot(labels, n).movedim(-1, 1) + setting.smooth(shape[0], n, shape[2:])).softmax(1)
+    membership = (
+        F.one_hot(labels, n).movedim(-1, 1) + setting.smooth(shape[0], n, shape[2:])
+    ).softmax(1)
 
     def soft(z: Tensor, membership: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         with setting.autocast():
@@ -238,8 +287,12 @@ def _mixed_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dict[s
 
 
 def _kmeans(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
-    x = F.avg_pool3d(F.pad(setting.features(*shape[:2], shape[2:]), (1,) * 6), 3, stride=1)  # descriptors
-    rows = x.contiguous(memory_format=LAST).flatten(2).transpose(1, 2)  # (b, p, c): contiguous, as the layout makes it
+    x = F.avg_pool3d(
+        F.pad(setting.features(*shape[:2], shape[2:]), (1,) * 6), 3, stride=1
+    )  # descriptors
+    rows = (
+        x.contiguous(memory_format=LAST).flatten(2).transpose(1, 2)
+    )  # (b, p, c): contiguous, as the layout makes it
 
     def published() -> None:
         generator = torch.Generator().manual_seed(0)
@@ -260,24 +313,36 @@ def _match(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, C
 
     fast = [_leaf(x.to(setting.precision), LAST) for x in (moving, fixed)]
     slow = [_leaf(x) for x in (moving, fixed)]
-    return {"ours": _call(ours, fast, backward, fast), "naive": _call(naive.match, slow, backward, slow)}
+    return {
+        "ours": _call(ours, fast, backward, fast),
+        "naive": _call(naive.match, slow, backward, slow),
+    }
 
 
 def _warp(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
     image, u = setting.features(*shape[:2], shape[2:]), setting.displacement(shape[2:])
     fast, slow = [_leaf(image.to(setting.precision), LAST), _leaf(u)], [_leaf(image), _leaf(u)]
-    return {"ours": _call(warp, fast, backward, fast), "naive": _call(naive.warp, slow, backward, slow)}
+    return {
+        "ours": _call(warp, fast, backward, fast),
+        "naive": _call(naive.warp, slow, backward, slow),
+    }
 
 
 def _compose(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
     fast, slow = ([_leaf(setting.displacement(shape[2:])) for _ in range(2)] for _ in range(2))
-    return {"ours": _call(compose, fast, backward, fast), "naive": _call(naive.compose, slow, backward, slow)}
+    return {
+        "ours": _call(compose, fast, backward, fast),
+        "naive": _call(naive.compose, slow, backward, slow),
+    }
 
 
 def _ncc_loss(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
     moved, fixed = setting.pair(shape[2:])
     slow = [_leaf(moved), _leaf(fixed)]
-    return {"ours": _call(ncc_loss, [moved, fixed], backward), "naive": _call(naive.ncc_loss, slow, backward)}
+    return {
+        "ours": _call(ncc_loss, [moved, fixed], backward),
+        "naive": _call(naive.ncc_loss, slow, backward),
+    }
 
 
 def _block(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
@@ -295,7 +360,9 @@ def _block(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, C
     weight, bias = (p.detach().to(setting.precision) for p in theirs[0].parameters())
     return {
         "ours": _call(fused, [fast], backward, [fast, *ours.parameters()]),
-        "naive": _apart([_call(theirs, [part], backward, [part, *theirs.parameters()]) for part in slow]),
+        "naive": _apart(
+            [_call(theirs, [part], backward, [part, *theirs.parameters()]) for part in slow]
+        ),
         **_convolutions(x.to(setting.precision), weight, bias, backward),
     }
 
@@ -311,14 +378,21 @@ def _network(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str,
             return model(moving, fixed)
 
     if not backward:
-        return {who: _call(net, (moving, fixed), False) for who, net in (("ours", ours), ("naive", published))}
+        return {
+            who: _call(net, (moving, fixed), False)
+            for who, net in (("ours", ours), ("naive", published))
+        }
     return {
         "ours": _step(model, ours, (warp, ncc_loss, gradient_loss), moving, fixed),
-        "naive": _step(published, published, (naive.warp, naive.ncc_loss, naive.gradient_loss), moving, fixed),
+        "naive": _step(
+            published, published, (naive.warp, naive.ncc_loss, naive.gradient_loss), moving, fixed
+        ),
     }
 
 
-def _step(model: nn.Module, run: Operator, parts: Sequence[Operator], moving: Tensor, fixed: Tensor) -> Call:
+def _step(
+    model: nn.Module, run: Operator, parts: Sequence[Operator], moving: Tensor, fixed: Tensor
+) -> Call:
     """Forward, loss, backward, Adam. The rate is 0, so that every repeat does the same work on the same weights."""
     adam = torch.optim.Adam(model.parameters(), lr=0.0)
     move, likeness, roughness = parts

@@ -22,9 +22,13 @@ from sacbnet.spatial.grid import slabs
 
 
 def moved_by_itk(result: Path, fixed: Path, moving: Path) -> np.ndarray:
-    field = sitk.DisplacementFieldTransform(sitk.ReadImage(str(result / "transform.nii.gz"), sitk.sitkVectorFloat64))
+    field = sitk.DisplacementFieldTransform(
+        sitk.ReadImage(str(result / "transform.nii.gz"), sitk.sitkVectorFloat64)
+    )
     like, image = sitk.ReadImage(str(fixed)), sitk.ReadImage(str(moving), sitk.sitkFloat32)
-    return sitk.GetArrayFromImage(sitk.Resample(image, like, field, sitk.sitkLinear)).transpose(2, 1, 0)
+    return sitk.GetArrayFromImage(sitk.Resample(image, like, field, sitk.sitkLinear)).transpose(
+        2, 1, 0
+    )
 
 
 def moved_by_ants(result: Path, fixed: Path, moving: Path) -> np.ndarray | None:
@@ -33,7 +37,9 @@ def moved_by_ants(result: Path, fixed: Path, moving: Path) -> np.ndarray | None:
     except ImportError:
         return None
     images = [ants.image_read(str(path)) for path in (fixed, moving)]
-    return ants.apply_transforms(*images, [str(result / "transform.nii.gz")], interpolator="linear").numpy()
+    return ants.apply_transforms(
+        *images, [str(result / "transform.nii.gz")], interpolator="linear"
+    ).numpy()
 
 
 def inverse_error_by_itk(result: Path, points_ras: np.ndarray) -> float:
@@ -56,7 +62,9 @@ def main() -> None:
     fixed, moving = sacbnet.load_image(a.fixed), sacbnet.load_image(a.moving)
     transform = sacbnet.load_transform(a.result / "transform.nii.gz")
     ours = sacbnet.load_image(a.result / "moved.nii.gz").data
-    inside = np.concatenate([moving.grid.contains(transform(p), margin_voxels=-1.0) for _, p in slabs(fixed.grid)])
+    inside = np.concatenate(
+        [moving.grid.contains(transform(p), margin_voxels=-1.0) for _, p in slabs(fixed.grid)]
+    )
     span = float(np.ptp(moving.data))
     failed = False
     for name, theirs in (("SimpleITK", moved_by_itk), ("ANTs", moved_by_ants)):
@@ -66,7 +74,9 @@ def main() -> None:
             continue
         difference = float(np.abs(other - ours)[inside].max()) / span
         failed |= difference > 1e-3
-        print(f"{name}: largest difference of the moved image {difference:.2e} of the intensity range")
+        print(
+            f"{name}: largest difference of the moved image {difference:.2e} of the intensity range"
+        )
     index = np.argwhere(inside)[:: max(1, int(inside.sum()) // 50_000)]
     error = inverse_error_by_itk(a.result, fixed.grid.world(index))
     print(f"inverse: returns points within {error:.4f} mm on average ({len(index)} points)")

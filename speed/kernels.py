@@ -37,14 +37,26 @@ SIZES = ((64, 64, 64), (80, 96, 80), (160, 192, 160), (160, 192, 224))
 CLUSTERS = (1, 3, 7, 11, 31)
 QUICK_SIZES, QUICK_CLUSTERS = ((32, 32, 32), (48, 32, 48)), (1, 7)
 QUICK = Effort(repeats=3, enough_s=0.15, once_s=0.3, most_s=6.0, most_bytes=4e9)
-KEYS = ("name", "shape", "clusters", "pass", "ours_s", "naive_s", "conv_s", "ours_bytes", "naive_bytes")
+KEYS = (
+    "name",
+    "shape",
+    "clusters",
+    "pass",
+    "ours_s",
+    "naive_s",
+    "conv_s",
+    "ours_bytes",
+    "naive_bytes",
+)
 KEYS += ("roofline_s", "precision", "device", "threads")
 
 
 class Bench:
     """Runs cases, remembers what smaller ones took, and what was left out and why."""
 
-    def __init__(self, setting: Setting, peak: Peak, effort: Effort, with_naive: bool = True) -> None:
+    def __init__(
+        self, setting: Setting, peak: Peak, effort: Effort, with_naive: bool = True
+    ) -> None:
         self.setting, self.peak, self.effort, self.with_naive = setting, peak, effort, with_naive
         self.meter, self.forecast = Meter(setting.device), Forecast()
         self.left_out: list[str] = []
@@ -59,7 +71,11 @@ class Bench:
         ours, published = found.get("ours"), found.get("naive")
         values = [case.name, list(case.shape), case.clusters, case.passes]
         values += [ours and ours.seconds, published and published.seconds, min(conv, default=None)]
-        values += [ours and ours.bytes, published and published.bytes, self.peak.seconds(case.costs)]
+        values += [
+            ours and ours.bytes,
+            published and published.bytes,
+            self.peak.seconds(case.costs),
+        ]
         values += [str(self.setting.precision).removeprefix("torch."), self.setting.device.type]
         return dict(zip(KEYS, [*values, torch.get_num_threads()], strict=True))
 
@@ -74,7 +90,9 @@ class Bench:
         try:
             found = measure(calls, self.meter, self.effort)
         except torch.OutOfMemoryError:
-            self.left_out.append(f"{_title(case)}: all left out, one of the calls ran out of memory")
+            self.left_out.append(
+                f"{_title(case)}: all left out, one of the calls ran out of memory"
+            )
             found = {}
         for who, m in found.items():
             self.forecast.learn(self.key(case, who), case.voxels, _work(case, who), m)
@@ -99,7 +117,9 @@ class Bench:
             if expected.seconds > self.effort.most_s:
                 refused[who] = f"expected to take {expected.seconds:.0f} s"
             elif (expected.bytes or 0) > most:
-                refused[who] = f"expected to take {(expected.bytes or 0) / 1e9:.1f} GB of {most / 1e9:.1f}"
+                refused[who] = (
+                    f"expected to take {(expected.bytes or 0) / 1e9:.1f} GB of {most / 1e9:.1f}"
+                )
         return refused
 
 
@@ -123,7 +143,11 @@ def line(row: dict[str, Any]) -> str:
     """One row of the table; - where there is no number."""
 
     def number(value: float | None, width: int, scale: float = 1.0) -> str:
-        return f"{'-':>{width}}" if value is None else f"{value * scale:>{width}.{2 if value * scale < 100 else 0}f}"
+        return (
+            f"{'-':>{width}}"
+            if value is None
+            else f"{value * scale:>{width}.{2 if value * scale < 100 else 0}f}"
+        )
 
     def ratio(over: float | None, under: float | None, width: int) -> str:
         return number(None if not over or not under else over / under, width)
@@ -132,7 +156,11 @@ def line(row: dict[str, Any]) -> str:
     text = f"{row['name']:<14}{'×'.join(map(str, row['shape'])):<20}{row['clusters'] or '-':>3} {row['pass']:<17}"
     text += number(ours, 10, 1e3) + number(published, 11, 1e3) + number(row["conv_s"], 10, 1e3)
     text += number(row["roofline_s"], 10, 1e3)
-    text += ratio(published, ours, 11) + ratio(ours, row["conv_s"], 10) + ratio(ours, row["roofline_s"], 10)
+    text += (
+        ratio(published, ours, 11)
+        + ratio(ours, row["conv_s"], 10)
+        + ratio(ours, row["roofline_s"], 10)
+    )
     return text + number(row["ours_bytes"], 10, 1e-6) + number(row["naive_bytes"], 10, 1e-6)
 
 
@@ -140,23 +168,41 @@ def size(text: str) -> tuple[int, ...]:
     """64x64x64 -> (64, 64, 64); sides must be multiples of 16, which the published network wants."""
     sides = tuple(int(n) for n in text.lower().split("x"))
     if len(sides) != 3 or any(n < 32 or n % 16 for n in sides):
-        raise argparse.ArgumentTypeError(f"{text}: three multiples of 16, at least 32, were expected, as in 64x96x64")
+        raise argparse.ArgumentTypeError(
+            f"{text}: three multiples of 16, at least 32, were expected, as in 64x96x64"
+        )
     return sides
 
 
 def options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes, few repeats: within a minute on two cores")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="small sizes, few repeats: within a minute on two cores",
+    )
     parser.add_argument("--json", type=Path, help="write the rows here, after each case")
-    parser.add_argument("--plot", type=Path, help="draw time against size and against N here (.png)")
+    parser.add_argument(
+        "--plot", type=Path, help="draw time against size and against N here (.png)"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of ours and conv")
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32", help="of ours and conv"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES)
+    )
     parser.add_argument("--sizes", nargs="+", type=size, metavar="IxJxK")
     parser.add_argument("--clusters", nargs="+", type=int, metavar="N")
-    parser.add_argument("--no-naive", action="store_true", help="leave the published formulation out")
+    parser.add_argument(
+        "--no-naive", action="store_true", help="leave the published formulation out"
+    )
     parser.add_argument("--no-backward", action="store_true", help="forward passes only")
-    parser.add_argument("--most-seconds", type=float, help="leave out a call expected to take longer")
+    parser.add_argument(
+        "--most-seconds", type=float, help="leave out a call expected to take longer"
+    )
     given = parser.parse_args(arguments)
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch finds no CUDA device here")

@@ -23,10 +23,25 @@ from sacbnet.training.checkpoint import CHECKPOINT, read_checkpoint
 
 
 def start(arguments: argparse.Namespace, out: Path) -> subprocess.Popen[bytes]:
-    changes = [f"run.steps={arguments.steps}", "run.checkpoint_every=1", "run.validate_every=20", "run.device=cpu"]
+    changes = [
+        f"run.steps={arguments.steps}",
+        "run.checkpoint_every=1",
+        "run.validate_every=20",
+        "run.device=cpu",
+    ]
     words = [word for change in [*changes, *arguments.change] for word in ("--set", change)]
-    command = [sys.executable, "-m", "sacbnet.cli.main", "train", arguments.recipe, "--data", str(arguments.data)]
-    return subprocess.Popen([*command, "--out", str(out), "--quiet", *words], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    command = [
+        sys.executable,
+        "-m",
+        "sacbnet.cli.main",
+        "train",
+        arguments.recipe,
+        "--data",
+        str(arguments.data),
+    ]
+    return subprocess.Popen(
+        [*command, "--out", str(out), "--quiet", *words], env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
 
 
 def main() -> None:

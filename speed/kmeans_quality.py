@@ -43,12 +43,19 @@ class Converged(nn.Module):
     def forward(self, descriptor: Tensor) -> KMeans:
         features = descriptor.flatten(2).transpose(1, 2)
         generator = torch.Generator().manual_seed(self.seed)
-        seeds = torch.stack([torch.randperm(features.shape[1], generator=generator)[: self.clusters] for _ in features])
+        seeds = torch.stack(
+            [
+                torch.randperm(features.shape[1], generator=generator)[: self.clusters]
+                for _ in features
+            ]
+        )
         return kmeans(features, self.clusters, seeds=seeds, max_rounds=10_000, tolerance=1e-10)
 
 
 def image(folder: Path, name: str) -> Tensor:
-    return torch.from_numpy(nib.load(folder / "images" / f"{name}.nii.gz").get_fdata(dtype=np.float32))[None, None]
+    return torch.from_numpy(
+        nib.load(folder / "images" / f"{name}.nii.gz").get_fdata(dtype=np.float32)
+    )[None, None]
 
 
 def train(folder: Path, steps: int) -> SACBNet:
@@ -66,7 +73,10 @@ def train(folder: Path, steps: int) -> SACBNet:
         loss.backward()
         optimiser.step()
         if step % 20 == 0:
-            print(f"step {step}: loss {loss.item():.3f}, {time.perf_counter() - start:.0f} s", flush=True)
+            print(
+                f"step {step}: loss {loss.item():.3f}, {time.perf_counter() - start:.0f} s",
+                flush=True,
+            )
     return model.eval()
 
 
@@ -74,8 +84,15 @@ def train(folder: Path, steps: int) -> SACBNet:
 def run(model: SACBNet, folder: Path, moving: str, fixed: str) -> tuple[Tensor, float]:
     """Displacement (voxels of 1 mm) and Dice."""
     u = model(image(folder, moving), image(folder, fixed))
-    of = {n: nib.load(folder / "labels" / f"{n}.nii.gz").get_fdata().astype(np.int16) for n in (moving, fixed)}
-    moved = warp(torch.from_numpy(of[moving]).float()[None, None], u, mode="nearest")[0, 0].numpy().astype(np.int16)
+    of = {
+        n: nib.load(folder / "labels" / f"{n}.nii.gz").get_fdata().astype(np.int16)
+        for n in (moving, fixed)
+    }
+    moved = (
+        warp(torch.from_numpy(of[moving]).float()[None, None], u, mode="nearest")[0, 0]
+        .numpy()
+        .astype(np.int16)
+    )
     return u, dice(moved, of[fixed], LPBA_54).mean
 
 
@@ -95,14 +112,18 @@ def main() -> None:
         if arguments.state:
             torch.save(model.state_dict(), arguments.state)
     fast = {name: getattr(model, name).cluster for name in LEVELS}
-    forms = {"fast": None, "fast, bfloat16": None} | {f"converged, seed {n}": n for n in range(SEEDS)}
+    forms = {"fast": None, "fast, bfloat16": None} | {
+        f"converged, seed {n}": n for n in range(SEEDS)
+    }
     rows = []
     for moving, fixed in SETS["lpba40"].pairs[: arguments.pairs]:
         fields, row = {}, {"pair": f"{moving} -> {fixed}"}
         for form, seed in forms.items():
             for name in LEVELS:
                 own = fast[name]
-                getattr(model, name).cluster = own if seed is None else Converged(own.clusters, seed)
+                getattr(model, name).cluster = (
+                    own if seed is None else Converged(own.clusters, seed)
+                )
             with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in form):
                 fields[form], row[form] = run(model, arguments.folder, moving, fixed)
         for a, b in combinations(forms, 2):

@@ -44,16 +44,24 @@ class NaiveSACBNet(nn.Module):
     def __init__(self, config: SACBNetConfig, clustering: Clustering | None = None) -> None:
         super().__init__()
         if config.descriptor != "spatial" or config.sacb_levels != (2, 3, 4, 5):
-            raise ValueError("only the published network: spatial descriptors, a SACB at levels 2 to 5")
+            raise ValueError(
+                "only the published network: spatial descriptors, a SACB at levels 2 to 5"
+            )
         self.config, self.clustering = config, clustering
         c = [config.channels(level) for level in range(1, 6)]
-        first = [block(1, config.base_channels), block(config.base_channels, c[0]), block(c[0], c[0])]
+        first = [
+            block(1, config.base_channels),
+            block(config.base_channels, c[0]),
+            block(c[0], c[0]),
+        ]
         self.encoder = nn.ModuleDict({"level1": nn.Sequential(*first)})
         for level, (a, b) in enumerate(pairwise(c), start=2):
             self.encoder[f"level{level}"] = nn.Sequential(nn.AvgPool3d(2), block(a, b), block(b, b))
             self.add_module(f"sacb{level}", NaiveSACB(b))
         self.refine = nn.Sequential(block(c[0], c[0]), block(c[0], c[0]))
-        self.head = nn.Sequential(block(2 * c[0], c[0]), block(c[0], c[0]), nn.Conv3d(c[0], 3, 3, padding=1))
+        self.head = nn.Sequential(
+            block(2 * c[0], c[0]), block(c[0], c[0]), nn.Conv3d(c[0], 3, 3, padding=1)
+        )
 
     @classmethod
     def like(cls, model: SACBNet, clustering: Clustering | None = None) -> NaiveSACBNet:
@@ -86,7 +94,9 @@ class NaiveSACBNet(nn.Module):
         def cluster(descriptors: Tensor) -> tuple[Tensor, Tensor]:
             if self.clustering is not None:
                 return self.clustering(descriptors, level, image)
-            labels, centres, _ = kmeans(descriptors, self.config.clusters[level - 2], self.generator)
+            labels, centres, _ = kmeans(
+                descriptors, self.config.clusters[level - 2], self.generator
+            )
             return labels, centres
 
         return self.get_submodule(f"sacb{level}")(x, cluster)
@@ -112,27 +122,39 @@ class NaiveSACB(nn.Module):
 
 def block(c_in: int, c_out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv3d(c_in, c_out, 3, padding=1), nn.InstanceNorm3d(c_out), nn.LeakyReLU(0.1, inplace=True)
+        nn.Conv3d(c_in, c_out, 3, padding=1),
+        nn.InstanceNorm3d(c_out),
+        nn.LeakyReLU(0.1, inplace=True),
     )
 
 
 def mlp(d_in: int, hidden: int, d_out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(d_in, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, d_out)
+        nn.Linear(d_in, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, d_out),
     )
 
 
 def unfold(x: Tensor) -> Tensor:
     """The 27 neighbours of each voxel, zero padded: (b, c, i, j, k) -> (b, c, 27, p), a tensor of its own."""
-    windows = F.pad(x, (1,) * 6).unfold(2, 3, 1).unfold(3, 3, 1).unfold(4, 3, 1)  # (b, c, i, j, k, 3, 3, 3)
+    windows = (
+        F.pad(x, (1,) * 6).unfold(2, 3, 1).unfold(3, 3, 1).unfold(4, 3, 1)
+    )  # (b, c, i, j, k, 3, 3, 3)
     return windows.permute(0, 1, 5, 6, 7, 2, 3, 4).reshape(*x.shape[:2], 27, -1)
 
 
-def convolve_patches(patches: Tensor, labels: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+def convolve_patches(
+    patches: Tensor, labels: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor
+) -> Tensor:
     """patches (c, 27, p), labels (p,), taps (n, 27), kernel (c_out, c, 27), bias (n, c_out) -> (c_out, p)."""
     y = patches.new_zeros(kernel.shape[0], patches.shape[2])
     for n in range(len(taps)):
-        weighted = patches * taps[n][:, None]  # (c, 27, p): for the backward pass every cluster's is kept
+        weighted = (
+            patches * taps[n][:, None]
+        )  # (c, 27, p): for the backward pass every cluster's is kept
         y = y + (kernel.flatten(1) @ weighted.flatten(0, 1) + bias[n][:, None]) * (labels == n)
     return y
 
@@ -161,7 +183,9 @@ def kmeans(
     rounds, shift = 0, torch.inf
     while shift > tolerance:
         rounds += 1
-        distance = x.square().sum(1, keepdim=True) - 2 * x @ centres.T + centres.square().sum(1)  # (p, n)
+        distance = (
+            x.square().sum(1, keepdim=True) - 2 * x @ centres.T + centres.square().sum(1)
+        )  # (p, n)
         labels = distance.argmin(1)
         members = (labels == names).to(x.dtype)  # (n, p)
         means = (members @ x) / members.sum(1, keepdim=True).clamp(min=1)
@@ -175,7 +199,9 @@ def match(moving: Tensor, fixed: Tensor) -> Tensor:
     keys = unfold(moving).permute(0, 3, 1, 2)  # (1, p, c, 27)
     query = fixed.flatten(2).transpose(1, 2)[:, :, None]  # (1, p, 1, c)
     attention = torch.matmul(query, keys).softmax(-1)  # (1, p, 1, 27)
-    offsets = torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=3)), device=fixed.device)  # (27, 3)
+    offsets = torch.tensor(
+        list(product((-1.0, 0.0, 1.0), repeat=3)), device=fixed.device
+    )  # (27, 3)
     expected = torch.matmul(attention, offsets)[:, :, 0]  # (1, p, 3)
     return expected.transpose(1, 2).reshape(1, 3, *fixed.shape[2:])
 

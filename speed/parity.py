@@ -27,7 +27,14 @@ from sacbnet.spatial.warp import warp
 PARAMETERS = 1_105_591
 IMAGES = ("fixed", "moving")  # the order of the network's batches
 # largest error allowed: features are of size 1, displacements in voxels; "warped" is a displacement error times an edge
-TOLERANCE = {"encoder": 1e-3, "kmeans": 1e-3, "sacb": 2e-3, "matching": 1e-3, "displacement": 1e-3, "warped": 1e-3}
+TOLERANCE = {
+    "encoder": 1e-3,
+    "kmeans": 1e-3,
+    "sacb": 2e-3,
+    "matching": 1e-3,
+    "displacement": 1e-3,
+    "warped": 1e-3,
+}
 TOLERANCE |= {"flow1": 1e-3, "loss": 1e-5}
 
 
@@ -47,8 +54,14 @@ class Row:
 def build(vectors: dict[str, np.ndarray]) -> SACBNet:
     """The network with the recorded state and numbers of clusters."""
     clusters = tuple(len(vectors[f"kmeans/fixed{level}/init"]) for level in LEVELS)
-    model = SACBNet(SACBNetConfig(clusters=clusters, kmeans_rounds=10_000))  # the recorded run went to convergence
-    state = {name.removeprefix("state/"): torch.tensor(v) for name, v in vectors.items() if name.startswith("state/")}
+    model = SACBNet(
+        SACBNetConfig(clusters=clusters, kmeans_rounds=10_000)
+    )  # the recorded run went to convergence
+    state = {
+        name.removeprefix("state/"): torch.tensor(v)
+        for name, v in vectors.items()
+        if name.startswith("state/")
+    }
     model.load_state_dict(from_official(state))
     return model.eval()
 
@@ -59,7 +72,9 @@ def watch(model: SACBNet, vectors: dict[str, np.ndarray]) -> dict[str, Tensor]:
 
     def both(name: Callable[[str], str]) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            seen.update({name(image): half for image, half in zip(IMAGES, output.chunk(2), strict=True)})
+            seen.update(
+                {name(image): half for image, half in zip(IMAGES, output.chunk(2), strict=True)}
+            )
 
         return hook
 
@@ -73,12 +88,16 @@ def watch(model: SACBNet, vectors: dict[str, np.ndarray]) -> dict[str, Tensor]:
         block.register_forward_hook(both(lambda image, level=level: f"sacb/{image}{level}"))  # type: ignore[misc]
         steer_clustering(block.get_submodule("cluster"), level, vectors, seen)
     order = iter(sorted(LEVELS, reverse=True))
-    model.matching.register_forward_hook(lambda _m, _i, out: seen.update({f"matching/{next(order)}": out}))
+    model.matching.register_forward_hook(
+        lambda _m, _i, out: seen.update({f"matching/{next(order)}": out})
+    )
     model.head.register_forward_hook(lambda _m, _i, out: seen.update({"flow1": out}))
     return seen
 
 
-def steer_clustering(module: nn.Module, level: int, vectors: dict[str, np.ndarray], seen: dict[str, Tensor]) -> None:
+def steer_clustering(
+    module: nn.Module, level: int, vectors: dict[str, np.ndarray], seen: dict[str, Tensor]
+) -> None:
     """Give the clustering of a level its seeds, and record its labels and centres."""
     seeds = torch.stack([torch.tensor(vectors[f"kmeans/{image}{level}/init"]) for image in IMAGES])
 
@@ -112,27 +131,35 @@ def compare(vectors: dict[str, np.ndarray]) -> list[Row]:
     return rows
 
 
-def compare_stage(name: str, recorded: np.ndarray, seen: dict[str, Tensor], vectors: dict[str, np.ndarray]) -> Row:
+def compare_stage(
+    name: str, recorded: np.ndarray, seen: dict[str, Tensor], vectors: dict[str, np.ndarray]
+) -> Row:
     """Largest absolute difference of one stage; for labels, the number of voxels that differ."""
     if name not in seen or tuple(seen[name].shape) != recorded.shape:
         return Row(f"{name} (not computed, or of another shape)", float("nan"), 0)
     ours = seen[name].numpy()
     if name.endswith("/labels"):
         return Row(name, float((ours != recorded).sum()), 0)
-    if name.endswith("/centroids"):  # of clusters without voxels, at zero in the published code, nothing is made
+    if name.endswith(
+        "/centroids"
+    ):  # of clusters without voxels, at zero in the published code, nothing is made
         used = np.unique(vectors[name.replace("centroids", "labels")])
         ours, recorded = ours[used], recorded[used]
     return Row(name, float(np.abs(ours - recorded).max()), TOLERANCE[name.split("/")[0]])
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("vectors", type=Path, help="recorded forward pass (.npz)")
     with np.load(parser.parse_args().vectors) as file:
         rows = compare(dict(file))
     print(f"{'stage':<36} {'largest error':>14} {'tolerance':>10}")
     for row in rows:
-        print(f"{row.stage:<36} {row.error:>14.3g} {row.tolerance:>10.1g}  {'' if row.ok else 'PAST TOLERANCE'}")
+        print(
+            f"{row.stage:<36} {row.error:>14.3g} {row.tolerance:>10.1g}  {'' if row.ok else 'PAST TOLERANCE'}"
+        )
     failed = sum(not row.ok for row in rows)
     print(f"{len(rows)} stages, {failed} past tolerance")
     return 1 if failed else 0

@@ -31,10 +31,14 @@ def main() -> None:
         report = json.loads((run / "run.json").read_text())
         steps, loss = column(rows, "loss")
         kernel = np.ones(SMOOTH) / SMOOTH
-        (line,) = left.plot(steps[SMOOTH - 1 :], np.convolve(loss, kernel, "valid"), label=report["recipe"]["name"])
+        (line,) = left.plot(
+            steps[SMOOTH - 1 :], np.convolve(loss, kernel, "valid"), label=report["recipe"]["name"]
+        )
         steps, dice = column(rows, "validation_dice")
         colour = line.get_color()
-        right.plot([0, *steps], [report["state"]["baseline"]["dice"], *dice], "o-", ms=3, color=colour)
+        right.plot(
+            [0, *steps], [report["state"]["baseline"]["dice"], *dice], "o-", ms=3, color=colour
+        )
         best = report["state"]["best"]
         right.annotate(f"{best['dice']:.3f}", (best["step"], best["dice"]), xytext=(0, 5),
                        textcoords="offset points", ha="center", fontsize=8, color=colour)  # fmt: skip

@@ -13,7 +13,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-CURVES = {"ours_s": "ours", "naive_s": "published formulation", "conv_s": "plain conv3d", "roofline_s": "roofline"}
+CURVES = {
+    "ours_s": "ours",
+    "naive_s": "published formulation",
+    "conv_s": "plain conv3d",
+    "roofline_s": "roofline",
+}
 STYLE = {"ours_s": "o-", "naive_s": "s-", "conv_s": "^--", "roofline_s": "k:"}
 CHANNELS = {"adaptive_conv": 16, "network": 1}  # of the rows drawn: level 2's, and images
 
@@ -37,7 +42,13 @@ def plot(rows: list[Row], target: Path) -> None:
         _panel(left, by_size, lambda r: prod(r["shape"][2:]), f"{name}, N = {n}", "voxels")
         left.set_xscale("log")
         by_clusters = [r for r in chosen if r["shape"] == size]
-        _panel(right, by_clusters, lambda r: r["clusters"], f"{name}, {'×'.join(map(str, size))}", "clusters N")
+        _panel(
+            right,
+            by_clusters,
+            lambda r: r["clusters"],
+            f"{name}, {'×'.join(map(str, size))}",
+            "clusters N",
+        )
     precision, device, threads = (rows[0][key] for key in ("precision", "device", "threads"))
     figure.suptitle(f"forward pass, {precision}, {device}, {threads} threads")
     figure.savefig(target, dpi=150)

@@ -24,9 +24,20 @@ import numpy as np
 from sets import SETS
 
 
-def run_pair(folder: Path, moving: str, fixed: str, image: Path | None, out: Path, more: list[str]) -> dict[str, Any]:
+def run_pair(
+    folder: Path, moving: str, fixed: str, image: Path | None, out: Path, more: list[str]
+) -> dict[str, Any]:
     """One `sacbnet register`, of `image` instead of the moving one where it is given; returns its run.json."""
-    command = [sys.executable, "-m", "sacbnet.cli.main", "register", "--quiet", "--out", str(out), *more]
+    command = [
+        sys.executable,
+        "-m",
+        "sacbnet.cli.main",
+        "register",
+        "--quiet",
+        "--out",
+        str(out),
+        *more,
+    ]
     for side, name, instead in (("fixed", fixed, None), ("moving", moving, image)):
         command += [f"--{side}", str(instead or folder / "images" / f"{name}.nii.gz")]
         command += [f"--{side}-labels", str(folder / "labels" / f"{name}.nii.gz")]
@@ -34,7 +45,10 @@ def run_pair(folder: Path, moving: str, fixed: str, image: Path | None, out: Pat
     return json.loads((out / "run.json").read_text())
 
 
-CONTRASTS = {"inverted": ((0, 1), (1, 0.1)), "t2": ((0, 1), (0.35, 0.9), (0.6, 0.6), (0.8, 0.35), (1, 0.25))}
+CONTRASTS = {
+    "inverted": ((0, 1), (1, 0.1)),
+    "t2": ((0, 1), (0.35, 0.9), (0.6, 0.6), (0.8, 0.35), (1, 0.25)),
+}
 
 
 def changed(folder: Path, name: str, contrast: str, scratch: Path) -> Path:
@@ -52,7 +66,11 @@ def changed(folder: Path, name: str, contrast: str, scratch: Path) -> Path:
 def row(report: dict[str, Any], labels: tuple[int, ...]) -> dict[str, float]:
     def mean(step: str, way: str) -> float:
         per_label = report["dice"][step][f"{way}_per_label"]
-        chosen = [per_label[str(n)] for n in labels if str(n) in per_label] if labels else list(per_label.values())
+        chosen = (
+            [per_label[str(n)] for n in labels if str(n) in per_label]
+            if labels
+            else list(per_label.values())
+        )
         return float(np.mean(chosen))
 
     return {
@@ -91,7 +109,11 @@ def main() -> None:
             if any(done["pair"] == pair for done in rows):
                 continue
             out = (arguments.out or Path(scratch)) / f"{moving}-{fixed}"
-            other = changed(arguments.folder, moving, arguments.contrast, Path(scratch)) if arguments.contrast else None
+            other = (
+                changed(arguments.folder, moving, arguments.contrast, Path(scratch))
+                if arguments.contrast
+                else None
+            )
             report = run_pair(arguments.folder, moving, fixed, other, out, more)
             rows.append({"pair": pair, **row(report, SETS[arguments.set].labels)})
             show(rows[-1])
@@ -103,7 +125,10 @@ def main() -> None:
 
 
 def show(found: dict[str, Any]) -> None:
-    print("  ".join(f"{v:>13}" if isinstance(v, str) else f"{v:13.4g}" for v in found.values()), flush=True)
+    print(
+        "  ".join(f"{v:>13}" if isinstance(v, str) else f"{v:13.4g}" for v in found.values()),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

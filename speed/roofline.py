@@ -76,14 +76,27 @@ def network(size: tuple[int, ...], config: SACBNetConfig, width: int, training: 
     c = [config.channels(level) for level in range(1, 6)]
     v = [size[0] * size[1] * size[2] // 8**level for level in range(5)]
     both = 3 if training else 1  # passes over memory of what is not counted kernel by kernel
-    layers = [(0, 1, config.base_channels), (0, config.base_channels, c[0]), (0, c[0], c[0])]  # level, in, out
-    layers += [(n, a, c[n]) for n in range(1, 5) for a in (c[n - 1], c[n], c[n])]  # encoder and SACB's projection
+    layers = [
+        (0, 1, config.base_channels),
+        (0, config.base_channels, c[0]),
+        (0, c[0], c[0]),
+    ]  # level, in, out
+    layers += [
+        (n, a, c[n]) for n in range(1, 5) for a in (c[n - 1], c[n], c[n])
+    ]  # encoder and SACB's projection
     layers += [(0, c[0], c[0])] * 2  # refine
     costs = [conv(2 * v[n], a, b, width, training) for n, a, b in layers]
-    costs += [conv(v[0], a, b, width, training) for a, b in ((2 * c[0], c[0]), (c[0], c[0]), (c[0], 3))]  # head
+    costs += [
+        conv(v[0], a, b, width, training) for a, b in ((2 * c[0], c[0]), (c[0], c[0]), (c[0], 3))
+    ]  # head
     for n in range(1, 5):
-        costs += [elementwise(2 * v[n - 1] * c[n - 1], width, both)]  # pooling reads; its output is the next input
-        costs += [elementwise(2 * v[n] * c[n], 4, 2), kmeans(2 * v[n], c[n], config.clusters[n - 1])]  # descriptors
+        costs += [
+            elementwise(2 * v[n - 1] * c[n - 1], width, both)
+        ]  # pooling reads; its output is the next input
+        costs += [
+            elementwise(2 * v[n] * c[n], 4, 2),
+            kmeans(2 * v[n], c[n], config.clusters[n - 1]),
+        ]  # descriptors
         costs += [conv(2 * v[n], c[n], c[n], width, training), match(v[n], c[n], width, training)]
         costs += [elementwise(3 * (v[n] + v[n - 1]), 4, both)]  # to the next level
     for n in range(4):
@@ -114,7 +127,9 @@ def _bandwidth(n: int, device: torch.device, seconds: float) -> float:
 def _flops(device: torch.device, dtype: torch.dtype, seconds: float) -> float:
     side, c, edge = (8192, 256, 64) if device.type == "cuda" else (1024, 64, 16)
     m = torch.randn(side, side, device=device).to(dtype)
-    x = torch.randn(2, c, edge, edge, edge, device=device).to(dtype, memory_format=torch.channels_last_3d)
+    x = torch.randn(2, c, edge, edge, edge, device=device).to(
+        dtype, memory_format=torch.channels_last_3d
+    )
     w = torch.randn(c, c, 3, 3, 3, device=device).to(dtype, memory_format=torch.channels_last_3d)
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32

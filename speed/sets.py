@@ -22,5 +22,7 @@ _LPBA = ("S36", "S37", "S38", "S39", "S40")
 _MALF = (1001, 1002, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015, 1017, 1036)
 SETS = {
     "malf": PairSet(tuple((str(n), "1000") for n in _MALF)),
-    "lpba40": PairSet(tuple((_LPBA[(n + step) % 5], _LPBA[n]) for step in range(1, 5) for n in range(5)), LPBA_54),
+    "lpba40": PairSet(
+        tuple((_LPBA[(n + step) % 5], _LPBA[n]) for step in range(1, 5) for n in range(5)), LPBA_54
+    ),
 }

@@ -86,11 +86,15 @@ class Meter:
 
     def free_bytes(self) -> float:
         if self.device.type == "cuda":
-            kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(
+                self.device
+            )
             return torch.cuda.mem_get_info(self.device)[0] + kept
         if os.path.exists("/proc/meminfo"):
             with open("/proc/meminfo") as file:
-                return 1024.0 * next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+                return 1024.0 * next(
+                    int(line.split()[1]) for line in file if line.startswith("MemAvailable")
+                )
         return float("inf")
 
 
@@ -136,5 +140,9 @@ class Forecast:
         if key not in self._seen:
             return None
         seen_voxels, seen_clusters, measure = self._seen[key]
-        growth = voxels / seen_voxels * (clusters + 1) / (seen_clusters + 1)  # the cluster-free part counts as one
-        return Measure(measure.seconds * growth, None if measure.bytes is None else int(measure.bytes * growth))
+        growth = (
+            voxels / seen_voxels * (clusters + 1) / (seen_clusters + 1)
+        )  # the cluster-free part counts as one
+        return Measure(
+            measure.seconds * growth, None if measure.bytes is None else int(measure.bytes * growth)
+        )

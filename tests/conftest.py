@@ -67,7 +67,9 @@ def _make_pair(seed: int = 0) -> SmallPair:
     rng = np.random.default_rng(seed)
     anatomy, warp = phantom.Anatomy.random(rng), phantom.KnownWarp.random(rng, 9.0)
     centre = phantom.HEAD_CENTRE
-    fixed_grid = phantom.oblique_grid((40, 48, 40), (SHRINK,) * 3, "LAS", (6, -3, 4), centre + np.array([1, 2, 0]))
+    fixed_grid = phantom.oblique_grid(
+        (40, 48, 40), (SHRINK,) * 3, "LAS", (6, -3, 4), centre + np.array([1, 2, 0])
+    )
     at = warp.affine(centre + np.array([-3, 2, 4]))
     moving_grid = phantom.oblique_grid((54, 50, 28), (4.0, 4.0, 6.6), "PIR", (-5, 4, -7), at)
     shrink = np.diag([1 / SHRINK] * 3 + [1.0])
@@ -159,12 +161,17 @@ class Command:
 
 
 @pytest.fixture(scope="session")
-def commands(files: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Command, Command]:
+def commands(
+    files: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Command, Command]:
     """The same registration by the command in two fresh processes; the second one quiet."""
     folder = tmp_path_factory.mktemp("commands")
     finished = []
     for n, more in enumerate([[], ["--quiet"]]):
-        arguments = [f"--{name.replace('_', '-')}={files[name]}" for name in ("fixed", "moving", "moving_labels")]
+        arguments = [
+            f"--{name.replace('_', '-')}={files[name]}"
+            for name in ("fixed", "moving", "moving_labels")
+        ]
         arguments += [f"--out={folder / str(n)}", "--refine=2", *more]
         process = subprocess.run(
             [sys.executable, "-m", "sacbnet.cli.main", "register", *arguments],
@@ -193,7 +200,9 @@ def turn() -> NDArray[np.float64]:
 def _write_set(folder: Path, cases: int = 6, seed: int = 0) -> Path:
     """images/ and labels/ of a ball in a box, both of which differ from case to case."""
     rng = np.random.default_rng(seed)
-    at = np.stack(np.meshgrid(*[np.arange(n) for n in SHAPES_GRID], indexing="ij"), -1).astype(float)
+    at = np.stack(np.meshgrid(*[np.arange(n) for n in SHAPES_GRID], indexing="ij"), -1).astype(
+        float
+    )
     grid = Grid(SHAPES_GRID, np.diag([1.0, 1.0, 1.0, 1.0]))
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True)
@@ -229,7 +238,13 @@ def recipe() -> Recipe:
             "data": {"train": "0:4", "validation": "4:"},
             "loss": {"noise": 0.02},
             "optimiser": {"learning_rate": 3e-3, "schedule": "cosine", "warmup_steps": 2},
-            "run": {"steps": 8, "validate_every": 4, "checkpoint_every": 3, "log_every": 2, "device": "cpu"},
+            "run": {
+                "steps": 8,
+                "validate_every": 4,
+                "checkpoint_every": 3,
+                "log_every": 2,
+                "device": "cpu",
+            },
         }
     )
 

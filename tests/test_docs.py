@@ -47,7 +47,8 @@ SECTIONS = {  # a section may be optional
     name: kind
     for name, hint in get_type_hints(Recipe).items()
     for kind in (hint, *get_args(hint))
-    if is_dataclass(kind) and kind is not NetworkOptions  # whose own options depend on the network: below
+    if is_dataclass(kind)
+    and kind is not NetworkOptions  # whose own options depend on the network: below
 }
 
 
@@ -65,7 +66,10 @@ def test_every_option_of_the_network_has_a_row():
 
 
 def test_every_network_and_its_options_are_named():
-    rows = {row.split("|")[1].strip(" `"): row for row in table(page("networks.md"), "`architecture`").splitlines()[2:]}
+    rows = {
+        row.split("|")[1].strip(" `"): row
+        for row in table(page("networks.md"), "`architecture`").splitlines()[2:]
+    }
     assert set(rows) == set(BUILT_IN)
     for name in set(BUILT_IN) - {"sacbnet"}:
         assert code(rows[name].split("|")[3]) == {f.name for f in fields(BUILT_IN[name])}
@@ -80,11 +84,15 @@ def test_every_column_and_number_is_named():
     assert set(COLUMNS) <= code(page("training.md"))
     pairs = code(table(page("evaluation.md"), "column"))
     assert {"moving", "fixed", "method", "labels_absent", "error", *OF_A_PAIR} == pairs
-    labels = next(line for line in page("evaluation.md").splitlines() if line.startswith("`labels.csv`"))
+    labels = next(
+        line for line in page("evaluation.md").splitlines() if line.startswith("`labels.csv`")
+    )
     assert {"moving", "fixed", "method", "label", *OF_A_LABEL} <= code(labels)
 
 
-@pytest.mark.parametrize(("head", "kind", "other"), [("option", Plan, "methods"), ("`[[method]]`", Method, "stages")])
+@pytest.mark.parametrize(
+    ("head", "kind", "other"), [("option", Plan, "methods"), ("`[[method]]`", Method, "stages")]
+)
 def test_every_option_of_a_benchmark_has_a_row(head, kind, other):
     rows = table(page("comparison.md"), head).splitlines()
     named = {name for row in rows for name in code(row.partition("|")[2].partition("|")[0])}
@@ -97,7 +105,11 @@ def test_every_benchmark_and_its_files_are_named():
     assert {SUMMARY, TABLE, PLOT, ledger.PAIRS, ledger.LABELS, ledger.METHODS} <= code(
         table(page("comparison.md"), "file")
     )
-    row = next(row for row in table(page("comparison.md"), "file").splitlines() if row.startswith("| `pairs.csv`"))
+    row = next(
+        row
+        for row in table(page("comparison.md"), "file").splitlines()
+        if row.startswith("| `pairs.csv`")
+    )
     assert {*ledger.KEY, "parameters"} <= code(row)
 
 
@@ -106,8 +118,17 @@ def test_every_verb_and_exit_code_is_named():
     for name, verb in COMMAND.commands.items():
         inner = getattr(verb, "commands", None)
         assert {f"{name} {i}" for i in inner} <= named if inner else name in named, name
-    codes = set(re.findall(r"\d+", " ".join(r[:12] for r in table(page("command-line.md"), "code").splitlines())))
-    assert {str(kind.exit_code) for kind in (SacbnetError, *_below(SacbnetError))} | {"0", "2", "130", "143"} <= codes
+    codes = set(
+        re.findall(
+            r"\d+", " ".join(r[:12] for r in table(page("command-line.md"), "code").splitlines())
+        )
+    )
+    assert {str(kind.exit_code) for kind in (SacbnetError, *_below(SacbnetError))} | {
+        "0",
+        "2",
+        "130",
+        "143",
+    } <= codes
 
 
 def _below(kind):
@@ -122,7 +143,9 @@ def commands():
                 words = shlex.split(line, comments=True)
                 for start in ("sacbnet", "sacbnet.cli.main"):
                     if start in words and words[0] in ("sacbnet", "torchrun", "srun"):
-                        yield pytest.param(words[words.index(start) + 1 :], id=f"{path.name}: {line.strip()[:60]}")
+                        yield pytest.param(
+                            words[words.index(start) + 1 :], id=f"{path.name}: {line.strip()[:60]}"
+                        )
                         break
 
 
@@ -136,7 +159,11 @@ def test_every_command_on_a_page_can_be_read(words):
     if verb == "train" and "/" not in given["recipe"]:
         read_recipe(find_recipe(given["recipe"])).with_changes(given["change"] or [])
     if verb == "benchmark" and "/" not in given["name"]:
-        names = {name for method in read_plan(find_plan(given["name"])).methods for name in (method.name, method.slug)}
+        names = {
+            name
+            for method in read_plan(find_plan(given["name"])).methods
+            for name in (method.name, method.slug)
+        }
         assert names >= set(given["only"] or [])
 
 
@@ -150,4 +177,6 @@ def test_links_lead_somewhere(path):
         assert there.exists(), target
         if anchor:
             heads = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.M)
-            assert anchor in {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in heads}, target
+            assert anchor in {
+                re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in heads
+            }, target

@@ -20,7 +20,9 @@ def _names(folder) -> set[str]:
 def test_everything_appears_together_and_run_json_last(tmp_path, monkeypatch):
     out, order = tmp_path / "deep" / "out", []
     replace = os.replace
-    monkeypatch.setattr("os.replace", lambda a, b: (order.append(os.path.basename(b)), replace(a, b)))
+    monkeypatch.setattr(
+        "os.replace", lambda a, b: (order.append(os.path.basename(b)), replace(a, b))
+    )
     with staged_folder(out) as folder:
         (folder / "run.json").write_text("{}")
         (folder / "zz.nii").write_text("z")
@@ -31,7 +33,9 @@ def test_everything_appears_together_and_run_json_last(tmp_path, monkeypatch):
     assert order[-1] == "run.json"
 
 
-@pytest.mark.parametrize("error", [InputError("no"), KeyboardInterrupt(), ZeroDivisionError(), OSError(28, "full")])
+@pytest.mark.parametrize(
+    "error", [InputError("no"), KeyboardInterrupt(), ZeroDivisionError(), OSError(28, "full")]
+)
 @pytest.mark.parametrize("existed", [True, False])
 def test_nothing_appears_on_any_error(tmp_path, error, existed):
     out = tmp_path / "deep" / "out"
@@ -88,7 +92,10 @@ def test_an_output_that_is_a_file_or_lies_in_one(tmp_path):
         words = r"could not be written \(.*\): (it is a file|a part of this path is a file)"
         with pytest.raises(OutputError, match=words), staged_folder(out):
             raise AssertionError("never entered")
-    with pytest.raises(OutputError, match="it is a folder; choose another name"), staged_folder(tmp_path) as folder:
+    with (
+        pytest.raises(OutputError, match="it is a folder; choose another name"),
+        staged_folder(tmp_path) as folder,
+    ):
         (tmp_path / "a.nii").mkdir()
         (folder / "a.nii").write_text("x")
     with pytest.raises(OutputError), atomic_file(tmp_path / "a.nii") as part:
@@ -131,7 +138,9 @@ def order(monkeypatch) -> list[tuple[str, str]]:
     return told
 
 
-needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors have no names here")
+needs_proc = pytest.mark.skipif(
+    not os.path.isdir("/proc/self/fd"), reason="descriptors have no names here"
+)
 
 
 @needs_proc
@@ -151,7 +160,9 @@ def test_so_are_those_of_a_folder(tmp_path, order):
     renames = {name: n for n, (what, name) in enumerate(order) if what == "rename"}
     assert set(renames) == {"run.json", "a.nii", "b.txt"}
     assert all(last_sync[name] < min(renames.values()) for name in renames)
-    assert all(last_sync[name] > max(renames.values()) for name in ("out", "sub", "deep", tmp_path.name))
+    assert all(
+        last_sync[name] > max(renames.values()) for name in ("out", "sub", "deep", tmp_path.name)
+    )
 
 
 def test_a_file_system_that_syncs_no_folders(tmp_path, monkeypatch):
@@ -193,7 +204,10 @@ with atomic_file(sys.argv[1]) as part:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
 def test_what_a_killed_writer_left_is_swept(tmp_path):
     for _ in range(2):
-        assert subprocess.run([sys.executable, "-c", KILLED, tmp_path / "a"], check=False).returncode == -signal.SIGKILL
+        assert (
+            subprocess.run([sys.executable, "-c", KILLED, tmp_path / "a"], check=False).returncode
+            == -signal.SIGKILL
+        )
     assert len(list(tmp_path.iterdir())) == 2
     mine = {".sacbnet-notes", ".sacbnet", "sacbnet-abcdefgh", ".sacbnet-abcdefghi", "sub"}
     for name in mine:

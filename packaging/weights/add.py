@@ -28,7 +28,9 @@ from sacbnet.registration.prepare import spacing_of
 NO_LICENCE = ("", "not stated", "unknown")
 
 
-def add(weights: str, name: str, *, half: bool = False, replace: bool = False, **facts: Any) -> Entry:
+def add(
+    weights: str, name: str, *, half: bool = False, replace: bool = False, **facts: Any
+) -> Entry:
     """Copy the weights into the package's folder and write their entry; facts: fields of Entry that no file states.
 
     Raises WeightsError for a name that cannot be one, or is taken, for weights that cannot be loaded or state no
@@ -38,13 +40,17 @@ def add(weights: str, name: str, *, half: bool = False, replace: bool = False, *
         raise WeightsError(f"the name is {name!r}; small letters, digits and hyphens were expected")
     listed = {entry.name: entry for entry in entries()}
     if name in listed and not replace:
-        raise WeightsError(f"{name} is in the catalogue already; choose another --name, or give --replace")
+        raise WeightsError(
+            f"{name} is in the catalogue already; choose another --name, or give --replace"
+        )
     told = load_weights(weights)[1] | describe_weights(weights)
     if told["licence"].partition(":")[0].partition(";")[0].strip() in NO_LICENCE:
         raise WeightsError(
             f"{weights} states no licence ({told['licence']!r}); weights go into the package only with one"
         )
-    if facts.get("default") and any(entry.default for entry in listed.values() if entry.name != name):
+    if facts.get("default") and any(
+        entry.default for entry in listed.values() if entry.name != name
+    ):
         raise WeightsError(
             f"{catalogue.default()} are the default already; take the mark from them in {CATALOGUE} first"
         )
@@ -72,7 +78,9 @@ def add(weights: str, name: str, *, half: bool = False, replace: bool = False, *
 def _halved(content: bytes, told: dict[str, Any]) -> bytes:
     state = {name: tensor.half() for name, tensor in load(content).items()}
     if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
-        raise WeightsError(f"{', '.join(bad)} hold values beyond float16; add these weights without --half")
+        raise WeightsError(
+            f"{', '.join(bad)} hold values beyond float16; add these weights without --half"
+        )
     own = {k: v for k, v in told.items() if k not in ("parameters", "sha256")}
     return save(state, metadata=own | {"config": json.dumps(told["config"])})
 
@@ -80,33 +88,52 @@ def _halved(content: bytes, told: dict[str, Any]) -> bytes:
 def _figures(told: dict[str, Any]) -> dict[str, float]:
     """The scores at validation, and those before training, to four digits."""
     found = json.loads(told.get("validation", "{}"))
-    found |= {f"{name}_before": value for name, value in json.loads(told.get("baseline", "{}")).items()}
-    return {k: v if isinstance(v, int) else float(f"{v:.4g}") for k, v in found.items() if isinstance(v, int | float)}
+    found |= {
+        f"{name}_before": value for name, value in json.loads(told.get("baseline", "{}")).items()
+    }
+    return {
+        k: v if isinstance(v, int) else float(f"{v:.4g}")
+        for k, v in found.items()
+        if isinstance(v, int | float)
+    }
 
 
 def _write(listed: dict[str, Entry]) -> None:
-    rows = {name: {k: v for k, v in asdict(listed[name]).items() if k != "name"} for name in sorted(listed)}
+    rows = {
+        name: {k: v for k, v in asdict(listed[name]).items() if k != "name"}
+        for name in sorted(listed)
+    }
     with atomic_file(catalogue.FOLDER / CATALOGUE) as part:
         text = json.dumps({"format_version": 1, "weights": rows}, indent=1, ensure_ascii=False)
         part.write_text(text + "\n", encoding="utf-8")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("weights", help="a .safetensors file or the folder of a training run")
     parser.add_argument("--name", required=True)
     parser.add_argument("--about", required=True, help="what they are for, one line")
-    parser.add_argument("--licence-text", required=True, help="what the licence asks for, and where it is written")
+    parser.add_argument(
+        "--licence-text", required=True, help="what the licence asks for, and where it is written"
+    )
     parser.add_argument("--restricted", action="store_true", help="the licence forbids some use")
     parser.add_argument("--default", action="store_true", help="taken where no weights are named")
-    parser.add_argument("--flags", default="", help="options of sacbnet register that they call for: '--affine none'")
+    parser.add_argument(
+        "--flags",
+        default="",
+        help="options of sacbnet register that they call for: '--affine none'",
+    )
     parser.add_argument("--half", action="store_true", help="store float16")
     parser.add_argument("--replace", action="store_true", help="the name may be taken")
     try:
         entry = add(**vars(parser.parse_args()))
     except SacbnetError as error:
         parser.error(str(error))
-    print(f"written: {entry.path} ({entry.path.stat().st_size / 2**20:.1f} MiB), sha256 {entry.sha256}")
+    print(
+        f"written: {entry.path} ({entry.path.stat().st_size / 2**20:.1f} MiB), sha256 {entry.sha256}"
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from sacbnet.environment import VERSION as __version__
 
-__all__ = ["Registration", "Warper", "__version__", "load_image", "load_points", "load_transform", "register"]
+__all__ = [
+    "Registration",
+    "Warper",
+    "__version__",
+    "load_image",
+    "load_points",
+    "load_transform",
+    "register",
+]
 
 if TYPE_CHECKING:
     from sacbnet.io.images import load_image

@@ -47,7 +47,9 @@ def reset_peak_memory(device: torch.device) -> None:
 
         torch.cuda.reset_peak_memory_stats(device)
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak becomes what the process has now
+        Path("/proc/self/clear_refs").write_text(
+            "5"
+        )  # proc(5): the peak becomes what the process has now
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -37,12 +37,16 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         remedy = _REMEDY.get(error.errno or 0, "check the path and the disk")
-        raise OutputError(f"{path} could not be written ({error.strerror or error}): {remedy}") from error
+        raise OutputError(
+            f"{path} could not be written ({error.strerror or error}): {remedy}"
+        ) from error
     except RuntimeError as error:
         if "SimpleITK" not in str(error) and "sitk::" not in str(error):
             raise  # an error of the program, not of the disk
         reason = str(error).strip().splitlines()[-1]
-        raise OutputError(f"{path} could not be written ({reason}): check the path and the free space") from error
+        raise OutputError(
+            f"{path} could not be written ({reason}): check the path and the free space"
+        ) from error
 
 
 @contextmanager
@@ -113,7 +117,10 @@ def _unmake(made: list[Path]) -> None:
 
 def _move(new: Path, out: Path, old: Path, stale: Iterable[str]) -> None:
     """Move the files of `new` into `out`; what they replace, and what is stale, goes to `old`. All or nothing."""
-    names = sorted((p.relative_to(new) for p in new.rglob("*") if p.is_file()), key=lambda p: (p == Path(_LAST), p))
+    names = sorted(
+        (p.relative_to(new) for p in new.rglob("*") if p.is_file()),
+        key=lambda p: (p == Path(_LAST), p),
+    )
     for name in names:
         if (out / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out / name))
@@ -165,7 +172,12 @@ def sweep(folder: str | Path) -> None:
     may hold the only copy of them. What cannot be removed stays.
     """
     for left in list(Path(folder).glob(f"{_PREFIX}*")):
-        if _TEMPORARY.fullmatch(left.name) and left.is_dir() and not left.is_symlink() and not (left / "old").is_dir():
+        if (
+            _TEMPORARY.fullmatch(left.name)
+            and left.is_dir()
+            and not left.is_symlink()
+            and not (left / "old").is_dir()
+        ):
             shutil.rmtree(left, ignore_errors=True)
 
 

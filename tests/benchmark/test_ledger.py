@@ -9,7 +9,13 @@ import pytest
 from sacbnet.benchmark.ledger import LABELS, PAIRS, Ledger
 from sacbnet.errors import InputError
 
-ROW = {"method": "registered", "dice_nearest": 1 / 3, "hd95_left_out": 2, "hd95_mm": math.nan, "labels_absent": 0}
+ROW = {
+    "method": "registered",
+    "dice_nearest": 1 / 3,
+    "hd95_left_out": 2,
+    "hd95_mm": math.nan,
+    "labels_absent": 0,
+}
 NAMES = {"moving": "a", "fixed": "b, of two"}
 OF_LABELS = [{"method": "registered", "label": n, "dice_nearest": n / 7} for n in (3, 10)]
 
@@ -28,13 +34,23 @@ def test_read_back_as_it_was(filled):
     again, first = Ledger(filled), Ledger(filled)
     first.add("ours", 0, NAMES, ROW, OF_LABELS)
     for labels in (False, True):
-        (mine, *_), (theirs, *_) = (ledger.rows({("a", "b, of two")}, labels) for ledger in (again, first))
+        (mine, *_), (theirs, *_) = (
+            ledger.rows({("a", "b, of two")}, labels) for ledger in (again, first)
+        )
         assert str(sorted(mine.items())) == str(sorted(theirs.items()))  # nan is not nan
     (row,) = again.rows({("a", "b, of two")})
-    assert row["method"] == "ours" and row["seed"] == "0" and row["dice_nearest"] == pytest.approx(1 / 3, abs=1e-7)
+    assert (
+        row["method"] == "ours"
+        and row["seed"] == "0"
+        and row["dice_nearest"] == pytest.approx(1 / 3, abs=1e-7)
+    )
     assert math.isnan(row["hd95_mm"]) and "tre_mm" not in row
     assert [r["label"] for r in again.rows({("a", "b, of two")}, labels=True)] == ["3", "10"]
-    assert again.has("ours", 0, NAMES) and not again.has("ours", 1, NAMES) and not again.has("ours", None, NAMES)
+    assert (
+        again.has("ours", 0, NAMES)
+        and not again.has("ours", 1, NAMES)
+        and not again.has("ours", None, NAMES)
+    )
     assert again.rows({("b", "a")}) == [] and again.facts("ours")["training_minutes"] == 1
 
 
@@ -52,7 +68,9 @@ def test_another_definition_is_refused_where_there_are_scores(filled):
     Ledger(filled).begin("ours", {"x": {"steps": 5}, "seeds": (1, 2)})
     with pytest.raises(InputError, match=r"ours as it was before \(x.steps: 5, now 6\)"):
         Ledger(filled).begin("ours", {"x": {"steps": 6}, "seeds": (1, 2)})
-    Ledger(filled).begin("ours", {"x": {"steps": 5, "new": 0}, "seeds": (1, 2)})  # of a version that has more options
+    Ledger(filled).begin(
+        "ours", {"x": {"steps": 5, "new": 0}, "seeds": (1, 2)}
+    )  # of a version that has more options
     ledger = Ledger(filled)
     ledger.begin("new", {"x": 1})
     ledger.begin("new", {"x": 2})  # no scores yet

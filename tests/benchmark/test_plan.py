@@ -12,7 +12,12 @@ SHIPPED = sorted(path.stem for path in find_plan("hippocampus").parent.glob("*.t
 
 
 def toy(*methods, **more):
-    return {"name": "toy", "recipe": "hippocampus", "steps": 7, "method": list(methods) or [OURS]} | more
+    return {
+        "name": "toy",
+        "recipe": "hippocampus",
+        "steps": 7,
+        "method": list(methods) or [OURS],
+    } | more
 
 
 def test_what_a_plan_means():
@@ -25,23 +30,41 @@ def test_what_a_plan_means():
         )
     )  # fmt: skip
     ours, bare, tool = plan.methods
-    assert bare.slug == "no-sacb" and [plan.seeds_of(m) for m in plan.methods] == [(1,), (3, 4), (None,)]
+    assert bare.slug == "no-sacb" and [plan.seeds_of(m) for m in plan.methods] == [
+        (1,),
+        (3, 4),
+        (None,),
+    ]
     (recipe,) = plan.recipes(bare, 3)
-    assert recipe.model.sacb_levels == () and recipe.optimiser.clip == 1 and recipe.name == "toy: No SACB!"
+    assert (
+        recipe.model.sacb_levels == ()
+        and recipe.optimiser.clip == 1
+        and recipe.name == "toy: No SACB!"
+    )
     assert (recipe.run.steps, recipe.run.validate_every, recipe.run.seed) == (7, 7, 3)
     assert plan.recipes(ours, 1)[0].model.sacb_levels == (2, 3, 4, 5) and tool.train is None
     assert plan.data().validation == "160:200" and plan.data().validation_pairs == "cyclic"
     other = plan_from_dict(toy(subset="0:3", pairs="all", keep="best", steps=0))
-    assert other.data().validation == "0:3" and other.data().validation_pairs == "all" and other.data().labels == (1, 2)
+    assert (
+        other.data().validation == "0:3"
+        and other.data().validation_pairs == "all"
+        and other.data().labels == (1, 2)
+    )
     (whole,) = other.recipes(other.methods[0], 0)
     assert whole.run.steps == 4000 and whole.run.validate_every == 250  # the recipe's own
 
 
 def test_stages_share_the_steps():
     stages = [{"train": ["model.base_channels=1"]}, {}, {"share": 2}]
-    plan = plan_from_dict(toy({"name": "s", "train": ["model.clusters=2"], "stage": stages}, steps=10))
+    plan = plan_from_dict(
+        toy({"name": "s", "train": ["model.clusters=2"], "stage": stages}, steps=10)
+    )
     found = plan.recipes(plan.methods[0], 0)
-    assert [r.run.steps for r in found] == [2, 3, 5] and [r.model.base_channels for r in found] == [1, 4, 4]
+    assert [r.run.steps for r in found] == [2, 3, 5] and [r.model.base_channels for r in found] == [
+        1,
+        4,
+        4,
+    ]
     assert all(r.model.clusters == (2, 2, 2, 2) for r in found)
 
 
@@ -60,14 +83,32 @@ def test_stages_share_the_steps():
         (toy({"name": "a", "tool": "syn", "train": []}), "has train and tool of"),
         (toy({"train": []}), "lacks the option method.name"),
         (toy({"name": "?", "train": []}), "method.name is"),
-        (toy({"name": "a", "tool": "flirt"}), "the tool of 'a' is 'flirt'; one of syn, greedy, elastix"),
-        (toy({"name": "a", "tool": "syn", "refine": 3}), "preset, refine or repair, which are ours"),
-        (toy({"name": "a", "tool": "syn", "affine": "rigid"}), "the affine of 'a' is 'rigid'; one of none, affine"),
+        (
+            toy({"name": "a", "tool": "flirt"}),
+            "the tool of 'a' is 'flirt'; one of syn, greedy, elastix",
+        ),
+        (
+            toy({"name": "a", "tool": "syn", "refine": 3}),
+            "preset, refine or repair, which are ours",
+        ),
+        (
+            toy({"name": "a", "tool": "syn", "affine": "rigid"}),
+            "the affine of 'a' is 'rigid'; one of none, affine",
+        ),
         (toy({"name": "a", "weights": "none", "preset": "slow"}), "the preset of 'a'"),
-        (toy({"name": "a", "weights": "none", "refine": "3"}), "method.refine is '3'; a whole number"),
-        (toy({"name": "a", "weights": "none", "seeds": [1]}), "has stages or seeds, but is not trained"),
+        (
+            toy({"name": "a", "weights": "none", "refine": "3"}),
+            "method.refine is '3'; a whole number",
+        ),
+        (
+            toy({"name": "a", "weights": "none", "seeds": [1]}),
+            "has stages or seeds, but is not trained",
+        ),
         (toy({"name": "a", "train": [], "stage": [{"share": 0}]}), "stage.share is 0"),
-        (toy({"name": "a", "train": [], "stage": [{"shares": 1}]}), "no option method.stage.shares"),
+        (
+            toy({"name": "a", "train": [], "stage": [{"shares": 1}]}),
+            "no option method.stage.shares",
+        ),
         (toy(OURS, OURS), "two methods have the name 'ours'"),
         (toy(OURS, {"name": "Ours", "train": []}), "two methods have the slug 'ours'"),
     ],
@@ -79,7 +120,9 @@ def test_errors_name_the_option(tree, told):
 
 def test_a_file_is_checked_as_a_whole(tmp_path):
     path = tmp_path / "toy.toml"
-    path.write_text('recipe = "hippocampus"\n[[method]]\nname = "a"\ntrain = ["model.nonsense=3"]\n')
+    path.write_text(
+        'recipe = "hippocampus"\n[[method]]\nname = "a"\ntrain = ["model.nonsense=3"]\n'
+    )
     with pytest.raises(InputError, match=r"model.nonsense=3"):
         read_plan(path)
     path.write_text('[[method]]\nname = "a"\ntrain = []\n')
@@ -90,7 +133,9 @@ def test_a_file_is_checked_as_a_whole(tmp_path):
         read_plan(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_plan(tmp_path / "gone.toml")
-    with pytest.raises(InputError, match=r"the benchmark 'gone' is no file, and none of .*hippocampus"):
+    with pytest.raises(
+        InputError, match=r"the benchmark 'gone' is no file, and none of .*hippocampus"
+    ):
         find_plan("gone")
 
 
@@ -99,15 +144,35 @@ def test_those_that_come_with_the_package(name):
     """Every override fits its network; the steps of all trainings are the same."""
     plan = read_plan(find_plan(name))
     assert plan.name == name and plan.about
-    trained = [plan.recipes(m, seed) for m in plan.methods if m.train is not None for seed in plan.seeds_of(m)]
+    trained = [
+        plan.recipes(m, seed)
+        for m in plan.methods
+        if m.train is not None
+        for seed in plan.seeds_of(m)
+    ]
     assert len({sum(recipe.run.steps for recipe in stages) for stages in trained}) <= 1
 
 
 def test_the_papers_tables_have_all_their_rows():
-    assert {"hippocampus", "paper-main-lpba40", "paper-main-ixi", "paper-ablation-lpba40"} <= set(SHIPPED)
+    assert {"hippocampus", "paper-main-lpba40", "paper-main-ixi", "paper-ablation-lpba40"} <= set(
+        SHIPPED
+    )
     main = {m.name for m in read_plan(find_plan("paper-main-ixi")).methods}
     assert {"SACB-Net", "ModeT", "LKU-Net", "TransMorph", "affine only"} <= main
     ablation = read_plan(find_plan("paper-ablation-lpba40"))
-    found = {(m.sacb_levels, m.clusters[0]) for r in ablation.methods for m in [ablation.recipes(r, 0)[0].model]}
-    assert {((), 7), ((5,), 7), ((4, 5), 7), ((3, 4, 5), 7), ((2, 3, 4, 5), 5), ((2, 3, 4, 5), 11)} <= found
-    assert ((2, 3, 4, 5), 7) in found and ablation.recipes(ablation.methods[0], 0)[0].run.steps == 261000
+    found = {
+        (m.sacb_levels, m.clusters[0])
+        for r in ablation.methods
+        for m in [ablation.recipes(r, 0)[0].model]
+    }
+    assert {
+        ((), 7),
+        ((5,), 7),
+        ((4, 5), 7),
+        ((3, 4, 5), 7),
+        ((2, 3, 4, 5), 5),
+        ((2, 3, 4, 5), 11),
+    } <= found
+    assert ((2, 3, 4, 5), 7) in found and ablation.recipes(ablation.methods[0], 0)[
+        0
+    ].run.steps == 261000

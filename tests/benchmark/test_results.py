@@ -16,7 +16,9 @@ FOLDERS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
 
 def section(folder: str) -> list[str]:
     """The table below the link to the folder."""
-    text = RESULTS.with_suffix(".md").read_text(encoding="utf-8").split(f"](results/{folder})", 1)[1]
+    text = (
+        RESULTS.with_suffix(".md").read_text(encoding="utf-8").split(f"](results/{folder})", 1)[1]
+    )
     return text.split("\n| ", 1)[1].split("\n\n", 1)[0].splitlines()
 
 
@@ -27,4 +29,6 @@ def test_the_table_is_that_of_the_scores(folder):
     rows = list(ledger.pairs.values())
     facts = {name: ledger.facts(name) for name in names}
     asked = len({(row["moving"], row["fixed"]) for row in rows})
-    assert section(folder) == table(compare(rows, names), facts, asked).removeprefix("| ").splitlines()
+    assert (
+        section(folder) == table(compare(rows, names), facts, asked).removeprefix("| ").splitlines()
+    )

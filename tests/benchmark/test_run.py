@@ -33,7 +33,9 @@ def toy(recipe, tmp_path):
     path.write_text(recipe.to_toml())
 
     def make(*methods, **more):
-        return plan_from_dict({"name": "toy", "recipe": str(path), "steps": 2, "method": list(methods)} | more)
+        return plan_from_dict(
+            {"name": "toy", "recipe": str(path), "steps": 2, "method": list(methods)} | more
+        )
 
     return make
 
@@ -79,12 +81,24 @@ def test_methods_beside_each_other(toy, run, shapes, tmp_path, fake_python, monk
     assert {(r["moving"], r["fixed"]) for r in rows} == {("case_5", "case_4"), ("case_4", "case_5")}
     weights = out / "ours" / "seed-0" / "last.safetensors"
     cases = read_cases(shapes).cases
-    expected = evaluate(cases, [(5, 4), (4, 5)], Options(weights=str(weights), affine="none", preset="fast"))
-    for name in ("dice_nearest", "dice_onehot", "hd95_mm", "sd_log_jacobian", "non_diffeomorphic_percent"):
+    expected = evaluate(
+        cases, [(5, 4), (4, 5)], Options(weights=str(weights), affine="none", preset="fast")
+    )
+    for name in (
+        "dice_nearest",
+        "dice_onehot",
+        "hd95_mm",
+        "sd_log_jacobian",
+        "non_diffeomorphic_percent",
+    ):
         after = [row[name] for row in expected.pairs if row["method"] == "registered"]
-        assert [float(r[name]) for r in rows if r["method"] == "ours"] == pytest.approx(after, rel=1e-5)
+        assert [float(r[name]) for r in rows if r["method"] == "ours"] == pytest.approx(
+            after, rel=1e-5
+        )
         before = [row.get(name, 0) for row in expected.pairs if row["method"] == "identity"]
-        assert [float(r[name]) for r in rows if r["method"] == "identity"] == pytest.approx(before, rel=1e-5)
+        assert [float(r[name]) for r in rows if r["method"] == "identity"] == pytest.approx(
+            before, rel=1e-5
+        )
     assert {int(float(r["parameters"])) for r in rows if r["method"] == "ours"} == {
         describe_weights(weights)["parameters"]
     }
@@ -92,18 +106,28 @@ def test_methods_beside_each_other(toy, run, shapes, tmp_path, fake_python, monk
     assert len(rows_of(out, "labels.csv")) == 4 * 2 * 2
     report = json.loads((out / "summary.json").read_text())
     assert list(report["methods"]) == ["ours", "no SACB", "SyN", "identity"]
-    assert report["methods"]["SyN"]["tool"] == "fake-syn 1.0" and report["methods"]["ours"]["steps"] == 2
+    assert (
+        report["methods"]["SyN"]["tool"] == "fake-syn 1.0"
+        and report["methods"]["ours"]["steps"] == 2
+    )
     told = (out / "table.md").read_text()
-    assert told == found.table and [line[2:9] for line in told.splitlines() if line.startswith("| ")][1] == "ours | "
+    assert (
+        told == found.table
+        and [line[2:9] for line in told.splitlines() if line.startswith("| ")][1] == "ours | "
+    )
     assert (out / "boxplots.png").stat().st_size > 5_000
-    assert not (out / "ours" / "seed-0" / "data.pack").exists() and (out / "data.pack").exists()  # one for all
+    assert (
+        not (out / "ours" / "seed-0" / "data.pack").exists() and (out / "data.pack").exists()
+    )  # one for all
     assert read_recipe(out / "no-sacb" / "seed-0" / "recipe.toml").model.sacb_levels == ()
 
     files = {path: path.read_bytes() for path in out.glob("*") if path.is_file()}
     forbid(monkeypatch, "train", "outcomes", "Tool", "Engine")
     assert run(plan, python="gone").table == told
     assert {path: path.read_bytes() for path in files} == files
-    with pytest.raises(InputError, match=r"holds scores of ours as it was before .*steps: 2, now 3"):
+    with pytest.raises(
+        InputError, match=r"holds scores of ours as it was before .*steps: 2, now 3"
+    ):
         run(replace(plan, steps=3))
 
 
@@ -111,10 +135,14 @@ def test_what_is_missing_is_done(toy, run, tmp_path, fake_python, monkeypatch):
     """More pairs, seeds and methods later: the trainings and scores that there are stay."""
     plan = toy(IDENTITY, OURS, TOOL)
     first = run(plan, only=["ours"], limit=1)
-    assert [row["method"] for row in rows_of(tmp_path / "out")] == ["ours"] and first.report["pairs"] == 1
+    assert [row["method"] for row in rows_of(tmp_path / "out")] == ["ours"] and first.report[
+        "pairs"
+    ] == 1
     assert "- SyN: not run yet." in first.table and list(first.report["methods"]) == ["ours"]
     calls, real = [], sacbnet.benchmark.run.train
-    monkeypatch.setattr("sacbnet.benchmark.run.train", lambda *a, **k: calls.append(a[0].run.seed) or real(*a, **k))
+    monkeypatch.setattr(
+        "sacbnet.benchmark.run.train", lambda *a, **k: calls.append(a[0].run.seed) or real(*a, **k)
+    )
     found = run(replace(plan, seeds=(0, 1)), python=fake_python())
     assert calls == [1]
     assert [(r["method"], r["seed"]) for r in rows_of(tmp_path / "out")] == [
@@ -122,7 +150,9 @@ def test_what_is_missing_is_done(toy, run, tmp_path, fake_python, monkeypatch):
         ("ours", "1"), ("ours", "1"),
     ]  # fmt: skip
     assert list(found.report["methods"]) == ["identity", "ours", "SyN"]
-    assert set(found.report["methods"]["ours"]["by_seed"]) == {"0", "1"} and "by seed" in found.table
+    assert (
+        set(found.report["methods"]["ours"]["by_seed"]) == {"0", "1"} and "by seed" in found.table
+    )
     with pytest.raises(InputError, match="has no method 'greedy'; it has identity, ours, SyN"):
         run(plan, only=["greedy"])
 
@@ -137,17 +167,27 @@ def test_what_fails_is_told_and_the_rest_goes_on(toy, run, tmp_path, fake_python
 
     monkeypatch.setattr("sacbnet.benchmark.run.train", training)
     plan = toy(
-        IDENTITY, BARE, TOOL, {"name": "lost", "weights": "no-such-weights"}, {"name": "greedy", "tool": "greedy"}
+        IDENTITY,
+        BARE,
+        TOOL,
+        {"name": "lost", "weights": "no-such-weights"},
+        {"name": "greedy", "tool": "greedy"},
     )
     found = run(plan, python=fake_python(broken="syn"))
     told = {row["method"]: row["error"] for row in found.report["failed"]}
     assert told["no SACB"] == "RuntimeError: out of memory" and "has no syn" in told["SyN"]
     assert "no-such-weights" in told["lost"] and set(told) == {"no SACB", "SyN", "lost"}
-    assert "- no SACB, seed 0 failed: RuntimeError" in found.table and "| identity | 2 |" in found.table
+    assert (
+        "- no SACB, seed 0 failed: RuntimeError" in found.table
+        and "| identity | 2 |" in found.table
+    )
     assert "| greedy | 2 |" in found.table and not found.report["incomplete"]
     broken[0] = False
     again = run(plan, only=["no SACB"])
-    assert {row["method"] for row in again.report["failed"]} == {"SyN", "lost"} and "| no SACB | 2 |" in again.table
+    assert {row["method"] for row in again.report["failed"]} == {
+        "SyN",
+        "lost",
+    } and "| no SACB | 2 |" in again.table
 
 
 def test_a_pair_that_fails_is_told_and_tried_again(toy, run, tmp_path, fake_python):
@@ -183,9 +223,15 @@ def test_interrupted_it_leaves_whole_files_and_goes_on(toy, run, tmp_path, monke
 
 
 def test_a_signal_ends_a_training_and_the_work(toy, run, monkeypatch):
-    monkeypatch.setattr("sacbnet.benchmark.run.train", lambda *a, **k: Outcome(State(step=1), False, 15))
+    monkeypatch.setattr(
+        "sacbnet.benchmark.run.train", lambda *a, **k: Outcome(State(step=1), False, 15)
+    )
     found = run(toy(IDENTITY, OURS, BARE))
-    assert found.signal == 15 and found.report["incomplete"] and list(found.report["methods"]) == ["identity"]
+    assert (
+        found.signal == 15
+        and found.report["incomplete"]
+        and list(found.report["methods"]) == ["identity"]
+    )
     assert found.report["failed"] == []
 
 
@@ -195,7 +241,12 @@ def test_stages_begin_with_the_weights_before(toy, run, tmp_path):
     first, second = (tmp_path / "out" / "staged" / "seed-0" / f"stage-{n}" for n in (1, 2))
     assert read_recipe(first / "recipe.toml").run.start_from == ""
     chosen = read_recipe(second / "recipe.toml")
-    assert chosen.run.start_from == str(first / "last.safetensors") and chosen.model.clusters == (3, 3, 3, 3)
+    assert chosen.run.start_from == str(first / "last.safetensors") and chosen.model.clusters == (
+        3,
+        3,
+        3,
+        3,
+    )
     assert found.report["methods"]["staged"]["steps"] == 2 and len(rows_of(tmp_path / "out")) == 2
 
 
@@ -204,7 +255,9 @@ def test_a_training_by_another_recipe_is_not_taken(toy, run, tmp_path):
     for name in ("pairs.csv", "labels.csv", "methods.json"):
         (tmp_path / "out" / name).unlink()
     found = run(toy({"name": "ours", "train": ["loss.noise=0.5"]}))
-    assert "was trained with another recipe (loss.noise differ)" in found.report["failed"][0]["error"]
+    assert (
+        "was trained with another recipe (loss.noise differ)" in found.report["failed"][0]["error"]
+    )
 
 
 def test_what_cannot_be_benchmarked(toy, run, pack, tmp_path):

@@ -30,7 +30,9 @@ class Outcome:
 @pytest.fixture
 def sacbnet(monkeypatch, capfd) -> Callable[..., Outcome]:
     """Run the command with these arguments; capfd sees what C++ prints, too."""
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # main sets it where it is not: not to outlive the test
+    monkeypatch.setenv(
+        "OMP_WAIT_POLICY", "passive"
+    )  # main sets it where it is not: not to outlive the test
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: object) -> Outcome:
@@ -52,7 +54,12 @@ def register(sacbnet, files, tmp_path) -> Callable[..., Outcome]:
 
     def run(*more: object) -> Outcome:
         given = {str(m).partition("=")[0] for m in more}
-        usual = (f"--fixed={files['fixed']}", f"--moving={files['aligned']}", f"--out={tmp_path / 'out'}", *QUICKLY)
+        usual = (
+            f"--fixed={files['fixed']}",
+            f"--moving={files['aligned']}",
+            f"--out={tmp_path / 'out'}",
+            *QUICKLY,
+        )
         return sacbnet("register", *(u for u in usual if u.partition("=")[0] not in given), *more)
 
     return run

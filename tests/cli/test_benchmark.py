@@ -39,13 +39,19 @@ def test_the_table_is_printed_and_failures_end_with_6(sacbnet, plan, shapes, tmp
     assert done.out.strip() == (tmp_path / "out" / "table.md").read_text().strip()
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["tool_threads"] == 3
     again = sacbnet(*words, "--only", "syn", "--limit", 1)  # nothing is missing
-    assert again.code == 0 and "all 1 pairs are done" in again.err and "| identity | 1 |" in again.out
+    assert (
+        again.code == 0 and "all 1 pairs are done" in again.err and "| identity | 1 |" in again.out
+    )
     assert torch.get_num_threads() == before  # the verb may be run within a program
 
 
 def test_options_are_those_of_the_plan(sacbnet, plan, recipe, shapes, tmp_path, monkeypatch):
     (tmp_path / "shapes.toml").write_text(recipe.to_toml())
-    trained = f'recipe = "{tmp_path / "shapes.toml"}"\n' + PLAN + '[[method]]\nname = "a"\ntrain = []\nseeds = [7]\n'
+    trained = (
+        f'recipe = "{tmp_path / "shapes.toml"}"\n'
+        + PLAN
+        + '[[method]]\nname = "a"\ntrain = []\nseeds = [7]\n'
+    )
     plan.write_text(trained)
     seen = []
 
@@ -54,7 +60,18 @@ def test_options_are_those_of_the_plan(sacbnet, plan, recipe, shapes, tmp_path, 
         return Benchmark({"failed": []}, "table", signal=15)
 
     monkeypatch.setattr("sacbnet.benchmark.run.benchmark", instead)
-    words = ["benchmark", plan, "--data", shapes, "--out", tmp_path / "out", "--only", "a", "--limit", 2]
+    words = [
+        "benchmark",
+        plan,
+        "--data",
+        shapes,
+        "--out",
+        tmp_path / "out",
+        "--only",
+        "a",
+        "--limit",
+        2,
+    ]
     done = sacbnet(*words, "--seeds", "3,4", "--steps", 5)
     assert done.code == 143 and "interrupted; the same command goes on" in done.err
     ((found, setting, only),) = seen
@@ -66,6 +83,12 @@ def test_what_is_wrong_is_one_sentence(sacbnet, plan, shapes, tmp_path):
     out = ("--data", shapes, "--out", tmp_path / "out")
     assert "the benchmark 'gone' is no file" in sacbnet("benchmark", "gone", *out).sentence()
     assert "--seeds is 'x'" in sacbnet("benchmark", plan, *out, "--seeds", "x").sentence()
-    assert "a Python that can be run" in sacbnet("benchmark", plan, *out, "--tools-python", "/no/such").sentence()
-    assert "has no method 'b'; it has identity, SyN" in sacbnet("benchmark", plan, *out, "--only", "b").sentence()
+    assert (
+        "a Python that can be run"
+        in sacbnet("benchmark", plan, *out, "--tools-python", "/no/such").sentence()
+    )
+    assert (
+        "has no method 'b'; it has identity, SyN"
+        in sacbnet("benchmark", plan, *out, "--only", "b").sentence()
+    )
     assert not (tmp_path / "out").exists()

@@ -22,7 +22,10 @@ def folder(tmp_path) -> Path:
         (tmp_path / kind).mkdir()
     for n in range(1, 11):
         rng = np.random.default_rng(n)
-        image, labels = rng.random((32, 34, 36), dtype=np.float32), rng.integers(0, 3, (32, 34, 36), dtype=np.uint8)
+        image, labels = (
+            rng.random((32, 34, 36), dtype=np.float32),
+            rng.integers(0, 3, (32, 34, 36), dtype=np.uint8),
+        )
         nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / f"images/s{n}.nii")
         nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / f"labels/s{n}.nii")
     pairs = ["fixed,moving", "images/s2.nii,images/s10.nii", "images/s3.nii,images/s2.nii"]
@@ -42,16 +45,25 @@ def test_check_of_a_sound_set(data, folder) -> None:
     assert done.output == "10 cases, 0 pairs, 0 errors, 0 warnings\n"
     assert data("check", folder / "pairs.csv").output == "3 cases, 2 pairs, 0 errors, 0 warnings\n"
     assert data("check", folder, "--subset=s1*,0:3").output.startswith("4 cases")
-    assert json.loads(data("check", folder, "--json").output) == {"cases": 10, "pairs": 0, "errors": 0, "findings": []}
+    assert json.loads(data("check", folder, "--json").output) == {
+        "cases": 10,
+        "pairs": 0,
+        "errors": 0,
+        "findings": [],
+    }
 
 
 def test_check_of_a_set_with_faults(data, folder) -> None:
-    nib.save(nib.Nifti1Image(np.ones((32, 34, 36), np.float32), np.eye(4)), folder / "images/s2.nii")
+    nib.save(
+        nib.Nifti1Image(np.ones((32, 34, 36), np.float32), np.eye(4)), folder / "images/s2.nii"
+    )
     nib.save(nib.Nifti1Image(np.ones((32, 34, 36), np.uint8), np.eye(4)), folder / "labels/s9.nii")
     done = data("check", folder)
     assert isinstance(done.exception, InputError) and done.exception.exit_code == 3
     assert "1 errors were found" in str(done.exception)
-    error, warning = (line for line in done.output.splitlines() if line.startswith(("error", "warning")))
+    error, warning = (
+        line for line in done.output.splitlines() if line.startswith(("error", "warning"))
+    )
     assert "s2" in error and "is constant (every voxel is 1)" in error
     assert "s9" in warning and "its labels lack 2" in warning
     assert done.output.splitlines()[-1] == "10 cases, 0 pairs, 1 errors, 1 warnings"
@@ -82,7 +94,15 @@ def test_alignment(data, folder) -> None:
 
 def test_pack(data, folder) -> None:
     out = folder / "set.pack"
-    done = data("pack", folder, f"--out={out}", "--subset=0:4", "--spacing=2", "--shape=16,18x16", "--bits=8")
+    done = data(
+        "pack",
+        folder,
+        f"--out={out}",
+        "--subset=0:4",
+        "--spacing=2",
+        "--shape=16,18x16",
+        "--bits=8",
+    )
     assert done.exit_code == 0
     expected = f"written: {out} (4 cases, 16 × 18 × 16 at 2 × 2 × 2 mm, 2 labels, 0 MiB)\n"
     assert done.output == expected
@@ -112,4 +132,6 @@ def test_shapes_that_are_none(data, folder, shape) -> None:
 def test_sources_that_are_none(data, tmp_path) -> None:
     for verb in (("check",), ("pack", f"--out={tmp_path / 'p'}")):
         done = data(*verb, tmp_path / "nowhere")
-        assert isinstance(done.exception, InputError) and "nowhere does not exist" in str(done.exception)
+        assert isinstance(done.exception, InputError) and "nowhere does not exist" in str(
+            done.exception
+        )

@@ -11,7 +11,14 @@ import pytest
 import sacbnet as package
 
 VERBS = {
-    "register": ("--fixed", "--moving-labels", "--weights", "--preset", "--refine", "What comes out"),
+    "register": (
+        "--fixed",
+        "--moving-labels",
+        "--weights",
+        "--preset",
+        "--refine",
+        "What comes out",
+    ),
     "apply": ("--onto", "--points", "Examples"),
     "info": ("FILE",),
     "demo": ("--seed",),
@@ -29,7 +36,12 @@ def test_help_imports_nothing_heavy() -> None:
         "assert not heavy, heavy"
     )
     for arguments in (["--help"], ["register", "--help"], ["--version"]):
-        subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL, timeout=60)
+        subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=60,
+        )
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -61,9 +73,15 @@ def test_version(sacbnet) -> None:
         (["register", "--fixed=a", "--moving=b", "--out=c", "--refine=many"], "--refine"),
         (["register", "--fixed=a", "--moving=b", "--out=c", "--affine=similarity"], "--affine"),
         (["register", "--fixed=a", "--moving=b", "--out=c", "--speed=9"], "--speed"),
-        (["apply", "a", "--onto=fixed", "--out=b"], "0 of --image, --labels and --points were given; give one"),
+        (
+            ["apply", "a", "--onto=fixed", "--out=b"],
+            "0 of --image, --labels and --points were given; give one",
+        ),
         (["apply", "a", "--onto=fixed", "--out=b", "--image=c", "--points=d"], "2 of --image"),
-        (["apply", "a", "--onto=fixed", "--out=b", "--points=d", "--reference=e"], "points need none"),
+        (
+            ["apply", "a", "--onto=fixed", "--out=b", "--points=d", "--reference=e"],
+            "points need none",
+        ),
         (["apply", "a", "--onto=left", "--out=b", "--image=c"], "--onto"),
         (["info"], "file"),
         (["demo", "--seed=x"], "--seed"),
@@ -77,11 +95,15 @@ def test_a_wrong_command_line(sacbnet, arguments, words, tmp_path, monkeypatch) 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("place", ["sacbnet.registration.registrar.refine", "sacbnet.registration.result.save_affine"])
+@pytest.mark.parametrize(
+    "place", ["sacbnet.registration.registrar.refine", "sacbnet.registration.result.save_affine"]
+)
 def test_interrupted(register, tmp_path, monkeypatch, place) -> None:
     """Ctrl-C while it works, and while it writes."""
     monkeypatch.setattr(place, lambda *a, **k: signal.raise_signal(signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs ignore it
     try:
         done = register()
     finally:
@@ -92,7 +114,11 @@ def test_interrupted(register, tmp_path, monkeypatch, place) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError("CUDA out of memory")],
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA out of memory"),
+    ],
 )
 def test_memory(register, tmp_path, monkeypatch, error) -> None:
     def full(*_, **__) -> None:

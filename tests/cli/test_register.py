@@ -42,7 +42,10 @@ def test_end_to_end(commands, pair) -> None:
     assert "moved.nii.gz" in told.process.stdout and "error" not in told.process.stderr
     report = json.loads((told.out / RUN).read_text())
     assert report["options"]["refine"] == 2 and report["fixed"]["name"].endswith("fixed.nii.gz")
-    assert report["similarity"]["final"]["local_correlation"] > report["similarity"]["start"]["local_correlation"] + 0.1
+    assert (
+        report["similarity"]["final"]["local_correlation"]
+        > report["similarity"]["start"]["local_correlation"] + 0.1
+    )
 
 
 def test_quiet_prints_nothing(commands) -> None:
@@ -62,7 +65,9 @@ def test_the_same_folder_again_with_fewer_outputs(register, files, tmp_path) -> 
     (tmp_path / "out" / "notes.txt").write_text("mine")
     first = (tmp_path / "out" / RUN).read_text()
     assert register("--refine=0").code == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == set(FILES) - {MOVED_LABELS} | {"notes.txt"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == set(FILES) - {MOVED_LABELS} | {
+        "notes.txt"
+    }
     assert (tmp_path / "out" / RUN).read_text() != first
 
 
@@ -128,7 +133,11 @@ def test_bad_images(register, files, tmp_path) -> None:
 def test_masks_and_labels_of_the_wrong_grid(register, files, tmp_path, option) -> None:
     other = files["aligned_labels" if option.startswith("fixed") else "fixed_labels"]
     done = register(f"--{option}={other}")
-    assert done.code == 3 and "lies on another grid" in done.sentence() and "resample" in done.sentence()
+    assert (
+        done.code == 3
+        and "lies on another grid" in done.sentence()
+        and "resample" in done.sentence()
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -154,7 +163,11 @@ def test_folders_that_cannot_be_written(register, tmp_path, place, words) -> Non
     (tmp_path / "occupied" / "moved.nii.gz").mkdir(parents=True)
     done = register(f"--out={place if place.startswith('/') else tmp_path / place}")
     assert done.code == 5 and "could not be written" in done.sentence() and words in done.sentence()
-    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")} == {"file", "occupied", "occupied/moved.nii.gz"}
+    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")} == {
+        "file",
+        "occupied",
+        "occupied/moved.nii.gz",
+    }
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -167,13 +180,25 @@ def test_disk_full_while_writing(files, tmp_path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "sys.argv[0] = 'sacbnet'; main()"
     )
-    arguments = ["register", f"--fixed={files['fixed']}", f"--moving={files['aligned']}", f"--out={out}", *QUICKLY]
+    arguments = [
+        "register",
+        f"--fixed={files['fixed']}",
+        f"--moving={files['aligned']}",
+        f"--out={out}",
+        *QUICKLY,
+    ]
     process = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert process.returncode == 5 and process.stdout == "", process
     assert process.stderr.count("\n") == 1 and "Traceback" not in process.stderr
-    assert process.stderr.startswith("sacbnet: error: ") and "could not be written" in process.stderr
+    assert (
+        process.stderr.startswith("sacbnet: error: ") and "could not be written" in process.stderr
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -232,7 +257,10 @@ def _write_odd(path, kind, data, grid: Grid) -> None:
     if kind == "4-D with one volume":
         nib.save(nib.Nifti1Image(data[..., None], grid.affine), path)
     elif kind == "big-endian":
-        nib.save(nib.Nifti1Image(scaled.astype(">i2"), grid.affine, nib.Nifti1Header(endianness=">")), path)
+        nib.save(
+            nib.Nifti1Image(scaled.astype(">i2"), grid.affine, nib.Nifti1Header(endianness=">")),
+            path,
+        )
     elif kind == "scl_slope":
         image = nib.Nifti1Image(scaled.astype(np.float32) * 0.25 - 7, grid.affine)
         image.set_data_dtype(np.int16)
@@ -248,7 +276,9 @@ def _write_odd(path, kind, data, grid: Grid) -> None:
         sitk.WriteImage(image_to_itk(data, grid), str(path))
 
 
-@pytest.mark.parametrize("kind", ["4-D with one volume", "big-endian", "scl_slope", "uint8", "double", ".mgz", ".nrrd"])
+@pytest.mark.parametrize(
+    "kind", ["4-D with one volume", "big-endian", "scl_slope", "uint8", "double", ".mgz", ".nrrd"]
+)
 def test_odd_but_right(register, pair, near, tmp_path, kind) -> None:
     """As fixed and as moving image: the same result as from plain files, up to the rounding of intensities."""
     extension = kind if kind.startswith(".") else ".nii.gz"
@@ -273,11 +303,15 @@ def test_sheared(register, pair, files, near, tmp_path, side) -> None:
     for name, image in (("fixed", pair.fixed), ("moving", pair.aligned)):
         affine = shear @ image.grid.affine if name == side else image.grid.affine
         nib.save(nib.Nifti1Image(image.data, affine), tmp_path / f"{name}.nii.gz")
-    done = register(f"--fixed={tmp_path / 'fixed.nii.gz'}", f"--moving={tmp_path / 'moving.nii.gz'}")
+    done = register(
+        f"--fixed={tmp_path / 'fixed.nii.gz'}", f"--moving={tmp_path / 'moving.nii.gz'}"
+    )
     assert done.code == 0, done.err
     moved = nib.load(tmp_path / "out" / "moved.nii.gz")
     assert np.allclose(moved.affine, nib.load(tmp_path / "fixed.nii.gz").affine, atol=1e-4)
-    sitk.DisplacementFieldTransform(sitk.ReadImage(str(tmp_path / "out/transform.nii.gz"), sitk.sitkVectorFloat64))
+    sitk.DisplacementFieldTransform(
+        sitk.ReadImage(str(tmp_path / "out/transform.nii.gz"), sitk.sitkVectorFloat64)
+    )
     report = json.loads((tmp_path / "out" / RUN).read_text())
     assert report["inverse"]["round_trip_mean_mm"] < 0.1
 
@@ -289,7 +323,9 @@ def test_no_orientation_is_told(register, pair, files, tmp_path) -> None:
     nib.save(image, tmp_path / "bare.nii.gz")
     done = register(f"--fixed={tmp_path / 'bare.nii.gz'}", f"--moving={tmp_path / 'bare.nii.gz'}")
     assert done.code == 0 and "note: " in done.out and "no orientation" in done.out
-    assert any("no orientation" in w for w in json.loads((tmp_path / "out" / RUN).read_text())["warnings"])
+    assert any(
+        "no orientation" in w for w in json.loads((tmp_path / "out" / RUN).read_text())["warnings"]
+    )
 
 
 def test_dicom_series_as_moving(register, pair, near, tmp_path) -> None:

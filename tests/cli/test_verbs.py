@@ -18,12 +18,25 @@ from sacbnet.registration.result import FILES, RUN
 
 # -- apply ------------------------------------------------------------------------------------------------------------
 def test_apply_an_image(sacbnet, result, files, registered, pair, tmp_path) -> None:
-    done = sacbnet("apply", result, f"--image={files['moving']}", "--onto=fixed", f"--out={tmp_path / 'a.nii.gz'}")
+    done = sacbnet(
+        "apply",
+        result,
+        f"--image={files['moving']}",
+        "--onto=fixed",
+        f"--out={tmp_path / 'a.nii.gz'}",
+    )
     assert (done.code, done.out, done.err) == (0, f"written: {tmp_path / 'a.nii.gz'}\n", "")
     found = load_image(tmp_path / "a.nii.gz")
     assert found.grid.matches(pair.fixed.grid)
     assert np.abs(found.data - registered.moved.data).max() < 1e-3 * np.ptp(pair.moving.data)
-    done = sacbnet("apply", result, f"--image={files['fixed']}", "--onto=moving", f"--out={tmp_path / 'b.nrrd'}", "-q")
+    done = sacbnet(
+        "apply",
+        result,
+        f"--image={files['fixed']}",
+        "--onto=moving",
+        f"--out={tmp_path / 'b.nrrd'}",
+        "-q",
+    )
     assert done == type(done)(0, "", "")
     assert load_image(tmp_path / "b.nrrd").grid.matches(pair.moving.grid)
 
@@ -33,7 +46,14 @@ def test_apply_labels(sacbnet, result, files, pair, tmp_path, way) -> None:
     out = tmp_path / "a.nii.gz"
     for side, other in (("fixed", "moving"), ("moving", "fixed")):
         labels = f"--labels={files[f'{other}_labels']}"
-        done = sacbnet("apply", result, labels, f"--onto={side}", f"--out={out}", f"--label-interpolation={way}")
+        done = sacbnet(
+            "apply",
+            result,
+            labels,
+            f"--onto={side}",
+            f"--out={out}",
+            f"--label-interpolation={way}",
+        )
         assert done.code == 0
         found, expected = load_image(out, "labels"), getattr(pair, f"{side}_labels")
         assert found.data.dtype.kind in "iu" and found.grid.matches(expected.grid)
@@ -42,8 +62,17 @@ def test_apply_labels(sacbnet, result, files, pair, tmp_path, way) -> None:
 
 def test_apply_points_there_and_back(sacbnet, result, pair, tmp_path) -> None:
     save_points(tmp_path / "fixed.csv", Points(pair.landmarks))
-    for source, onto, target in (("fixed.csv", "moving", "moving.mrk.json"), ("moving.mrk.json", "fixed", "back.csv")):
-        done = sacbnet("apply", result, f"--points={tmp_path / source}", f"--onto={onto}", f"--out={tmp_path / target}")
+    for source, onto, target in (
+        ("fixed.csv", "moving", "moving.mrk.json"),
+        ("moving.mrk.json", "fixed", "back.csv"),
+    ):
+        done = sacbnet(
+            "apply",
+            result,
+            f"--points={tmp_path / source}",
+            f"--onto={onto}",
+            f"--out={tmp_path / target}",
+        )
         assert done.code == 0 and done.err == ""
     moving, back = (load_points(tmp_path / name).xyz for name in ("moving.mrk.json", "back.csv"))
     assert np.linalg.norm(moving - pair.true_map(pair.landmarks), axis=1).mean() < 0.8
@@ -52,7 +81,12 @@ def test_apply_points_there_and_back(sacbnet, result, pair, tmp_path) -> None:
 
 def test_apply_tells_of_points_outside(sacbnet, result, tmp_path) -> None:
     save_points(tmp_path / "a.csv", Points(np.array([[0.0, 0, 0], [900.0, 0, 0]])))
-    arguments = (result, f"--points={tmp_path / 'a.csv'}", "--onto=moving", f"--out={tmp_path / 'b.csv'}")
+    arguments = (
+        result,
+        f"--points={tmp_path / 'a.csv'}",
+        "--onto=moving",
+        f"--out={tmp_path / 'b.csv'}",
+    )
     done = sacbnet("apply", *arguments)
     assert done.code == 0 and "1 point" in done.err and done.err.count("\n") == 1
 
@@ -60,7 +94,11 @@ def test_apply_tells_of_points_outside(sacbnet, result, tmp_path) -> None:
 def test_apply_on_a_reference(sacbnet, result, files, pair, tmp_path) -> None:
     fine = pair.fixed.grid.with_spacing(2.0)
     save_image(tmp_path / "grid.nii.gz", np.arange(np.prod(fine.shape)).reshape(fine.shape), fine)
-    arguments = (f"--image={files['moving']}", "--onto=fixed", f"--reference={tmp_path / 'grid.nii.gz'}")
+    arguments = (
+        f"--image={files['moving']}",
+        "--onto=fixed",
+        f"--reference={tmp_path / 'grid.nii.gz'}",
+    )
     assert sacbnet("apply", result, *arguments, f"--out={tmp_path / 'a.nii.gz'}").code == 0
     assert load_image(tmp_path / "a.nii.gz").grid.matches(fine)
 
@@ -95,7 +133,10 @@ def test_info_of_every_kind(sacbnet, result, files, tmp_path, checkpoint) -> Non
         (result / "inverse_transform.nii.gz", ("displacement field",)),
         (result / "affine.mat", ("affine transform", "volume change")),
         (tmp_path / "a.csv", ("points", "number", "2", "1.0 to 4.0")),
-        (tmp_path / "a.safetensors", ("weights", "1105591", "sha256", "the publisher states no licence")),
+        (
+            tmp_path / "a.safetensors",
+            ("weights", "1105591", "sha256", "the publisher states no licence"),
+        ),
         (result / RUN, ("registration", "local correlation", "folding")),
         (result, ("registration", "fixed", "no network was used")),
     ):
@@ -131,11 +172,20 @@ def test_demo(sacbnet, pair, tmp_path, monkeypatch) -> None:
     small = PhantomPair(*images, dict(STRUCTURES), pair.true_map, pair.landmarks)
     monkeypatch.setattr(demo, "make_pair", lambda seed: small)
     monkeypatch.setattr(
-        demo, "register", lambda *a, register=demo.register, **k: register(*a, **k, affine="none", refine=1)
+        demo,
+        "register",
+        lambda *a, register=demo.register, **k: register(*a, **k, affine="none", refine=1),
     )
     done = sacbnet("demo", f"--out={tmp_path / 'a'}")
     assert done.code == 0 and done.err == ""
-    for words in ("cerebellum", "mean", "error against the known warp", "before", "after", "folding: 0 voxels"):
+    for words in (
+        "cerebellum",
+        "mean",
+        "error against the known warp",
+        "before",
+        "after",
+        "folding: 0 voxels",
+    ):
         assert words in done.out
     assert {p.name for p in (tmp_path / "a").iterdir()} == {*FILES, "input"}
     assert sacbnet("demo", f"--out={tmp_path / 'b'}", "--quiet") == type(done)(0, "", "")
@@ -152,16 +202,26 @@ def checkpoint(tmp_path_factory):
         torch.manual_seed(3)
         state = SACBNet().state_dict()
     names = {f"encoder.level1.{n}.0": f"encoder.conv0.{n}.conv" for n in range(3)}
-    names |= {f"encoder.level{s + 1}.{n}.0": f"encoder.conv{s}.{n}.conv" for s in range(1, 5) for n in (1, 2)}
+    names |= {
+        f"encoder.level{s + 1}.{n}.0": f"encoder.conv{s}.{n}.conv"
+        for s in range(1, 5)
+        for n in (1, 2)
+    }
     names |= {f"refine.{n}.0": f"conv1.{n + 1}.conv" for n in range(2)}
-    names |= {"head.0.0": "conv1_out.1.conv", "head.1.0": "conv1_out.2.conv", "head.2": "conv1_out.3.conv"}
+    names |= {
+        "head.0.0": "conv1_out.1.conv",
+        "head.1.0": "conv1_out.2.conv",
+        "head.2": "conv1_out.3.conv",
+    }
     for s in range(2, 6):
         names[f"sacb{s}.project.0"] = f"sacb_proj{s}.proj_in.conv"
         for n in (0, 2, 4):
             names[f"sacb{s}.to_taps.{n}"] = f"sacb_proj{s}.get_kernel.{n}"
             names[f"sacb{s}.to_bias.{n}"] = f"sacb_proj{s}.get_bias.{n}"
     published = {f"sacb_proj{s}.w": state[f"sacb{s}.kernel"] for s in range(2, 6)}
-    published |= {f"{b}.{kind}": state[f"{a}.{kind}"] for a, b in names.items() for kind in ("weight", "bias")}
+    published |= {
+        f"{b}.{kind}": state[f"{a}.{kind}"] for a, b in names.items() for kind in ("weight", "bias")
+    }
     published |= {f"transformer.{n}.grid": torch.zeros(1, 3, 2, 2, 2) for n in range(4)}
     path = tmp_path_factory.mktemp("checkpoint") / "best.pth.tar"
     torch.save({"epoch": 1, "state_dict": published}, path)
@@ -170,7 +230,14 @@ def checkpoint(tmp_path_factory):
 
 def test_a_converted_checkpoint_registers(sacbnet, register, checkpoint, tmp_path) -> None:
     weights = tmp_path / "a.safetensors"
-    done = sacbnet("convert-checkpoint", checkpoint, weights, "--licence=by letter", "--spacing=2", "--trained-on=IXI")
+    done = sacbnet(
+        "convert-checkpoint",
+        checkpoint,
+        weights,
+        "--licence=by letter",
+        "--spacing=2",
+        "--trained-on=IXI",
+    )
     assert (done.code, done.err) == (0, "") and "licence: by letter" in done.out
     metadata = load_weights(weights)[1]
     assert (metadata["spacing_mm"], metadata["trained_on"]) == ("2", "IXI")

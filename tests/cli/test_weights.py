@@ -18,7 +18,14 @@ from sacbnet.networks.weights.catalogue import entries
 from sacbnet.networks.weights.load import save_weights, weights_hash
 
 NAME = "hippocampus-semi"
-FACTS = {"licence": "NC", "trained_on": "shapes", "spacing_mm": 1, "intensity": "[0, 1]", "source": "test", "name": "w"}
+FACTS = {
+    "licence": "NC",
+    "trained_on": "shapes",
+    "spacing_mm": 1,
+    "intensity": "[0, 1]",
+    "source": "test",
+    "name": "w",
+}
 
 
 @pytest.fixture
@@ -27,7 +34,11 @@ def own(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / "lab" / "mine.safetensors"
     path.parent.mkdir()
-    save_weights(path, SACBNet(SACBNetConfig(base_channels=1, sacb_levels=(5,))), FACTS | {"restricted": True})
+    save_weights(
+        path,
+        SACBNet(SACBNetConfig(base_channels=1, sacb_levels=(5,))),
+        FACTS | {"restricted": True},
+    )
     return path
 
 
@@ -39,7 +50,9 @@ def copied(tmp_path, monkeypatch):
     return tmp_path / "package"
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["show", NAME], ["show", NAME, "--json"], ["verify"], ["path", NAME]])
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["show", NAME], ["show", NAME, "--json"], ["verify"], ["path", NAME]]
+)
 def test_no_torch_is_imported(arguments, own):
     """Weights of SACBNET_WEIGHTS included."""
     code = (
@@ -49,7 +62,9 @@ def test_no_torch_is_imported(arguments, own):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(catalogue.PLACES, str(own.parent))
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+        )
     assert done.returncode == 0 and done.stdout and not done.stderr, done.stderr
 
 
@@ -61,21 +76,33 @@ def test_list(sacbnet, own, monkeypatch):
     rows = {line.split("│")[0].strip(): line for line in done.out.splitlines()}
     for entry in entries():
         name = f"{entry.name} (default)" if entry.default else entry.name
-        assert entry.licence in rows[name] and f"{entry.spacing_mm:g}" in rows[name] and entry.flags in rows[name]
+        assert (
+            entry.licence in rows[name]
+            and f"{entry.spacing_mm:g}" in rows[name]
+            and entry.flags in rows[name]
+        )
     assert "shapes" in rows["mine"] and "NC" in rows["mine"]
     assert "broken" in rows
 
 
 def test_show(sacbnet, own):
     done = sacbnet("weights", "show", NAME)
-    assert done.code == 0 and all(word in done.out for word in ("CC BY-SA 4.0", "base_channels", "share alike", "dice"))
+    assert done.code == 0 and all(
+        word in done.out for word in ("CC BY-SA 4.0", "base_channels", "share alike", "dice")
+    )
     told = json.loads(sacbnet("weights", "show", NAME, "--json").out)
     (entry,) = (entry for entry in entries() if entry.name == NAME)
-    assert told["file"] == str(entry.path) and told["sha256"] == entry.sha256 and told["as_in_the_catalogue"] is True
+    assert (
+        told["file"] == str(entry.path)
+        and told["sha256"] == entry.sha256
+        and told["as_in_the_catalogue"] is True
+    )
     assert told["config"]["base_channels"] == 4 and told["recipe"]["run"]["steps"] == 2500
     assert told["validation"]["dice"] == pytest.approx(entry.validation["dice"], abs=1e-4)
     mine = json.loads(sacbnet("weights", "show", own, "--json").out)
-    assert mine["licence"] == "NC" and mine["restricted"] is True and "as_in_the_catalogue" not in mine
+    assert (
+        mine["licence"] == "NC" and mine["restricted"] is True and "as_in_the_catalogue" not in mine
+    )
 
 
 def test_path(sacbnet, own, monkeypatch):
@@ -104,7 +131,11 @@ def test_verify_finds_damage(sacbnet, own, copied, monkeypatch):
         file.seek(-1, 2)
         file.write(b"\x7f")
     done = sacbnet("weights", "verify", NAME)
-    assert done.code == 4 and f"{NAME} are damaged" in done.sentence() and "install sacbnet again" in done.err
+    assert (
+        done.code == 4
+        and f"{NAME} are damaged" in done.sentence()
+        and "install sacbnet again" in done.err
+    )
     own.write_bytes(own.read_bytes()[:-8])
     done = sacbnet("weights", "verify", NAME, "mine")
     assert done.code == 4 and "2 of 2" in done.sentence() and "no intact safetensors" in done.err
@@ -114,7 +145,9 @@ def test_verify_finds_damage(sacbnet, own, copied, monkeypatch):
 
 def test_register_takes_names_and_refuses_damage(register, copied, tmp_path, monkeypatch):
     """Of the network only that it is called: its displacement is zero."""
-    monkeypatch.setattr(SACBNet, "forward", lambda self, moving, fixed: torch.zeros(1, 3, *fixed.shape[2:]))
+    monkeypatch.setattr(
+        SACBNet, "forward", lambda self, moving, fixed: torch.zeros(1, 3, *fixed.shape[2:])
+    )
     monkeypatch.chdir(tmp_path)
     Path(NAME).write_text("not the weights")
     done = register(f"--weights={NAME}")
@@ -146,7 +179,9 @@ def test_training_from_restricted_weights_says_so(sacbnet, recipe, own, pack, tm
     assert done.err.count("the licence of the weights w restricts their use: NC") == 1
     told = json.loads(sacbnet("weights", "show", tmp_path / "run", "--json").out)
     assert told["restricted"] is False and told["licence"] == "CC0"  # as the recipe says
-    done = sacbnet(*words, "--set=run.steps=2")  # goes on: from its own checkpoint, and not from those weights
+    done = sacbnet(
+        *words, "--set=run.steps=2"
+    )  # goes on: from its own checkpoint, and not from those weights
     assert done.code == 0 and "restricts" not in done.err
 
 

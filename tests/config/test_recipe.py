@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 
 from sacbnet.config.comparison import VoxelMorphOptions
-from sacbnet.config.recipe import OptimiserOptions, Recipe, read_recipe, recipe_from_dict, same_training
+from sacbnet.config.recipe import (
+    OptimiserOptions,
+    Recipe,
+    read_recipe,
+    recipe_from_dict,
+    same_training,
+)
 from sacbnet.errors import InputError
 from sacbnet.training.folder import find_recipe
 
@@ -12,7 +18,11 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
 
 def keys(tree, prefix=""):
-    return {k for n, v in tree.items() for k in (keys(v, f"{n}.") if isinstance(v, dict) else {prefix + n})}
+    return {
+        k
+        for n, v in tree.items()
+        for k in (keys(v, f"{n}.") if isinstance(v, dict) else {prefix + n})
+    }
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
@@ -30,25 +40,42 @@ def test_recipes_are_found_by_name():
         find_recipe("no-such-recipe")
 
 
-@pytest.mark.parametrize(("name", "smoothness"), [("ixi", 3.0), ("lpba40", 1.0), ("abdomen-ct", 0.3)])
+@pytest.mark.parametrize(
+    ("name", "smoothness"), [("ixi", 3.0), ("lpba40", 1.0), ("abdomen-ct", 0.3)]
+)
 def test_the_papers_hyperparameters(name, smoothness):
     recipe = read_recipe(find_recipe(name))
-    assert recipe.loss.smoothness_weight == smoothness and recipe.loss.window == 9 and recipe.loss.noise == 0
+    assert (
+        recipe.loss.smoothness_weight == smoothness
+        and recipe.loss.window == 9
+        and recipe.loss.noise == 0
+    )
     assert recipe.optimiser == OptimiserOptions(1e-4, "polynomial", 0.9)
-    assert recipe.model == Recipe().model and recipe.run.batch == 1 and recipe.augment == Recipe().augment
+    assert (
+        recipe.model == Recipe().model
+        and recipe.run.batch == 1
+        and recipe.augment == Recipe().augment
+    )
     pairs = {"ixi": 403, "lpba40": 870, "abdomen-ct": 380}[name]
     assert recipe.run.steps == 300 * pairs
 
 
 def test_toml_round_trip(tmp_path):
-    recipe = Recipe(about='a "quoted" ü text').with_changes(["data.labels=[1, 2]", "run.start_from=a b.safetensors"])
+    recipe = Recipe(about='a "quoted" ü text').with_changes(
+        ["data.labels=[1, 2]", "run.start_from=a b.safetensors"]
+    )
     (tmp_path / "r.toml").write_text(recipe.to_toml(), encoding="utf-8")
     assert read_recipe(tmp_path / "r.toml") == recipe
 
 
 def test_overrides():
     changed = Recipe().with_changes(
-        ["model.clusters=11", "model.sacb_levels=[5, 4]", "model.descriptor=channel", "optimiser.learning_rate=1"]
+        [
+            "model.clusters=11",
+            "model.sacb_levels=[5, 4]",
+            "model.descriptor=channel",
+            "optimiser.learning_rate=1",
+        ]
     )
     assert changed.model.clusters == (11,) * 4 and changed.model.sacb_levels == (4, 5)
     assert changed.model.descriptor == "channel" and changed.optimiser.learning_rate == 1.0
@@ -100,15 +127,24 @@ def test_schedules():
     poly = OptimiserOptions(2.0, "polynomial", 0.9)
     assert poly.rate(0, steps) == 2.0 and poly.rate(50, steps) == pytest.approx(2 * 0.5**0.9)
     cosine = OptimiserOptions(2.0, "cosine", warmup_steps=10)
-    assert cosine.rate(0, steps) == pytest.approx(0.2) and cosine.rate(9, steps) == cosine.rate(10, steps) == 2.0
+    assert (
+        cosine.rate(0, steps) == pytest.approx(0.2)
+        and cosine.rate(9, steps) == cosine.rate(10, steps) == 2.0
+    )
     assert cosine.rate(55, steps) == pytest.approx(1.0) and 0 < cosine.rate(99, steps) < 0.002
     assert OptimiserOptions(2.0, "constant").rate(99, steps) == 2.0
 
 
 def test_what_makes_another_training():
     a = Recipe()
-    assert same_training(a, a.with_changes(["run.steps=5", "data.source=x", "run.checkpoint_every=2"])) == []
-    assert same_training(a, a.with_changes(["loss.window=5", "run.seed=1"])) == ["loss.window", "run.seed"]
+    assert (
+        same_training(a, a.with_changes(["run.steps=5", "data.source=x", "run.checkpoint_every=2"]))
+        == []
+    )
+    assert same_training(a, a.with_changes(["loss.window=5", "run.seed=1"])) == [
+        "loss.window",
+        "run.seed",
+    ]
 
 
 def test_another_network_brings_its_own_options():

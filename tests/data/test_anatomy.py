@@ -32,20 +32,30 @@ def head(turn=(0.0, 0.0, 0.0), scale=1.0, shift=(0.0, 0.0, 0.0), neck=30) -> np.
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
     """Mean Dice of the balls."""
-    return float(np.mean([2 * np.sum((a == n) & (b == n)) / np.sum((a == n) * 1 + (b == n)) for n in range(1, 9)]))
+    return float(
+        np.mean(
+            [2 * np.sum((a == n) & (b == n)) / np.sum((a == n) * 1 + (b == n)) for n in range(1, 9)]
+        )
+    )
 
 
 @pytest.fixture
 def write(tmp_path):
     def case(name: str, labels: np.ndarray, affine=None) -> Case:
         path = tmp_path / f"{name}.nii.gz"
-        save_image(path, labels, Grid(labels.shape, np.eye(4) if affine is None else affine), labels=True)
+        save_image(
+            path, labels, Grid(labels.shape, np.eye(4) if affine is None else affine), labels=True
+        )
         return Case(name, path)
 
     return case
 
 
-POSES = [{"turn": (8, -6, 4), "scale": 1.1, "shift": (2, -1, 1)}, {"turn": (-5, 3, 9), "scale": 0.92}, {"neck": 14}]
+POSES = [
+    {"turn": (8, -6, 4), "scale": 1.1, "shift": (2, -1, 1)},
+    {"turn": (-5, 3, 9), "scale": 0.92},
+    {"neck": 14},
+]
 
 
 def test_heads_in_any_pose_come_to_one_place(write):
@@ -54,7 +64,9 @@ def test_heads_in_any_pose_come_to_one_place(write):
     placed = [mean.place(case) for case in cases]
     before = overlap(head(**POSES[0]), head(**POSES[1]))
     after = [overlap(placed[a], placed[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
-    assert before < 0.3 and min(after) > 0.78  # also where the image cuts the neck, whose middle is then elsewhere
+    assert (
+        before < 0.3 and min(after) > 0.78
+    )  # also where the image cuts the neck, whose middle is then elsewhere
 
 
 def test_headers_do_not_matter(write):
@@ -74,11 +86,17 @@ def test_maps_need_common_labels(write):
 
 def test_pack_of_maps_and_noise(write, tmp_path):
     cases = [write(str(n), head(**pose)) for n, pose in enumerate(POSES)]
-    pack = build_pack(cases, tmp_path / "maps.pack", PackOptions(1.0, SHAPE, label_maps=True, noise_maps=2))
+    pack = build_pack(
+        cases, tmp_path / "maps.pack", PackOptions(1.0, SHAPE, label_maps=True, noise_maps=2)
+    )
     assert not pack.pictured and pack.shape == SHAPE and len(pack) == 5
     assert pack.names[3:] == ("noise-001", "noise-002") and list(pack.noise) == [3, 4]
-    assert np.array_equal(pack.labels(0)[0, 0].numpy(), MeanAnatomy(cases, 1.0, SHAPE).place(cases[0]))
-    assert 0 <= float(pack.image(0).min()) < float(pack.image(0).max()) <= 1 and pack.inside(0) is None
+    assert np.array_equal(
+        pack.labels(0)[0, 0].numpy(), MeanAnatomy(cases, 1.0, SHAPE).place(cases[0])
+    )
+    assert (
+        0 <= float(pack.image(0).min()) < float(pack.image(0).max()) <= 1 and pack.inside(0) is None
+    )
     assert set(pack.sources) == {str(Path(case.image).absolute()) for case in cases}
     with pytest.raises(InputError, match="spacing and a shape"):
         PackOptions(label_maps=True)
@@ -97,6 +115,10 @@ def test_order_of_axes_of_affine_transform_oracle(write):
     """SciPy brings a scaled head back with the affine that was found."""
     cases = [write("a", head()), write("b", head(scale=1.1))]
     mean = MeanAnatomy(cases, 1.0, SHAPE)
-    affine = mean.affines["b"].matrix @ mean.grid.affine  # voxels of the mean -> voxels of b, whose affine is identity
-    oracle = affine_transform(head(scale=1.1), affine[:3, :3], affine[:3, 3], output_shape=SHAPE, order=0)
+    affine = (
+        mean.affines["b"].matrix @ mean.grid.affine
+    )  # voxels of the mean -> voxels of b, whose affine is identity
+    oracle = affine_transform(
+        head(scale=1.1), affine[:3, :3], affine[:3, 3], output_shape=SHAPE, order=0
+    )
     assert np.mean(oracle == mean.place(cases[1])) > 0.995

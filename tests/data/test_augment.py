@@ -17,7 +17,9 @@ SHAPE = (33, 37, 29)
 EVERYTHING = Augmentation((0, 1, 2), 10, 0.1, 3, gamma=0.3, bias=0.2, noise=0.02)
 
 
-def ball(radius_mm: float = 9.0, shape=SHAPE, spacing=(1.0, 1.0, 1.0), centre_mm=(0.0, 0.0, 0.0)) -> Tensor:
+def ball(
+    radius_mm: float = 9.0, shape=SHAPE, spacing=(1.0, 1.0, 1.0), centre_mm=(0.0, 0.0, 0.0)
+) -> Tensor:
     """(1, 1, i, j, k), 1 inside and 0 outside, smooth over 3 mm; mm about the centre of the grid."""
     at = (np.stack(np.indices(shape), -1) - (np.array(shape) - 1) / 2) * spacing - centre_mm
     distance = np.linalg.norm(at, axis=-1) - radius_mm
@@ -37,11 +39,15 @@ def moments(image: Tensor, spacing=(1.0, 1.0, 1.0)) -> tuple[float, np.ndarray, 
 
 def noise_pair(seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(1, 1, *SHAPE, generator=generator), torch.rand(1, 1, *SHAPE, generator=generator)
+    return torch.rand(1, 1, *SHAPE, generator=generator), torch.rand(
+        1, 1, *SHAPE, generator=generator
+    )
 
 
 def same(a: object, b: object) -> bool:
-    flat = [[t for t in itertools.chain(*(x or () for x in side)) if t is not None] for side in (a, b)]
+    flat = [
+        [t for t in itertools.chain(*(x or () for x in side)) if t is not None] for side in (a, b)
+    ]
     return all(torch.equal(x, y) for x, y in zip(*flat, strict=True))
 
 
@@ -77,9 +83,13 @@ def test_one_option_does_not_change_what_another_draws() -> None:
     images = ball(), ball()
     flipped = Augmentation((0, 1, 2), 10, 0.1, 3, relative=0)
     for seed in range(3):
-        with_noise = augment(Augmentation((0, 1, 2), 10, 0.1, 3, relative=0, noise=1e-6), (seed,), images)[0]
+        with_noise = augment(
+            Augmentation((0, 1, 2), 10, 0.1, 3, relative=0, noise=1e-6), (seed,), images
+        )[0]
         without = augment(flipped, (seed,), images)[0]
-        assert max(float((a - b).abs().max()) for a, b in zip(with_noise, without, strict=True)) < 1e-4
+        assert (
+            max(float((a - b).abs().max()) for a, b in zip(with_noise, without, strict=True)) < 1e-4
+        )
 
 
 def test_flips_are_exact_alike_and_every_other_time() -> None:
@@ -102,12 +112,16 @@ def test_shifts_and_scales_are_within_their_ranges(spacing) -> None:
     volume, _, covariance = moments(image, spacing)
     shifts, scales = [], []
     for seed in range(30):
-        (moving, fixed), _ = augment(Augmentation(affine_mm=4, relative=0), (seed,), (image, image), None, spacing)
+        (moving, fixed), _ = augment(
+            Augmentation(affine_mm=4, relative=0), (seed,), (image, image), None, spacing
+        )
         assert torch.equal(moving, fixed)
         found, centre, _ = moments(fixed, spacing)
         shifts.append(centre)
         assert found == pytest.approx(volume, rel=0.02)
-        (_, fixed), _ = augment(Augmentation(affine_scale=0.2), (seed,), (image, image), None, spacing)
+        (_, fixed), _ = augment(
+            Augmentation(affine_scale=0.2), (seed,), (image, image), None, spacing
+        )
         scales.append(np.sqrt(np.diag(moments(fixed, spacing)[2]) / np.diag(covariance)))
     assert 3 < np.abs(shifts).max() < 4.05 and np.abs(np.mean(shifts)) < 0.8
     assert 1.12 < np.max(scales) < 1.22 and 1 / 1.22 < np.min(scales) < 1 / 1.12
@@ -120,12 +134,16 @@ def test_a_rotation_turns_about_the_centre_in_mm() -> None:
     image = ball(6.0, shape, spacing, off)
     angles = []
     for seed in range(20):
-        (_, turned), _ = augment(Augmentation(affine_degrees=20), (seed,), (image, image), None, spacing)
+        (_, turned), _ = augment(
+            Augmentation(affine_degrees=20), (seed,), (image, image), None, spacing
+        )
         _, centre, covariance = moments(turned, spacing)
         assert np.linalg.norm(centre) == pytest.approx(np.linalg.norm(off), abs=0.1)
         spread = np.linalg.eigvalsh(covariance)
         assert spread[2] / spread[0] < 1.06
-        angles.append(np.rad2deg(np.arccos(centre @ off / np.linalg.norm(centre) / np.linalg.norm(off))))
+        angles.append(
+            np.rad2deg(np.arccos(centre @ off / np.linalg.norm(centre) / np.linalg.norm(off)))
+        )
     assert 12 < max(angles) < 20 * 3**0.5
 
 
@@ -143,11 +161,16 @@ def test_the_moving_image_has_a_smaller_affine_of_its_own() -> None:
 def test_labels_follow_their_images() -> None:
     image = ball(radius_mm=8, centre_mm=(3, -2, 1))
     labels = tuple(
-        torch.where(image >= 0.5, value, 0).to(dtype) for value, dtype in ((200, torch.uint8), (70000, torch.int32))
+        torch.where(image >= 0.5, value, 0).to(dtype)
+        for value, dtype in ((200, torch.uint8), (70000, torch.int32))
     )
     for seed in range(5):
-        (moving, fixed), carried = augment(Augmentation((0,), 15, 0.1, 3), (seed,), (image, image), labels)
-        for changed, label, value, before in zip((moving, fixed), carried, (200, 70000), labels, strict=True):
+        (moving, fixed), carried = augment(
+            Augmentation((0,), 15, 0.1, 3), (seed,), (image, image), labels
+        )
+        for changed, label, value, before in zip(
+            (moving, fixed), carried, (200, 70000), labels, strict=True
+        ):
             assert label.dtype == before.dtype and set(label.unique().tolist()) == {0, value}
             a, b = changed >= 0.5, label == value
             assert 2 * float((a & b).sum()) / float(a.sum() + b.sum()) > 0.94
@@ -158,11 +181,17 @@ def test_labels_follow_their_images() -> None:
 def test_no_label_value_is_rounded(dtype) -> None:
     """float32 holds whole numbers up to 2^24 alone."""
     highest = min(torch.iinfo(dtype).max, 2**31 - 1)
-    values = torch.tensor([0, 1, highest - 2, highest - 1, highest] + [-1, -highest] * dtype.is_signed, dtype=dtype)
-    index = torch.randint(0, len(values), (1, 1, *SHAPE), generator=torch.Generator().manual_seed(0))
+    values = torch.tensor(
+        [0, 1, highest - 2, highest - 1, highest] + [-1, -highest] * dtype.is_signed, dtype=dtype
+    )
+    index = torch.randint(
+        0, len(values), (1, 1, *SHAPE), generator=torch.Generator().manual_seed(0)
+    )
     options, pair = Augmentation((1,), 15, 0.1, 3), noise_pair()
     _, (moving, fixed) = augment(options, (5,), pair, (values[index], values[index]))
-    _, (*expected,) = augment(options, (5,), pair, (index.to(torch.uint8),) * 2)  # the same by their numbers
+    _, (*expected,) = augment(
+        options, (5,), pair, (index.to(torch.uint8),) * 2
+    )  # the same by their numbers
     for found, number in zip((moving, fixed), expected, strict=True):
         assert found.dtype == dtype and torch.equal(found, values[number.long()])
         assert len(found.unique()) == len(values) and not torch.equal(found, values[index])
@@ -215,7 +244,11 @@ def test_intensities_stay_in_range() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
-    [({"flip": (0, 3)}, r"flip are \(0, 3\)"), ({"noise": -1}, "noise is -1"), ({"gamma": np.nan}, "gamma is nan")],
+    [
+        ({"flip": (0, 3)}, r"flip are \(0, 3\)"),
+        ({"noise": -1}, "noise is -1"),
+        ({"gamma": np.nan}, "gamma is nan"),
+    ],
 )
 def test_options(wrong, sentence) -> None:
     with pytest.raises(InputError, match=sentence):

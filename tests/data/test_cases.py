@@ -26,14 +26,24 @@ def touch(root: Path, *names: str) -> Path:
 def table(cases: PairList, root: Path) -> dict[str, tuple[str | None, ...]]:
     """name -> image, labels, points, relative to the root."""
     return {
-        c.name: tuple(None if p is None else p.relative_to(root).as_posix() for p in (c.image, c.labels, c.points))
+        c.name: tuple(
+            None if p is None else p.relative_to(root).as_posix()
+            for p in (c.image, c.labels, c.points)
+        )
         for c in cases.cases
     }
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------
 def test_images_with_labels_and_points_beside_them(tmp_path) -> None:
-    touch(tmp_path, "images/s10.nii.gz", "images/s9.nrrd", "images/._s9.nrrd", "images/notes.txt", "images/deep/s1.mha")
+    touch(
+        tmp_path,
+        "images/s10.nii.gz",
+        "images/s9.nrrd",
+        "images/._s9.nrrd",
+        "images/notes.txt",
+        "images/deep/s1.mha",
+    )
     touch(tmp_path, "labels/s9.nii", "labels/deep/s1.nii.gz", "points/s10.mrk.json", "README.md")
     found = read_cases(tmp_path)
     assert found.pairs == ()
@@ -47,9 +57,19 @@ def test_images_with_labels_and_points_beside_them(tmp_path) -> None:
 
 def test_endings_and_suffixes_of_learn2reg_and_nnunet(tmp_path) -> None:
     touch(tmp_path, "imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz", "imagesTs/c_0000.nii.gz")
-    touch(tmp_path, "labelsTr/a.nii.gz", "labelsTr/b_0000.nii.gz", "labelsTr/b.nii.gz", "landmarksTr/a_0000.csv")
+    touch(
+        tmp_path,
+        "labelsTr/a.nii.gz",
+        "labelsTr/b_0000.nii.gz",
+        "labelsTr/b.nii.gz",
+        "landmarksTr/a_0000.csv",
+    )
     assert table(read_cases(tmp_path), tmp_path) == {
-        "imagesTr/a_0000": ("imagesTr/a_0000.nii.gz", "labelsTr/a.nii.gz", "landmarksTr/a_0000.csv"),
+        "imagesTr/a_0000": (
+            "imagesTr/a_0000.nii.gz",
+            "labelsTr/a.nii.gz",
+            "landmarksTr/a_0000.csv",
+        ),
         "imagesTr/b_0000": ("imagesTr/b_0000.nii.gz", "labelsTr/b_0000.nii.gz", None),
         "imagesTs/c_0000": ("imagesTs/c_0000.nii.gz", None, None),
     }
@@ -57,7 +77,10 @@ def test_endings_and_suffixes_of_learn2reg_and_nnunet(tmp_path) -> None:
 
 def test_flat_folder_and_analyze_pairs(tmp_path) -> None:
     touch(tmp_path, "b.hdr", "b.img", "a.img", "below/c.nii")
-    assert table(read_cases(tmp_path), tmp_path) == {"a": ("a.img", None, None), "b": ("b.hdr", None, None)}
+    assert table(read_cases(tmp_path), tmp_path) == {
+        "a": ("a.img", None, None),
+        "b": ("b.hdr", None, None),
+    }
 
 
 def test_pickles_of_transmorph(tmp_path) -> None:
@@ -74,7 +97,10 @@ def test_pickles_of_transmorph(tmp_path) -> None:
     [
         ((), "holds no images"),
         (("images/readme.txt",), "holds no images of a known format"),
-        (("images/a.nii", "labels/a_seg.nii"), "none of the 1 label maps .* has the name of an image"),
+        (
+            ("images/a.nii", "labels/a_seg.nii"),
+            "none of the 1 label maps .* has the name of an image",
+        ),
         (("a.nii", "a.nii.gz"), "two cases 'a'"),
     ],
 )
@@ -92,14 +118,25 @@ def test_no_source(tmp_path, name) -> None:
 
 # -- CSV --------------------------------------------------------------------------------------------------------------
 def test_csv_of_pairs(tmp_path) -> None:
-    touch(tmp_path, "set/a.nii.gz", "set/b.nii.gz", "set/c.nii.gz", "seg/a.nii.gz", "seg/b.nii.gz", "p.csv", "q.csv")
+    touch(
+        tmp_path,
+        "set/a.nii.gz",
+        "set/b.nii.gz",
+        "set/c.nii.gz",
+        "seg/a.nii.gz",
+        "seg/b.nii.gz",
+        "p.csv",
+        "q.csv",
+    )
     rows = [
         "Fixed, moving, fixed_labels, moving_labels, moving_points",
         "set/a.nii.gz, set/b.nii.gz, seg/a.nii.gz, seg/b.nii.gz, q.csv",
         "",
         "./set/c.nii.gz, set/../set/a.nii.gz,,, ",
     ]
-    (tmp_path / "pairs.csv").write_text("\ufeff" + "\r\n".join(rows), encoding="utf-8")  # as spreadsheets write it
+    (tmp_path / "pairs.csv").write_text(
+        "\ufeff" + "\r\n".join(rows), encoding="utf-8"
+    )  # as spreadsheets write it
     found = read_cases(tmp_path / "pairs.csv")
     assert table(found, tmp_path) == {
         "a": ("set/a.nii.gz", "seg/a.nii.gz", None),
@@ -131,9 +168,15 @@ def test_csv_of_cases(tmp_path) -> None:
         ("fixed,moving,lables\na.nii,b.nii,", "unknown column 'lables'"),
         ("fixed,moving\n", "no row below its header"),
         ("fixed,moving\na.nii,b.nii\na.nii", "line 3 has 1 values; 2 were expected"),
-        ("fixed,moving\n\n\na.nii,gone.nii", "line 4 names gone.nii, but .*gone.nii does not exist"),
+        (
+            "fixed,moving\n\n\na.nii,gone.nii",
+            "line 4 names gone.nii, but .*gone.nii does not exist",
+        ),
         ("fixed,moving\n,a.nii", "line 2 names no image"),
-        ("fixed,moving,fixed_labels\na.nii,b.nii,b.nii\na.nii,b.nii,c.nii", "line 3 gives .*a.nii the labels .*c.nii"),
+        (
+            "fixed,moving,fixed_labels\na.nii,b.nii,b.nii\na.nii,b.nii,c.nii",
+            "line 3 gives .*a.nii the labels .*c.nii",
+        ),
         ("name,image\nx,a.nii\nx,b.nii", "two cases 'x'"),
         ("fixed,moving\n\xff\xfe", "cannot be read as CSV"),
     ],
@@ -148,34 +191,59 @@ def test_csv_that_cannot_be_used(tmp_path, text, sentence) -> None:
 
 # -- Learn2Reg --------------------------------------------------------------------------------------------------------
 def learn2reg(root: Path, **lists: object) -> Path:
-    facts = {"name": "X", "release": "2", "tensorImageSize": {"0": "3D"}, "numTraining": 3, "labels": {}}
+    facts = {
+        "name": "X",
+        "release": "2",
+        "tensorImageSize": {"0": "3D"},
+        "numTraining": 3,
+        "labels": {},
+    }
     (root / "X_dataset.json").write_text(json.dumps(facts | lists))
     return root / "X_dataset.json"
 
 
 def test_learn2reg_dataset(tmp_path) -> None:
     images = [f"imagesTr/X_000{n}_000{t}.nii.gz" for n in (1, 2) for t in (0, 1)]
-    touch(tmp_path, *images, "labelsTr/X_0001_0000.nii.gz", "masksTr/X_0001_0000.nii.gz", "labelsTr/X_0002_0001.nii.gz")
+    touch(
+        tmp_path,
+        *images,
+        "labelsTr/X_0001_0000.nii.gz",
+        "masksTr/X_0001_0000.nii.gz",
+        "labelsTr/X_0002_0001.nii.gz",
+    )
     touch(tmp_path, "keypointsTr/X_0001_0000.csv", "imagesTs/X_0003_0000.nii.gz")
     one, two, three, four = ("./" + image for image in images)
     path = learn2reg(
         tmp_path,
         training=[
-            {"image": one, "label": "./labelsTr/X_0001_0000.nii.gz", "keypoints": "./keypointsTr/X_0001_0000.nii.gz"},
+            {
+                "image": one,
+                "label": "./labelsTr/X_0001_0000.nii.gz",
+                "keypoints": "./keypointsTr/X_0001_0000.nii.gz",
+            },
             {"image": two, "mask": "./masksTr/X_0001_0000.nii.gz"},
             {"image": four},
         ],
-        test=["./imagesTs/X_0003_0000.nii.gz", "./imagesTs/X_0009_0000.nii.gz"],  # the last is not handed out
+        test=[
+            "./imagesTs/X_0003_0000.nii.gz",
+            "./imagesTs/X_0009_0000.nii.gz",
+        ],  # the last is not handed out
         training_paired_images=[{"fixed": two, "moving": one}],
         registration_val=[{"fixed": four, "moving": three}],
-        registration_test=[{"fixed": "./imagesTs/X_0009_0000.nii.gz", "moving": "./imagesTs/X_0003_0000.nii.gz"}],
+        registration_test=[
+            {"fixed": "./imagesTs/X_0009_0000.nii.gz", "moving": "./imagesTs/X_0003_0000.nii.gz"}
+        ],
     )
     found = read_cases(path)
     assert table(found, tmp_path) == {
         "X_0001_0000": (images[0], "labelsTr/X_0001_0000.nii.gz", "keypointsTr/X_0001_0000.csv"),
         "X_0001_0001": (images[1], None, None),
         "X_0002_0000": (images[2], None, None),
-        "X_0002_0001": (images[3], "labelsTr/X_0002_0001.nii.gz", None),  # which the entry does not name
+        "X_0002_0001": (
+            images[3],
+            "labelsTr/X_0002_0001.nii.gz",
+            None,
+        ),  # which the entry does not name
         "X_0003_0000": ("imagesTs/X_0003_0000.nii.gz", None, None),
     }
     assert found.pairs == ((0, 1), (2, 3))
@@ -185,9 +253,18 @@ def test_learn2reg_dataset(tmp_path) -> None:
     ("lists", "sentence"),
     [
         ({}, "is no dataset of Learn2Reg"),
-        ({"training": [{"image": "./imagesTr/a.nii"}, {"label": "x"}]}, "entry 2 of training is .*label"),
-        ({"training": [{"image": "./imagesTr/gone.nii"}]}, "entry 1 of training names ./imagesTr/gone.nii"),
-        ({"registration_val": [{"fixed": "./imagesTr/a.nii", "moving": "b"}]}, "entry 1 of registration_val names b"),
+        (
+            {"training": [{"image": "./imagesTr/a.nii"}, {"label": "x"}]},
+            "entry 2 of training is .*label",
+        ),
+        (
+            {"training": [{"image": "./imagesTr/gone.nii"}]},
+            "entry 1 of training names ./imagesTr/gone.nii",
+        ),
+        (
+            {"registration_val": [{"fixed": "./imagesTr/a.nii", "moving": "b"}]},
+            "entry 1 of registration_val names b",
+        ),
         ({"test": ["./imagesTs/a.nii"]}, "names no image that exists"),
     ],
 )
@@ -207,7 +284,11 @@ def test_json_that_is_none(tmp_path) -> None:
 NAMES = [f"s{n}" for n in range(12)]
 
 
-@given(st.permutations(NAMES), st.one_of(st.none(), st.integers(-13, 13)), st.one_of(st.none(), st.integers(-13, 13)))
+@given(
+    st.permutations(NAMES),
+    st.one_of(st.none(), st.integers(-13, 13)),
+    st.one_of(st.none(), st.integers(-13, 13)),
+)
 def test_a_slice_is_pythons_over_the_names_in_natural_order(names, start, stop) -> None:
     text = f"{'' if start is None else start}:{'' if stop is None else stop}"
     expected = NAMES[start:stop]
@@ -270,7 +351,12 @@ def test_pairings_that_make_no_pair(arguments, sentence) -> None:
 
 def test_choosing_needs_no_reader_of_images() -> None:
     script = "import sys, sacbnet.data.cases; print(sorted({'torch', 'nibabel', 'SimpleITK'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 # -- fewer pairs ------------------------------------------------------------------------------------------------------

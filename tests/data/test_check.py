@@ -30,7 +30,9 @@ def labels(shape=SHAPE, values=(0, 1, 2)) -> np.ndarray:
 @pytest.fixture
 def save(tmp_path) -> Callable[..., Path]:
     def write(name: str, data: np.ndarray, affine=None) -> Path:
-        nib.save(nib.Nifti1Image(data, np.eye(4) if affine is None else affine), tmp_path / f"{name}.nii")
+        nib.save(
+            nib.Nifti1Image(data, np.eye(4) if affine is None else affine), tmp_path / f"{name}.nii"
+        )
         return tmp_path / f"{name}.nii"
 
     return write
@@ -41,7 +43,9 @@ def cases(save, tmp_path) -> list[Case]:
     """Four sound cases, a to d."""
     points = tmp_path / "points.csv"
     save_points(points, Points(np.ones((3, 3))))
-    named = [(name, save(name, image(n)), save(f"{name}_seg", labels())) for n, name in enumerate("abcd")]
+    named = [
+        (name, save(name, image(n)), save(f"{name}_seg", labels())) for n, name in enumerate("abcd")
+    ]
     return [Case(*files, points) for files in named]
 
 
@@ -70,7 +74,9 @@ def test_files_that_cannot_be_read(cases, tmp_path) -> None:
     only(check(cases), "error", "e", "gone.nii does not exist")
 
 
-@pytest.mark.parametrize(("value", "word"), [(3.0, "constant"), (np.nan, "NaN or infinite"), (np.inf, "infinite")])
+@pytest.mark.parametrize(
+    ("value", "word"), [(3.0, "constant"), (np.nan, "NaN or infinite"), (np.inf, "infinite")]
+)
 def test_images_without_contrast_or_not_finite(cases, save, value, word) -> None:
     data = np.full(SHAPE, 3.0, np.float32)
     data[0, 0, 0] = value
@@ -86,7 +92,10 @@ def test_pickles(cases, tmp_path) -> None:
 
 
 def test_small_images(cases, save) -> None:
-    small = [Case(n, save(n, image(s, (40, 31, 40))), save("seg", labels((40, 31, 40)))) for s, n in enumerate("xy")]
+    small = [
+        Case(n, save(n, image(s, (40, 31, 40))), save("seg", labels((40, 31, 40))))
+        for s, n in enumerate("xy")
+    ]
     found = check(small)
     assert [f.case for f in found] == ["x", "y"]
     only(found[:1], "warning", "x", "40 × 31 × 40", "32")
@@ -147,7 +156,9 @@ def test_cases_without_labels(cases) -> None:
 def test_differing_grids(cases, save) -> None:
     unlabelled = [replace(case, labels=None) for case in cases]
     save("b", image(1, (32, 33, 40)))
-    only(check(unlabelled), "warning", "", "2 shapes (32 × 33 × 34 in a, 32 × 33 × 40 in b); packing")
+    only(
+        check(unlabelled), "warning", "", "2 shapes (32 × 33 × 34 in a, 32 × 33 × 40 in b); packing"
+    )
     save("b", image(1), np.diag([1, 1, 2.5, 1]))
     only(check(unlabelled), "warning", "", "2 spacings (1 × 1 × 1 mm in a, 1 × 1 × 2.5 mm in b)")
     save("b", image(1), np.array([[-1, 0, 0, 31], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
@@ -168,7 +179,11 @@ def test_fields_of_view_that_do_not_meet(cases, save) -> None:
     assert "shares no place with a" in found[0].sentence and "(16, 16, 56) mm" in found[0].sentence
     assert check(cases, align="centre") == []
     found = check(cases, [(0, 1), (2, 3), (1, 2)])
-    assert [f.sentence.split("with ")[1][0] for f in found] == ["a", "a", "b"]  # the pair of c and d meets
+    assert [f.sentence.split("with ")[1][0] for f in found] == [
+        "a",
+        "a",
+        "b",
+    ]  # the pair of c and d meets
     near = far.copy()
     near[2, 3] = 32
     for name in "cd":
@@ -179,7 +194,12 @@ def test_fields_of_view_that_do_not_meet(cases, save) -> None:
 
 def test_pairs(cases, tmp_path) -> None:
     only(check(cases, [(0, 1), (2, 2)]), "error", "c", "c as moving and as fixed")
-    only(check(cases, [(0, 1), (1, 0), (0, 1)]), "warning", "b", "a (moving) and b (fixed) is listed 2 times")
+    only(
+        check(cases, [(0, 1), (1, 0), (0, 1)]),
+        "warning",
+        "b",
+        "a (moving) and b (fixed) is listed 2 times",
+    )
 
 
 def test_points(cases, tmp_path) -> None:
@@ -196,5 +216,9 @@ def test_all_at_once_in_order(cases, save) -> None:
     save("d_seg", labels(values=(0, 5)))
     told: list[tuple[str, float]] = []
     found = check(cases, [(1, 0), (3, 3)], progress=lambda *what: told.append(what))
-    assert [(f.severity, f.case) for f in found] == [("error", "b"), ("warning", "d"), ("error", "d")]
+    assert [(f.severity, f.case) for f in found] == [
+        ("error", "b"),
+        ("warning", "d"),
+        ("error", "d"),
+    ]
     assert told == [("a", 0.0), ("b", 0.25), ("c", 0.5), ("d", 0.75)]

@@ -95,7 +95,9 @@ def test_a_case_on_its_own_lattice_is_not_interpolated(write, tmp_path, codes, b
 @pytest.mark.parametrize("spacing", [1.0, 2.0, 1.3])
 def test_the_network_sees_in_training_what_register_shows_it(write, tmp_path, spacing) -> None:
     data = smooth((24, 20, 16))
-    data[[0, -1]] = data[:, [0, -1]] = data[..., [0, -1]] = 700.0  # nothing is cut off as background
+    data[[0, -1]] = data[:, [0, -1]] = data[..., [0, -1]] = (
+        700.0  # nothing is cut off as background
+    )
     case = write("a", data, oriented("LIP", (1.0, 1.0, 1.0)))
     pack = build_pack([case], tmp_path / "p", PackOptions(spacing))
     shown = prepare(read_inputs(case.image, case.image).canonical(), spacing, None)
@@ -113,7 +115,9 @@ def test_half_the_resolution(write, tmp_path, mm) -> None:
         case = write("a", smooth((16, 20, 12)), oriented("RAS", (mm,) * 3, origin), labels)
         pack = build_pack([case], tmp_path / "p", PackOptions(2 * mm))
         assert pack.shape == (8, 10, 6) and pack.spacing_mm == pytest.approx((2 * mm,) * 3)
-        assert np.allclose(pack.grid.world([0, 0, 0]) - origin, mm / 2, atol=1e-3)  # NIfTI has single precision
+        assert np.allclose(
+            pack.grid.world([0, 0, 0]) - origin, mm / 2, atol=1e-3
+        )  # NIfTI has single precision
         assert np.array_equal(values(pack.labels(0)), labels[1::2, 1::2, 1::2])
 
 
@@ -130,7 +134,9 @@ def test_images_keep_their_places_in_the_world(write, tmp_path, turn) -> None:
         Grid((50, 60, 52), about @ oriented("RAS", (0.9, 0.8, 0.9), grid.centre - (22, 24, 23))),
         Grid((44, 44, 44), oriented("LPI", origin=grid.centre + np.array([21.25, 22, 20.5]))),
     )
-    cases = [write(f"c{n}", wave(g).astype(np.float32), g.affine) for n, g in enumerate((grid, *others))]
+    cases = [
+        write(f"c{n}", wave(g).astype(np.float32), g.affine) for n, g in enumerate((grid, *others))
+    ]
     pack = build_pack(cases, tmp_path / "p", PackOptions(1.0))
     inner = (slice(3, -3),) * 3
     for n in range(3):
@@ -169,27 +175,40 @@ def test_a_box_of_another_shape_keeps_the_lattice(write, tmp_path) -> None:
     assert found.shape == pack.shape == (8, 13, 8)
     at = np.rint(Grid(SHAPE, oriented("RAS")).voxels(pack.grid.world([0, 0, 0])))
     assert at.tolist() == [2, -2, 0]
-    assert np.array_equal(found[:, 2:12], labels[2:10]) and not found[:, :2].any() and not found[:, 12:].any()
+    assert (
+        np.array_equal(found[:, 2:12], labels[2:10])
+        and not found[:, :2].any()
+        and not found[:, 12:].any()
+    )
 
 
 # -- labels -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize(
     ("highest", "stored", "given"),
-    [(255, "U8", torch.uint8), (256, "U16", torch.int32), (65535, "U16", torch.int32), (65536, "I32", torch.int32)],
+    [
+        (255, "U8", torch.uint8),
+        (256, "U16", torch.int32),
+        (65535, "U16", torch.int32),
+        (65536, "I32", torch.int32),
+    ],
 )
 def test_labels_in_the_smallest_type(write, tmp_path, highest, stored, given, bits) -> None:
     shape = (5, 7, 3)  # an odd number of bytes lies before the labels
     labels = regions(shape)
     labels[0, 0, 0], labels[0, 0, 1], labels[4, 6, 2] = highest, -2, 0
-    pack = build_pack([write("a", smooth(shape), labels=labels)], tmp_path / "p", PackOptions(bits=bits))
+    pack = build_pack(
+        [write("a", smooth(shape), labels=labels)], tmp_path / "p", PackOptions(bits=bits)
+    )
     assert pack.labels(0).dtype == given
     assert np.array_equal(values(pack.labels(0)), np.maximum(labels, 0))
     assert pack.label_values == (1, 2, 3, 4, 5, highest)
     for framework in ("numpy", "pt"):  # others read it, too
         with safe_open(tmp_path / "p", framework) as file:
             assert file.get_slice("labels").get_dtype() == stored
-            assert np.array_equal(np.asarray(file.get_tensor("labels")), np.maximum(labels, 0)[None])
+            assert np.array_equal(
+                np.asarray(file.get_tensor("labels")), np.maximum(labels, 0)[None]
+            )
 
 
 def test_cases_without_labels(write, tmp_path) -> None:
@@ -215,7 +234,9 @@ def test_room_for_as_many_as_are_allowed(write, tmp_path) -> None:
 @pytest.mark.parametrize("scale", [1.0, 255.0])
 def test_pickles_within_0_and_1_are_not_rescaled(tmp_path, scale) -> None:
     unit = to_unit(smooth()) * np.float32(0.7) + np.float32(0.1)
-    (tmp_path / "s.pkl").write_bytes(pickle.dumps((unit * np.float32(scale), regions(highest=2035).astype(np.int16))))
+    (tmp_path / "s.pkl").write_bytes(
+        pickle.dumps((unit * np.float32(scale), regions(highest=2035).astype(np.int16)))
+    )
     pack = build_pack([Case("s", tmp_path / "s.pkl")], tmp_path / "p")
     expected = unit if scale == 1 else to_unit(unit * np.float32(scale))
     assert np.abs(values(pack.image(0)) - expected).max() <= 0.5 / 65535 + 1e-7
@@ -233,9 +254,18 @@ def small(write, tmp_path):
 def test_what_a_pack_says(small) -> None:
     assert len(small) == 3 and small.names == ("s0", "s1", "s2") and small.pairs == ((0, 1), (2, 0))
     assert small.label_values == (1, 2, 3, 4, 5)
-    options = {"spacing_mm": None, "shape": None, "align": "header", "bits": 16, "label_maps": False, "noise_maps": 0}
+    options = {
+        "spacing_mm": None,
+        "shape": None,
+        "align": "header",
+        "bits": 16,
+        "label_maps": False,
+        "noise_maps": 0,
+    }
     assert json.loads(small.metadata["options"]) == options
-    assert torch.equal(small.image(-1), small.image(2)) and torch.equal(small.labels(-3), small.labels(0))
+    assert torch.equal(small.image(-1), small.image(2)) and torch.equal(
+        small.labels(-3), small.labels(0)
+    )
     for tensor in (small.image(0), small.labels(0)):
         tensor += 1  # the caller's own: the file is not written to
     assert small.image(0).max() <= 1
@@ -267,7 +297,9 @@ pack = open_pack({str(small.path)!r})
 pairs = pair_up(pack.names, select(pack.names, ":2"), "all")
 print(float(pack.image(1).double().sum()), int(pack.labels(1).sum()), pairs)
 """
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
     sums = f"{float(small.image(1).double().sum())} {int(small.labels(1).sum())}"
     assert found == f"{sums} ((1, 0), (0, 1))\n"
 
@@ -294,13 +326,20 @@ def test_a_dicom_folder_is_a_source_that_may_change(write, tmp_path) -> None:
     writer.KeepOriginalImageUIDOn()
     for k in range(SHAPE[2]):
         image = sitk.GetImageFromArray(np.rint(smooth()[..., k].T[None]).astype(np.int16))
-        tags = {"0008|0060": "MR", "0020|000e": "1.2.3", "0020|000d": "1.2", "0008|0018": f"1.2.3.{k + 1}"}
+        tags = {
+            "0008|0060": "MR",
+            "0020|000e": "1.2.3",
+            "0020|000d": "1.2",
+            "0008|0018": f"1.2.3.{k + 1}",
+        }
         tags |= {"0020|0032": rf"0\0\{k}", "0020|0037": r"1\0\0\0\1\0", "0020|0013": str(k + 1)}
         for tag, value in tags.items():
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{k}.dcm"))
         writer.Execute(image)
-    pack = build_pack([Case("s", folder), write("a", affine=oriented("LPS", origin=(0, 0, 0)))], tmp_path / "p")
+    pack = build_pack(
+        [Case("s", folder), write("a", affine=oriented("LPS", origin=(0, 0, 0)))], tmp_path / "p"
+    )
     assert str(folder) in pack.sources and pack.changed_sources() == ()
     (folder / ".DS_Store").write_bytes(b"looked at")
     assert pack.changed_sources() == ()
@@ -322,7 +361,10 @@ def test_a_dicom_folder_is_a_source_that_may_change(write, tmp_path) -> None:
 
 
 def test_the_set_is_never_in_memory(write, tmp_path) -> None:
-    cases = [write(f"s{n}", smooth((24, 24, 24), n), labels=regions((24, 24, 24), seed=n)) for n in range(12)]
+    cases = [
+        write(f"s{n}", smooth((24, 24, 24), n), labels=regions((24, 24, 24), seed=n))
+        for n in range(12)
+    ]
 
     def peak(count: int) -> int:
         tracemalloc.start()
@@ -349,7 +391,9 @@ def test_a_case_that_cannot_be_used_leaves_the_old_pack(write, tmp_path, small) 
         "the labels .* lie on another grid": write("b", labels=regions(), labels_affine=shifted),
         "is constant": Case("b", tmp_path / "flat.nii"),
         r"has the spacing \[2.0, 1.0, 1.0\] mm, the first case": write("d", affine=(2, 1, 1)),
-        "nothing of .* lies in the common box .*--align centre": write("e", affine=oriented("RAS", origin=(99, 0, 0))),
+        "nothing of .* lies in the common box .*--align centre": write(
+            "e", affine=oriented("RAS", origin=(99, 0, 0))
+        ),
     }
     nib.save(nib.Nifti1Image(np.ones(SHAPE, np.float32), np.eye(4)), tmp_path / "flat.nii")
     for sentence, case in bad.items():
@@ -382,7 +426,11 @@ def test_files_that_are_no_packs(small, tmp_path) -> None:
     raw = small.path.read_bytes()
     newer = raw.replace(b'"format_version": "1"', b'"format_version": "9"')
     other = raw.replace(b"sacbnet-pack", b"sacbnet-song")
-    for content, sentence in ((newer, "version 9"), (other, "is no pack"), (raw[:-5], "cannot be read as a pack")):
+    for content, sentence in (
+        (newer, "version 9"),
+        (other, "is no pack"),
+        (raw[:-5], "cannot be read as a pack"),
+    ):
         (tmp_path / "p").write_bytes(content)
         with pytest.raises(InputError, match=sentence):
             open_pack(tmp_path / "p")

@@ -110,7 +110,9 @@ def test_labels_agree_through_the_known_warp(pair: PhantomPair) -> None:
 
     back = inner_points(pair.moving_labels)
     inside = pair.fixed.grid.contains(pair.true_map.inverse(back))
-    same = label_at(pair.moving_labels, back) == label_at(pair.fixed_labels, pair.true_map.inverse(back))
+    same = label_at(pair.moving_labels, back) == label_at(
+        pair.fixed_labels, pair.true_map.inverse(back)
+    )
     assert same[inside].mean() > 0.99
 
 
@@ -145,9 +147,15 @@ def test_values_and_structures(pair: PhantomPair) -> None:
         counts = np.bincount(labels.data.ravel(), minlength=15)
         assert len(counts) == 15 and counts.min() > 300
     for image in (pair.fixed, pair.moving):
-        assert image.data.dtype == np.float32 and np.isfinite(image.data).all() and image.data.min() >= 0
+        assert (
+            image.data.dtype == np.float32
+            and np.isfinite(image.data).all()
+            and image.data.min() >= 0
+        )
         assert image.data.shape == image.grid.shape
-    assert np.all(pair.fixed.data == np.rint(pair.fixed.data)) and 900 < pair.fixed.data.max() < 2000
+    assert (
+        np.all(pair.fixed.data == np.rint(pair.fixed.data)) and 900 < pair.fixed.data.max() < 2000
+    )
     assert 60 < pair.moving.data.max() < 120
 
 
@@ -194,15 +202,22 @@ def test_anatomy_is_left_right_named_as_the_world_is() -> None:
 def test_envelope_cuts_nothing_off() -> None:
     p = lattice(120, 4).reshape(-1, 3)
     p = p[ENVELOPE.distance(p) > -1]
-    assert all((distance > 1).all() for _, _, distance in Anatomy.random(np.random.default_rng(0)).layers(p))
+    assert all(
+        (distance > 1).all()
+        for _, _, distance in Anatomy.random(np.random.default_rng(0)).layers(p)
+    )
 
 
 def test_parts() -> None:
     ball = Ellipsoid((1, 2, 3), (5, 5, 5), pitch=20, yaw=40)
-    np.testing.assert_allclose(ball.distance(np.array([[1.0, 2, 11], [1, 4, 3]])), [3, -3], atol=1e-5)
+    np.testing.assert_allclose(
+        ball.distance(np.array([[1.0, 2, 11], [1, 4, 3]])), [3, -3], atol=1e-5
+    )
     egg = Ellipsoid((10, 0, 0), (3, 6, 9), pitch=15, yaw=30)
     np.testing.assert_allclose(egg.distance(egg.surface(np.eye(3))), 0, atol=1e-6)
-    np.testing.assert_allclose(egg.mirrored.surface(np.eye(3))[1], egg.surface(np.eye(3))[1] * [-1, 1, 1], atol=1e-12)
+    np.testing.assert_allclose(
+        egg.mirrored.surface(np.eye(3))[1], egg.surface(np.eye(3))[1] * [-1, 1, 1], atol=1e-12
+    )
     assert (egg.surface(np.eye(3))[1] - egg.centre)[0] < 0  # yaw turns the front to the left
     assert (egg.surface(np.eye(3))[1])[2] > 0  # pitch turns it up
     np.testing.assert_allclose(rotation((0, 0, 1), 90) @ [1, 0, 0], [0, 1, 0], atol=1e-12)

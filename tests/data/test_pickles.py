@@ -47,7 +47,11 @@ def test_a_pair_of_arrays_in_every_protocol(tmp_path, protocol, of) -> None:
 )
 def test_types_and_orders_of_storage(tmp_path, protocol, array) -> None:
     found, labels = read_pickle(write(tmp_path / "a.pkl", array, protocol))
-    assert labels is None and found.dtype == array.dtype.newbyteorder("=") and np.array_equal(found, array)
+    assert (
+        labels is None
+        and found.dtype == array.dtype.newbyteorder("=")
+        and np.array_equal(found, array)
+    )
     found[0] = 0  # it is the caller's own
 
 
@@ -125,7 +129,10 @@ def test_a_dtype_forged_in_its_state(tmp_path) -> None:
         ((), "holds 0 things"),
         ({"image": [1]}, "holds a dict"),
         (np.ndarray, "holds a Global"),
-        ((IMAGE, LABELS[:2]), r"holds an image of shape \(4, 5, 6\) and labels of shape \(2, 5, 6\)"),
+        (
+            (IMAGE, LABELS[:2]),
+            r"holds an image of shape \(4, 5, 6\) and labels of shape \(2, 5, 6\)",
+        ),
         (b"", "is no pickle of numpy arrays, or damaged"),
         (b"\x80\x04nonsense", "is no pickle"),
         (pickle.dumps(IMAGE)[:-20], "is no pickle"),

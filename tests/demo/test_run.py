@@ -15,7 +15,13 @@ from sacbnet.registration.result import FILES
 def small_demo(pair, monkeypatch) -> PhantomPair:
     """make_pair gives the small pair, its rigid part taken out."""
     small = PhantomPair(
-        pair.fixed, pair.fixed_labels, pair.moving, pair.moving_labels, dict(STRUCTURES), pair.true_map, pair.landmarks
+        pair.fixed,
+        pair.fixed_labels,
+        pair.moving,
+        pair.moving_labels,
+        dict(STRUCTURES),
+        pair.true_map,
+        pair.landmarks,
     )
     monkeypatch.setattr(demo, "make_pair", lambda seed: small)
     return small
@@ -42,5 +48,7 @@ def test_run_demo_writes_the_pair_and_the_result(small_demo, tmp_path) -> None:
     names = {"fixed.nii.gz", "moving.nii.gz", "fixed_labels.nii.gz", "moving_labels.nii.gz"}
     assert {p.name for p in (tmp_path / "input").iterdir()} == names
     written = load_image(tmp_path / "input" / "moving.nii.gz")
-    assert np.array_equal(written.data, small_demo.moving.data) and written.grid.matches(small_demo.moving.grid)
+    assert np.array_equal(written.data, small_demo.moving.data) and written.grid.matches(
+        small_demo.moving.grid
+    )
     assert "dice" in result.report and score.mean_dice[1] > score.mean_dice[0] + 0.1

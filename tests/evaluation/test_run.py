@@ -33,7 +33,13 @@ from sacbnet.training.loop import train
 from sacbnet.training.team import Team
 from sacbnet.training.validate import validate
 
-FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": 1, "intensity": "[0, 1]", "source": "a test"}
+FACTS = {
+    "licence": "CC0",
+    "trained_on": "nothing",
+    "spacing_mm": 1,
+    "intensity": "[0, 1]",
+    "source": "a test",
+}
 ALONE = Options(weights="none", affine="none", refine=0)
 
 
@@ -47,7 +53,9 @@ def boxes(folder, name, low, spacing=(1.0, 1.0, 1.0), points=None):
     save_image(paths[0], 50.0 * labels.astype(np.float32), Image(labels, grid))
     save_image(paths[1], labels, Image(labels, grid), labels=True)
     if points is not None:
-        (folder / f"{name}.csv").write_text("x,y,z\n" + "\n".join(",".join(map(str, p)) for p in points))
+        (folder / f"{name}.csv").write_text(
+            "x,y,z\n" + "\n".join(",".join(map(str, p)) for p in points)
+        )
     return Case(name, *paths, None if points is None else folder / f"{name}.csv")
 
 
@@ -85,7 +93,9 @@ def two(tmp_path):
     """The same boxes, two voxels of 1.5 mm apart along i; three landmarks (LPS), as far apart as that."""
     spacing = (1.5, 1.0, 2.0)
     at = np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0], [9.0, 8.0, 7.0]])
-    return boxes(tmp_path, "a", 6, spacing, at), boxes(tmp_path, "b", 8, spacing, at - np.array([3.0, 0, 0]))
+    return boxes(tmp_path, "a", 6, spacing, at), boxes(
+        tmp_path, "b", 8, spacing, at - np.array([3.0, 0, 0])
+    )
 
 
 def test_the_identitys_numbers_are_known(two):
@@ -96,7 +106,12 @@ def test_the_identitys_numbers_are_known(two):
         assert row["dice_nearest"] == row["dice_onehot"] == pytest.approx(6 / 8)
         assert row["hd95_mm"] == pytest.approx(3.0)  # two voxels of 1.5 mm
         assert row["tre_mm"] == pytest.approx(3.0) and row["labels_absent"] == 0
-    assert after["folded_percent"] == after["non_diffeomorphic_percent"] == after["sd_log_jacobian"] == 0
+    assert (
+        after["folded_percent"]
+        == after["non_diffeomorphic_percent"]
+        == after["sd_log_jacobian"]
+        == 0
+    )
     assert after["seconds"] > 0 and after["peak_memory_mb"] > 0 and "seconds" not in before
     assert [row["label"] for row in found.labels] == [1, 2, 1, 2]
 
@@ -116,10 +131,16 @@ def test_refinement_improves_on_the_identity(shapes):
 
 def test_a_known_shift_is_scored_the_right_way(two, shifts):
     """A network that says 'two voxels along i' makes a on b perfect, and b on a as bad as can be."""
-    found = evaluate(two, [(0, 1), (1, 0)], Options(weights=shifts, preset="fast", affine="none", spacing=1.0))
+    found = evaluate(
+        two, [(0, 1), (1, 0)], Options(weights=shifts, preset="fast", affine="none", spacing=1.0)
+    )
     right, wrong = (row for row in found.pairs if row["method"] == "registered")
-    assert right["dice_nearest"] == pytest.approx(1.0) and right["tre_mm"] == pytest.approx(0.0, abs=1e-4)
-    assert wrong["dice_nearest"] == pytest.approx(4 / 8) and wrong["tre_mm"] == pytest.approx(6.0, abs=1e-4)
+    assert right["dice_nearest"] == pytest.approx(1.0) and right["tre_mm"] == pytest.approx(
+        0.0, abs=1e-4
+    )
+    assert wrong["dice_nearest"] == pytest.approx(4 / 8) and wrong["tre_mm"] == pytest.approx(
+        6.0, abs=1e-4
+    )
 
 
 def test_every_method_is_scored_on_the_same_labels(tmp_path, shifts):
@@ -135,15 +156,25 @@ def test_every_method_is_scored_on_the_same_labels(tmp_path, shifts):
         assert after["dice_nearest"] == after["dice_onehot"] == pytest.approx(0.5)
         assert before["labels_absent"] == after["labels_absent"] == len(asked) // 3
         assert [row["label"] for row in found.labels] == [1, 2, 1, 2]
-    both = [slabs(tmp_path, "m3", {1: slice(8, 12), 3: top}), slabs(tmp_path, "f3", {1: slice(10, 14), 3: low})]
+    both = [
+        slabs(tmp_path, "m3", {1: slice(8, 12), 3: top}),
+        slabs(tmp_path, "f3", {1: slice(10, 14), 3: low}),
+    ]
     before, after = evaluate(both, [(0, 1)], options).pairs
     assert before["hd95_left_out"] == 0 and before["hd95_mm"] > 10
-    assert after["hd95_left_out"] == 1 and after["hd95_mm"] == 0 and after["dice_nearest"] == pytest.approx(0.5)
+    assert (
+        after["hd95_left_out"] == 1
+        and after["hd95_mm"] == 0
+        and after["dice_nearest"] == pytest.approx(0.5)
+    )
 
 
 def test_a_label_that_only_one_map_has_counts_as_nothing(tmp_path):
     found = evaluate(
-        [slabs(tmp_path, "a", {1: slice(4, 9)}), slabs(tmp_path, "b", {2: slice(4, 9)})], [(0, 1), (0, 0)], ALONE, (1,)
+        [slabs(tmp_path, "a", {1: slice(4, 9)}), slabs(tmp_path, "b", {2: slice(4, 9)})],
+        [(0, 1), (0, 0)],
+        ALONE,
+        (1,),
     )
     assert [row["dice_nearest"] for row in found.pairs] == [0, 0, 1, 1]
 
@@ -155,7 +186,11 @@ def test_summary_is_of_the_rows(shapes):
     told = found.report["summary"]["registered"]["dice_nearest"]
     assert told["n"] == 6 and told["mean"] == pytest.approx(np.mean(values))
     assert told["sd"] == pytest.approx(np.std(values, ddof=1))
-    of_label = [row["dice_nearest"] for row in found.labels if row["method"] == "registered" and row["label"] == 2]
+    of_label = [
+        row["dice_nearest"]
+        for row in found.labels
+        if row["method"] == "registered" and row["label"] == 2
+    ]
     assert found.report["labels"]["2"]["dice_nearest"]["mean"] == pytest.approx(np.mean(of_label))
 
 
@@ -178,10 +213,14 @@ def test_pairs_that_fail_are_noted_and_the_rest_goes_on(two, tmp_path):
     assert [row["moving"] for row in found.pairs] == ["broken", "a", "a", "other", "bare", "b", "b"]
     failed = [row for row in found.pairs if "error" in row]
     for row, word in zip(
-        failed, ("cannot be read", r"any of the labels [1]", "neither labels nor points"), strict=True
+        failed,
+        ("cannot be read", r"any of the labels [1]", "neither labels nor points"),
+        strict=True,
     ):
         assert word in row["error"]
-    assert found.report["failed"] == 3 and found.report["pairs"] == 5 and found.report["scored"] == 2
+    assert (
+        found.report["failed"] == 3 and found.report["pairs"] == 5 and found.report["scored"] == 2
+    )
     assert found.report["errors"] == failed and not found.report["incomplete"]
     assert found.report["summary"]["registered"]["dice_nearest"]["n"] == 2
 
@@ -193,7 +232,17 @@ def test_the_command_tells_of_pairs_that_fail(two, tmp_path, capsys, monkeypatch
         "a.nii.gz,b.nii.gz,a_labels.nii.gz,b_labels.nii.gz\n"
     )
     out = tmp_path / "out"
-    words = ["evaluate", "--data", str(tmp_path / "list.csv"), "--pairs", "listed", "--refine", "0", "--out", str(out)]
+    words = [
+        "evaluate",
+        "--data",
+        str(tmp_path / "list.csv"),
+        "--pairs",
+        "listed",
+        "--refine",
+        "0",
+        "--out",
+        str(out),
+    ]
     monkeypatch.setattr("sys.argv", ["sacbnet", *words])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -203,13 +252,17 @@ def test_the_command_tells_of_pairs_that_fail(two, tmp_path, capsys, monkeypatch
     assert "sacbnet: b_labels -> a: " in told.err and "1 of 2 pairs failed" in told.err
     rows = list(csv.DictReader((out / "pairs.csv").open()))
     assert list(rows[0])[:3] == ["moving", "fixed", "method"] and list(rows[0])[-1] == "error"
-    assert "neither labels nor points" in rows[0]["error"] and [row["error"] for row in rows[1:]] == ["", ""]
+    assert "neither labels nor points" in rows[0]["error"] and [
+        row["error"] for row in rows[1:]
+    ] == ["", ""]
     report = json.loads((out / "summary.json").read_text())
     assert report["failed"] == 1 and report["errors"][0]["error"] == rows[0]["error"]
 
 
 @pytest.mark.parametrize("done", [0, 1])
-def test_an_interrupted_evaluation_keeps_what_is_done(two, shapes, tmp_path, capsys, monkeypatch, done):
+def test_an_interrupted_evaluation_keeps_what_is_done(
+    two, shapes, tmp_path, capsys, monkeypatch, done
+):
     """Ctrl-C while the network runs on the second pair, or on the first, when there is nothing to keep."""
     work, calls = sacbnet.evaluation.run.displacement, []
 
@@ -221,7 +274,9 @@ def test_an_interrupted_evaluation_keeps_what_is_done(two, shapes, tmp_path, cap
 
     monkeypatch.setattr("sacbnet.evaluation.run.displacement", interrupted)
     out = tmp_path / "out"
-    monkeypatch.setattr("sys.argv", ["sacbnet", "evaluate", f"--data={shapes}", "--refine=0", f"--out={out}"])
+    monkeypatch.setattr(
+        "sys.argv", ["sacbnet", "evaluate", f"--data={shapes}", "--refine=0", f"--out={out}"]
+    )
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130
@@ -230,9 +285,16 @@ def test_an_interrupted_evaluation_keeps_what_is_done(two, shapes, tmp_path, cap
         assert "nothing was written" in told.err and not out.exists()
         return
     report = json.loads((out / "summary.json").read_text())
-    assert report["incomplete"] is True and report["scored"] == 1 and report["pairs"] == 30 and not report["failed"]
+    assert (
+        report["incomplete"] is True
+        and report["scored"] == 1
+        and report["pairs"] == 30
+        and not report["failed"]
+    )
     assert len(list(csv.DictReader((out / "pairs.csv").open()))) == 2
-    assert "interrupted; what was scored until then is in" in told.err and "1 of 30 pairs" in told.out
+    assert (
+        "interrupted; what was scored until then is in" in told.err and "1 of 30 pairs" in told.out
+    )
 
 
 def test_images_that_share_no_place_are_refused(two, tmp_path):
@@ -240,7 +302,12 @@ def test_images_that_share_no_place_are_refused(two, tmp_path):
     far[:3, 3] = 500
     for path in (two[1].image, two[1].labels):
         found = load_image(path)
-        save_image(path, found.data, Image(found.data, Grid(found.grid.shape, far)), labels=path == two[1].labels)
+        save_image(
+            path,
+            found.data,
+            Image(found.data, Grid(found.grid.shape, far)),
+            labels=path == two[1].labels,
+        )
     with pytest.raises(InputError, match="share no place"):
         evaluate(two, [(0, 1)], ALONE)
 
@@ -251,7 +318,13 @@ def apart(tmp_path):
     for kind in ("images", "labels"):
         (tmp_path / "set" / kind).mkdir(parents=True)
     for n, (size, at) in enumerate([(24, 7), (24, 9), (30, 11), (28, 8)]):
-        made = slabs(tmp_path, f"c{n}", {1: slice(at, at + 8)}, (size, 24, 24), (700.25 * n, 3.3 * n, -90.0 * n))
+        made = slabs(
+            tmp_path,
+            f"c{n}",
+            {1: slice(at, at + 8)},
+            (size, 24, 24),
+            (700.25 * n, 3.3 * n, -90.0 * n),
+        )
         made.image.rename(tmp_path / "set" / "images" / f"c{n}.nii.gz")
         made.labels.rename(tmp_path / "set" / "labels" / f"c{n}.nii.gz")
     return tmp_path / "set"
@@ -266,7 +339,9 @@ def test_centres_are_brought_together_as_in_a_pack(apart, tmp_path):
     assert found.report["failed"] == 0 and found.report["options"]["align"] == "centre"
     assert {row["method"] for row in found.pairs} == {"centre", "registered"}
     for pair, before, after in zip(pairs, found.pairs[::2], found.pairs[1::2], strict=True):
-        told = validate(None, lambda n, pair=pair: stored_pair(pack, *pair), 1, (1,), LossOptions(), Team())[0]["dice"]
+        told = validate(
+            None, lambda n, pair=pair: stored_pair(pack, *pair), 1, (1,), LossOptions(), Team()
+        )[0]["dice"]
         assert before["dice_nearest"] == after["dice_nearest"] == pytest.approx(told, abs=1e-6)
     assert found.pairs[0]["dice_nearest"] == pytest.approx(6 / 8)
 
@@ -279,7 +354,10 @@ def test_odd_differences_of_size_shift_by_whole_voxels(tmp_path):
     ]
     for pair in ((0, 1), (1, 0)):
         row = evaluate(cases, [pair], ALONE, align="centre").pairs[0]
-        assert row["dice_nearest"] == row["dice_onehot"] and row["dice_nearest"] in (1, pytest.approx(7 / 8))
+        assert row["dice_nearest"] == row["dice_onehot"] and row["dice_nearest"] in (
+            1,
+            pytest.approx(7 / 8),
+        )
 
 
 def test_landmarks_follow_the_centres_and_an_affine_needs_none(two, tmp_path, monkeypatch):
@@ -290,9 +368,20 @@ def test_landmarks_follow_the_centres_and_an_affine_needs_none(two, tmp_path, mo
     affine[:3, 3] += away
     for path in (two[0].image, two[0].labels):
         data = load_image(path, "labels" if path == two[0].labels else "image").data
-        save_image(tmp_path / f"away_{path.name}", data, Grid(data.shape, affine), labels=path == two[0].labels)
-    rows = np.loadtxt(two[0].points, delimiter=",", skiprows=1) + away * [-1, -1, 1]  # files are LPS
-    (tmp_path / "away.csv").write_text("x,y,z\n" + "\n".join(",".join(map(str, row)) for row in rows))
+        save_image(
+            tmp_path / f"away_{path.name}",
+            data,
+            Grid(data.shape, affine),
+            labels=path == two[0].labels,
+        )
+    rows = np.loadtxt(two[0].points, delimiter=",", skiprows=1) + away * [
+        -1,
+        -1,
+        1,
+    ]  # files are LPS
+    (tmp_path / "away.csv").write_text(
+        "x,y,z\n" + "\n".join(",".join(map(str, row)) for row in rows)
+    )
     names = [tmp_path / f"away_{path.name}" for path in (two[0].image, two[0].labels)]
     cases = [Case("away", *names, tmp_path / "away.csv"), two[0]]
     for pair in ((0, 1), (1, 0)):
@@ -304,26 +393,45 @@ def test_landmarks_follow_the_centres_and_an_affine_needs_none(two, tmp_path, mo
         "align_by_intensity",
         lambda f, m, kind: seen.append(m.grid.centre) or Affine.translation(away),
     )
-    rigid = evaluate(cases, [(0, 1)], Options(weights="none", affine="rigid", refine=0), align="centre")
+    rigid = evaluate(
+        cases, [(0, 1)], Options(weights="none", affine="rigid", refine=0), align="centre"
+    )
     assert rigid.pairs[0]["method"] == "rigid" and rigid.report["options"]["align"] == "header"
     assert rigid.pairs[0]["tre_mm"] == pytest.approx(0, abs=1e-4)
     assert seen[0] == pytest.approx(found.grid.centre + away)  # where it was
 
 
 def test_the_alignment_is_the_recipes(apart, recipe, tmp_path):
-    chosen = recipe.with_changes(["data.align=centre", "data.validation=0:2", "data.validation_pairs=all"])
+    chosen = recipe.with_changes(
+        ["data.align=centre", "data.validation=0:2", "data.validation_pairs=all"]
+    )
     (tmp_path / "recipe.toml").write_text(chosen.to_toml())
-    words = ["evaluate", "--data", str(apart), "--recipe", str(tmp_path / "recipe.toml"), "--refine", "0"]
+    words = [
+        "evaluate",
+        "--data",
+        str(apart),
+        "--recipe",
+        str(tmp_path / "recipe.toml"),
+        "--refine",
+        "0",
+    ]
     done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["options"]["align"] == "centre"
-    refused = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "other"), "--align", "header"])
+    assert (
+        json.loads((tmp_path / "out" / "summary.json").read_text())["options"]["align"] == "centre"
+    )
+    refused = CliRunner().invoke(
+        app, [*words, "--out", str(tmp_path / "other"), "--align", "header"]
+    )
     assert "share no place" in str(refused.exception) and not (tmp_path / "other").exists()
 
 
 def test_weights_of_other_recipes_still_tell_their_pairs(tmp_path):
     """Options that this version does not know, in [data] and elsewhere; and no recipe at all."""
-    told = {"data": {"validation": "4:", "labels": [1, 2], "align": "centre", "gone": 3}, "run": {"renamed": 1}}
+    told = {
+        "data": {"validation": "4:", "labels": [1, 2], "align": "centre", "gone": 3},
+        "run": {"renamed": 1},
+    }
     save_weights(tmp_path / "w.safetensors", SACBNet(), FACTS | {"recipe": told})
     chosen = _protocol(None, describe_weights(tmp_path / "w.safetensors"))
     assert (chosen.validation, chosen.labels, chosen.align) == ("4:", (1, 2), "centre")
@@ -333,7 +441,17 @@ def test_weights_of_other_recipes_still_tell_their_pairs(tmp_path):
 
 
 def test_a_limit_takes_pairs_of_many_images(shapes, tmp_path):
-    words = ["evaluate", "--data", str(shapes), "--refine", "0", "--limit", "3", "--out", str(tmp_path / "out")]
+    words = [
+        "evaluate",
+        "--data",
+        str(shapes),
+        "--refine",
+        "0",
+        "--limit",
+        "3",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert CliRunner().invoke(app, words).exit_code == 0
     rows = list(csv.DictReader((tmp_path / "out" / "pairs.csv").open()))
     assert len(rows) == 6 and len({row["fixed"] for row in rows}) == 3
@@ -361,32 +479,49 @@ def test_a_run_is_evaluated_as_it_was_validated(recipe, pack, shapes, runs):
     train(recipe, pack, runs / "shapes", Team(), say=lambda line: None)
     out = runs / "scores"
     done = CliRunner().invoke(
-        app, ["evaluate", "--weights", str(runs / "shapes"), "--data", str(shapes), "--out", str(out)]
+        app,
+        ["evaluate", "--weights", str(runs / "shapes"), "--data", str(shapes), "--out", str(out)],
     )
     assert done.exit_code == 0, done.output
     assert "Dice, nearest" in done.stdout and "identity" in done.stdout
     assert sorted(p.name for p in out.iterdir()) == ["labels.csv", "pairs.csv", "summary.json"]
     report = json.loads((out / "summary.json").read_text())
     best = json.loads((runs / "shapes" / "run.json").read_text())["state"]["best"]
-    assert report["summary"]["registered"]["dice_nearest"]["mean"] == pytest.approx(best["dice"], abs=2e-3)
+    assert report["summary"]["registered"]["dice_nearest"]["mean"] == pytest.approx(
+        best["dice"], abs=2e-3
+    )
     assert report["weights"]["licence"] == "CC0" and len(report["weights"]["sha256"]) == 64
     rows = list(csv.DictReader((out / "pairs.csv").open()))
-    assert [(row["moving"], row["fixed"]) for row in rows[::2]] == [("case_5", "case_4"), ("case_4", "case_5")]
+    assert [(row["moving"], row["fixed"]) for row in rows[::2]] == [
+        ("case_5", "case_4"),
+        ("case_4", "case_5"),
+    ]
 
 
 def test_register_takes_a_run_as_it_is(recipe, pack, shapes, tmp_path, monkeypatch):
-    train(recipe.with_changes(["run.steps=1"]), pack, tmp_path / "run", Team(), say=lambda line: None)
-    monkeypatch.setattr(SACBNet, "forward", lambda self, moving, fixed: torch.zeros(1, 3, *fixed.shape[2:]))
+    train(
+        recipe.with_changes(["run.steps=1"]), pack, tmp_path / "run", Team(), say=lambda line: None
+    )
+    monkeypatch.setattr(
+        SACBNet, "forward", lambda self, moving, fixed: torch.zeros(1, 3, *fixed.shape[2:])
+    )
     cases = read_cases(shapes).cases
     result = register(cases[4].image, cases[5].image, weights=str(tmp_path / "run"), affine="none")
-    assert result.report["weights"]["name"] == "shapes" and result.report["working_grid"]["spacing_mm"] == 1
+    assert (
+        result.report["weights"]["name"] == "shapes"
+        and result.report["working_grid"]["spacing_mm"] == 1
+    )
     assert result.report["weights"]["sha256"] == weights_hash(tmp_path / "run" / "best.safetensors")
 
 
 def test_info_describes_runs_and_packs(recipe, pack, tmp_path):
-    train(recipe.with_changes(["run.steps=1"]), pack, tmp_path / "run", Team(), say=lambda line: None)
+    train(
+        recipe.with_changes(["run.steps=1"]), pack, tmp_path / "run", Team(), say=lambda line: None
+    )
     told = describe(tmp_path / "run")
-    assert told["kind"] == "training run" and told["steps"] == "1 of 1" and "shapes" in told["recipe"]
+    assert (
+        told["kind"] == "training run" and told["steps"] == "1 of 1" and "shapes" in told["recipe"]
+    )
     assert "dice" in told["best validation"] and told["weights"].endswith("best.safetensors")
     assert describe(pack.path)["cases"].startswith("6,") and describe(pack.path)["labels"] == "1, 2"
     (tmp_path / "run" / "run.json").unlink()

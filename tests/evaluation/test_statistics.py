@@ -25,7 +25,9 @@ def test_the_interval_is_that_of_the_t_test():
 
 def test_the_interval_covers_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(1)
-    covered = [s.ci95[0] <= 3 <= s.ci95[1] for s in (summarise(rng.normal(3, 1, 5)) for _ in range(2000))]
+    covered = [
+        s.ci95[0] <= 3 <= s.ci95[1] for s in (summarise(rng.normal(3, 1, 5)) for _ in range(2000))
+    ]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
 
 

@@ -13,7 +13,11 @@ TYPES = [np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32, np.int64, 
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.integers(0, 10_000), st.sampled_from(TYPES), st.sampled_from(["low", "high", "whole", "middle"]))
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(TYPES),
+    st.sampled_from(["low", "high", "whole", "middle"]),
+)
 def test_equal_their_definitions(seed, dtype, where):
     rng, info = np.random.default_rng(seed), np.iinfo(dtype)
     span = {
@@ -37,7 +41,10 @@ def test_masks_and_layouts():
     assert counts(mask) == {0: int((~mask).sum()), 1: int(mask.sum())}
     labels = np.asfortranarray(np.arange(60).reshape(3, 4, 5))[::-1, ::2]
     np.testing.assert_array_equal(numbered(labels, range(60)), labels + 1)
-    assert counts(np.asfortranarray(mask)[::2]) == {0: int((~mask[::2]).sum()), 1: int(mask[::2].sum())}
+    assert counts(np.asfortranarray(mask)[::2]) == {
+        0: int((~mask[::2]).sum()),
+        1: int(mask[::2].sum()),
+    }
     assert counts(np.array([2, 3, 2], dtype=">i2")) == {2: 2, 3: 1}
 
 

@@ -54,7 +54,11 @@ def padded(tmp_path):
     """Three cases: two padded differently, one not."""
     cases = []
     for n, width in enumerate([[(4, 6), (3, 5), (5, 4)], [(6, 4), (5, 3), (4, 5)], None]):
-        data = texture((22, 18, 20), n) if width is None else np.pad(texture(seed=n), width, mode="edge")
+        data = (
+            texture((22, 18, 20), n)
+            if width is None
+            else np.pad(texture(seed=n), width, mode="edge")
+        )
         path = tmp_path / f"case_{n}.nii.gz"
         save_image(path, 100 * data, Image(data, Grid(data.shape, np.eye(4))))
         cases.append(Case(f"case_{n}", path))

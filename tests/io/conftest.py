@@ -29,8 +29,12 @@ def _grids() -> dict[str, Grid]:
         "lps": _affine(np.diag([-1, -1, 1]), (0.7, 1.1, 3), (12.5, 40.25, -7)),
         "permuted": _affine(np.eye(3)[:, [2, 0, 1]], (1, 2, 3), (-10, 20, 30)),
         "oblique": _affine(turn, (0.8, 1.25, 2.5), (-33.3, 41.7, 5.1)),
-        "oblique-flipped": _affine(turn @ np.diag([-1, 1, 1]), (0.8, 1.25, 2.5), (133.3, -41.7, 905.1)),
-        "half-turn": _affine(Rotation.from_euler("z", 179.99, degrees=True).as_matrix(), (1, 1, 2), (80, 90, -50)),
+        "oblique-flipped": _affine(
+            turn @ np.diag([-1, 1, 1]), (0.8, 1.25, 2.5), (133.3, -41.7, 905.1)
+        ),
+        "half-turn": _affine(
+            Rotation.from_euler("z", 179.99, degrees=True).as_matrix(), (1, 1, 2), (80, 90, -50)
+        ),
         "sheared": _affine(turn @ shear, (1, 1.5, 2), (3, 4, 5)),
     }
     return {name: Grid(SHAPE, affine) for name, affine in affines.items()}
@@ -41,7 +45,10 @@ GRIDS = _grids()
 
 def pytest_generate_tests(metafunc) -> None:
     """Arguments `grid` and `orthogonal_grid` run over the table."""
-    for argument, names in (("grid", list(GRIDS)), ("orthogonal_grid", [n for n in GRIDS if n != "sheared"])):
+    for argument, names in (
+        ("grid", list(GRIDS)),
+        ("orthogonal_grid", [n for n in GRIDS if n != "sheared"]),
+    ):
         if argument in metafunc.fixturenames:
             metafunc.parametrize(argument, [GRIDS[n] for n in names], ids=names)
 

@@ -34,7 +34,10 @@ def test_missing_empty_unknown(tmp_path):
 def test_not_an_image_at_all(tmp_path, extension):
     path = tmp_path / f"a{extension}"
     path.write_text("<html>404 not found</html>" * 100)
-    _refused(path, r"cannot be read: damaged, cut short or not an image|is not a DICOM image, or it is damaged")
+    _refused(
+        path,
+        r"cannot be read: damaged, cut short or not an image|is not a DICOM image, or it is damaged",
+    )
 
 
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".mgz", ".nrrd", ".mha"])
@@ -49,7 +52,9 @@ def test_cut_short(tmp_path, volume, grids, extension, part):
 
 def test_gzip_cut_short_inside_the_voxels_only(tmp_path, volume):
     raw = nib.Nifti1Image(volume, np.eye(4)).to_bytes()
-    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(raw[: len(raw) // 2]))  # a sound gzip of half an image
+    (tmp_path / "a.nii.gz").write_bytes(
+        gzip.compress(raw[: len(raw) // 2])
+    )  # a sound gzip of half an image
     _refused(tmp_path / "a.nii.gz", "cannot be read: damaged, cut short")
 
 
@@ -132,7 +137,9 @@ def test_values(volume):
 def test_labels_that_are_not_labels():
     soft = np.zeros((4, 5, 6))
     soft[0, 0] = 0.25
-    _refused((soft, np.eye(4)), r"holds 6 values that are not whole numbers \(e\.g\. 0\.25\)", "labels")
+    _refused(
+        (soft, np.eye(4)), r"holds 6 values that are not whole numbers \(e\.g\. 0\.25\)", "labels"
+    )
     _refused((soft * 4e12, np.eye(4)), "whole numbers below 2", "labels")
 
 

@@ -42,7 +42,9 @@ def _write(folder, uid="1.2.3.1", count=6, offsets=None, tilt=0.0, suffix=".dcm"
         }
         for tag, value in tags.items():
             image.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{uid}-{(k * 5) % count:03d}{suffix}"))  # names out of order
+        writer.SetFileName(
+            str(folder / f"{uid}-{(k * 5) % count:03d}{suffix}")
+        )  # names out of order
         writer.Execute(image)
     return data
 
@@ -59,7 +61,10 @@ def _affine() -> np.ndarray:
 def test_a_folder_and_one_file_of_it(tmp_path, suffix):
     data = _write(tmp_path / "a", suffix=suffix)
     (tmp_path / "a" / "notes.txt").write_text("not DICOM")
-    for source in (tmp_path / "a", next(p for p in (tmp_path / "a").iterdir() if p.name != "notes.txt")):
+    for source in (
+        tmp_path / "a",
+        next(p for p in (tmp_path / "a").iterdir() if p.name != "notes.txt"),
+    ):
         image = load_image(source)
         assert np.array_equal(image.data, data.T)
         assert np.allclose(image.grid.affine, _affine(), atol=1e-4)
@@ -87,7 +92,10 @@ def test_no_series_and_one_slice(tmp_path):
 
 def test_missing_and_uneven_slices_are_told(tmp_path, capfd):
     _write(tmp_path / "a", skip=(2,))
-    assert "slices missing or unevenly spaced (from 2 to 4 mm apart)" in load_image(tmp_path / "a").warnings[0]
+    assert (
+        "slices missing or unevenly spaced (from 2 to 4 mm apart)"
+        in load_image(tmp_path / "a").warnings[0]
+    )
     _write(tmp_path / "b", offsets=[0, 1, 2, 3.2, 4, 5])
     assert "from 1.6 to 2.4 mm" in load_image(tmp_path / "b").warnings[0]
     assert sitk.ProcessObject.GetGlobalWarningDisplay()  # silenced only meanwhile

@@ -54,9 +54,20 @@ def _sheared(angle):
 
 ODD = [
     *[{"codes": c} for c in itertools.product((0, 1, 2, 4), (0, 1, 2))],
-    *[{"codes": c, "pixdim": (1.5, 2.5, 3.5)} for c in ((1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (0, 0))],
-    *[{"codes": c, "sform": _sheared(a)} for c in ((1, 0), (1, 1), (2, 1)) for a in (5e-5, 1e-3, 0.2)],
-    *[{"codes": c, "unit": u} for c in ((1, 0), (0, 1), (0, 0)) for u in ("meter", "micron", "unknown")],
+    *[
+        {"codes": c, "pixdim": (1.5, 2.5, 3.5)}
+        for c in ((1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (0, 0))
+    ],
+    *[
+        {"codes": c, "sform": _sheared(a)}
+        for c in ((1, 0), (1, 1), (2, 1))
+        for a in (5e-5, 1e-3, 0.2)
+    ],
+    *[
+        {"codes": c, "unit": u}
+        for c in ((1, 0), (0, 1), (0, 0))
+        for u in ("meter", "micron", "unknown")
+    ],
 ]
 
 
@@ -73,7 +84,9 @@ def test_we_know_what_itk_reads(tmp_path, volume, itk_world, odd):
 
 
 @pytest.mark.parametrize("odd", ODD, ids=str)
-def test_a_result_lies_where_its_original_does_for_nibabel_and_for_itk(tmp_path, volume, itk_world, odd):
+def test_a_result_lies_where_its_original_does_for_nibabel_and_for_itk(
+    tmp_path, volume, itk_world, odd
+):
     path = _write(tmp_path / "a.nii", volume, **odd)
     image = load_image(path)
     save_image(tmp_path / "b.nii.gz", volume, image)
@@ -84,7 +97,10 @@ def test_a_result_lies_where_its_original_does_for_nibabel_and_for_itk(tmp_path,
     if odd.get("unit", "mm") in ("mm", "unknown") and image.grid.is_orthogonal:
         assert (again.header["sform_code"], again.header["qform_code"]) == odd["codes"]
     if image.grid.is_orthogonal:
-        a, b = Grid(volume.shape, itk_world(path)), Grid(volume.shape, itk_world(tmp_path / "b.nii.gz"))
+        a, b = (
+            Grid(volume.shape, itk_world(path)),
+            Grid(volume.shape, itk_world(tmp_path / "b.nii.gz")),
+        )
         assert a.matches(b, tolerance)
     else:
         assert again.header["qform_code"] == 0
@@ -140,7 +156,10 @@ def test_negative_voxel_size_is_taken_as_positive(tmp_path, volume):
     path = _patch(_write(tmp_path / "a.nii", volume, codes=(0, 0)), 84, -2.0)
     image = load_image(path)
     assert image.grid.spacing.tolist() == [1, 2, 3]
-    assert "[1.0, -2.0, 3.0] (pixdim): its magnitude is used, but ITK mirrors the image" in image.warnings[0]
+    assert (
+        "[1.0, -2.0, 3.0] (pixdim): its magnitude is used, but ITK mirrors the image"
+        in image.warnings[0]
+    )
 
 
 @pytest.mark.parametrize("codes", [(0, 0), (0, 1), (2, 0)])
@@ -152,7 +171,9 @@ def test_a_header_of_another_grid_does_not_move_the_result(tmp_path, volume, gri
     assert load_image(tmp_path / "b.nii").grid.matches(grids[name], 1e-4)
 
 
-@pytest.mark.parametrize("value, words", [(np.nan, "holds NaN or infinite values"), (0.0, "is singular")])
+@pytest.mark.parametrize(
+    "value, words", [(np.nan, "holds NaN or infinite values"), (0.0, "is singular")]
+)
 def test_bad_sform_names_the_file(tmp_path, volume, value, words):
     with pytest.raises(GridError, match=rf"a\.nii: the affine {words}"):
         load_image(_patch(_write(tmp_path / "a.nii", volume, codes=(1, 0)), 280, value))
@@ -164,7 +185,9 @@ def test_singular_affine_of_an_array(volume):
 
 
 def test_a_qform_that_cannot_be_used(tmp_path, volume):
-    path = _patch(_write(tmp_path / "a.nii", volume, codes=(1, 1)), 256, 3.0)  # quaternion longer than 1
+    path = _patch(
+        _write(tmp_path / "a.nii", volume, codes=(1, 1)), 256, 3.0
+    )  # quaternion longer than 1
     assert "has a qform that cannot be used" in load_image(path).warnings[0]
     path = _patch(_write(tmp_path / "b.nii", volume, codes=(0, 1)), 256, 3.0)
     with pytest.raises(InputError, match=r"b\.nii cannot be read"):

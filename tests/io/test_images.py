@@ -47,7 +47,9 @@ def test_simpleitk_refuses_sheared_nifti_rather_than_misread_it(tmp_path, volume
 
 
 @pytest.mark.parametrize("extension", [".nii.gz", ".mgz", ".nrrd", ".mha"])
-@pytest.mark.parametrize("labels, dtype", [([0, 1, 255], "u1"), ([-2, 0, 300], "<i2"), ([0, 70000], "<i4")])
+@pytest.mark.parametrize(
+    "labels, dtype", [([0, 1, 255], "u1"), ([-2, 0, 300], "<i2"), ([0, 70000], "<i4")]
+)
 def test_labels_round_trip_in_the_smallest_type(tmp_path, grids, extension, labels, dtype):
     data = np.random.default_rng(1).choice(labels, size=(9, 10, 11))  # int64
     save_image(tmp_path / f"a{extension}", data, grids["oblique"], labels=True)
@@ -62,10 +64,14 @@ def test_same_bytes_again(tmp_path, volume, grids, extension, monkeypatch):
     save_image(tmp_path / f"a{extension}", volume, grids["oblique"])
     monkeypatch.setattr("time.time", lambda: 4e9)  # gzip's time stamp comes from here
     save_image(tmp_path / "later" / f"b{extension}", volume, grids["oblique"])
-    assert (tmp_path / f"a{extension}").read_bytes() == (tmp_path / "later" / f"b{extension}").read_bytes()
+    assert (tmp_path / f"a{extension}").read_bytes() == (
+        tmp_path / "later" / f"b{extension}"
+    ).read_bytes()
 
 
-@pytest.mark.parametrize("stored", ["u1", "i1", ">i2", "<i2", "u2", ">f4", ">f8", "f8", "i4", "u4", "i8", "u8"])
+@pytest.mark.parametrize(
+    "stored", ["u1", "i1", ">i2", "<i2", "u2", ">f4", ">f8", "f8", "i4", "u4", "i8", "u8"]
+)
 def test_every_number_type(tmp_path, stored):
     data = np.random.default_rng(2).integers(0, 100, (4, 5, 6)).astype(stored)
     header = nib.Nifti1Header(endianness=data.dtype.newbyteorder("=").str.replace("|", "<")[0])
@@ -76,20 +82,31 @@ def test_every_number_type(tmp_path, stored):
     image, labels = load_image(tmp_path / "a.nii"), load_image(tmp_path / "a.nii", "labels")
     assert image.data.dtype == np.dtype("float32") and image.data.dtype.isnative
     assert np.array_equal(image.data, data.astype(float))
-    assert np.array_equal(labels.data, data) and labels.data.dtype.kind in "iu" and labels.data.dtype.isnative
+    assert (
+        np.array_equal(labels.data, data)
+        and labels.data.dtype.kind in "iu"
+        and labels.data.dtype.isnative
+    )
     if data.dtype.kind in "iu":
         assert labels.data.dtype == data.dtype.newbyteorder("=")
 
 
 def test_scale_slope_and_intercept_are_applied_and_cleared(tmp_path):
-    raw = bytearray(nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4)).to_bytes())
+    raw = bytearray(
+        nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4)).to_bytes()
+    )
     raw[112:120] = np.array([0.5, 10], "<f4").tobytes()  # scl_slope, scl_inter
     (tmp_path / "a.nii").write_bytes(raw)
     image = load_image(tmp_path / "a.nii")
     assert image.data[0, 0, 1] == 10.5 and image.data.max() == 39.5
     save_image(tmp_path / "b.nii", image.data, image)
-    assert nib.load(tmp_path / "b.nii").dataobj.slope == 1 and nib.load(tmp_path / "b.nii").dataobj.inter == 0
-    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "b.nii"))).T, image.data)
+    assert (
+        nib.load(tmp_path / "b.nii").dataobj.slope == 1
+        and nib.load(tmp_path / "b.nii").dataobj.inter == 0
+    )
+    assert np.array_equal(
+        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "b.nii"))).T, image.data
+    )
 
 
 def test_other_sources_agree(tmp_path, volume, grids):
@@ -142,12 +159,18 @@ def test_whole_floating_point_labels(tmp_path):
 
 def test_labels_stored_with_a_slope_are_whole_again():
     slope = np.float32(0.1)
-    data = (np.arange(27).reshape(3, 3, 3) * 10) * float(slope)  # 0.1 in single precision is not 0.1
+    data = (np.arange(27).reshape(3, 3, 3) * 10) * float(
+        slope
+    )  # 0.1 in single precision is not 0.1
     assert (data != np.round(data)).any()
-    assert np.array_equal(load_image((data, np.eye(4)), "labels").data, np.arange(27).reshape(3, 3, 3))
+    assert np.array_equal(
+        load_image((data, np.eye(4)), "labels").data, np.arange(27).reshape(3, 3, 3)
+    )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     angles=st.tuples(*[st.floats(-180, 180)] * 3),
     spacing=st.tuples(*[st.floats(0.2, 6)] * 3),
@@ -169,7 +192,9 @@ def test_saving_refuses_what_would_mislead(tmp_path, volume, grids):
     grid = grids["oblique"]
     with pytest.raises(GridError, match=r"shape \(9, 10, 10\); the grid has \(9, 10, 11\)"):
         save_image(tmp_path / "a.nii", volume[:, :, :-1], grid)
-    with pytest.raises(InputError, match="hold 1 voxels that are NaN or infinite; nothing was written"):
+    with pytest.raises(
+        InputError, match="hold 1 voxels that are NaN or infinite; nothing was written"
+    ):
         save_image(tmp_path / "a.nii", _one_nan(volume), grid)
     with pytest.raises(InputError, match="not whole numbers"):
         save_image(tmp_path / "a.nii", volume, grid, labels=True)

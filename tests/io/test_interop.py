@@ -27,13 +27,19 @@ def in_view(fixed: Image, moving: Image, transform) -> np.ndarray:
     may rounding decide which.
     """
     points = transform(fixed.grid.world(np.argwhere(np.ones(fixed.grid.shape, bool))))
-    return (moving.grid.contains(points, 0.499) | ~moving.grid.contains(points, 0.501)).reshape(fixed.grid.shape)
+    return (moving.grid.contains(points, 0.499) | ~moving.grid.contains(points, 0.501)).reshape(
+        fixed.grid.shape
+    )
 
 
 def itk_moved(fixed: Path, moving: Path, field: Path) -> np.ndarray:
     transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(field), sitk.sitkVectorFloat64))
     moved = sitk.Resample(
-        sitk.ReadImage(str(moving), sitk.sitkFloat32), sitk.ReadImage(str(fixed)), transform, sitk.sitkLinear, 0.0
+        sitk.ReadImage(str(moving), sitk.sitkFloat32),
+        sitk.ReadImage(str(fixed)),
+        transform,
+        sitk.sitkLinear,
+        0.0,
     )
     return sitk.GetArrayFromImage(moved).T
 
@@ -43,7 +49,9 @@ def itk_points(field: Path, points: np.ndarray) -> np.ndarray:
     return np.array([transform.TransformPoint(p) for p in (points * LPS).tolist()]) * LPS
 
 
-def largest_difference(ours: np.ndarray, theirs: np.ndarray, moving: Image, where: np.ndarray) -> float:
+def largest_difference(
+    ours: np.ndarray, theirs: np.ndarray, moving: Image, where: np.ndarray
+) -> float:
     """Of the intensity range of the moving image."""
     return float(np.abs(ours - theirs)[where].max() / np.ptp(moving.data))
 
@@ -57,7 +65,10 @@ def check_both(fixed: Path, moving: Path, out: Path, result: sacbnet.Registratio
     assert by_itk < TOLERANCE
     ants = pytest.importorskip("ants")
     by_ants = ants.apply_transforms(
-        ants.image_read(str(fixed)), ants.image_read(str(moving)), [str(out / "transform.nii.gz")], "linear"
+        ants.image_read(str(fixed)),
+        ants.image_read(str(moving)),
+        [str(out / "transform.nii.gz")],
+        "linear",
     ).numpy()
     by_ants = largest_difference(ours, by_ants, m, where)
     assert by_ants < TOLERANCE
@@ -109,14 +120,20 @@ def test_sheared_fixed_keeps_its_grid_and_gets_a_transform_that_itk_reads(pair, 
     out.save(tmp_path)
     assert np.allclose(nib.load(tmp_path / "moved.nii.gz").affine, fixed.grid.affine, atol=1e-5)
     points = fixed.grid.world(np.argwhere(pair.fixed_labels.data > 3))
-    assert np.abs(itk_points(tmp_path / "transform.nii.gz", points) - out.transform(points)).max() < 1e-3
+    assert (
+        np.abs(itk_points(tmp_path / "transform.nii.gz", points) - out.transform(points)).max()
+        < 1e-3
+    )
 
 
 def test_written_transform_is_the_one_returned(pair, result, registered) -> None:
     p = pair.in_head
     assert np.abs(itk_points(result / "transform.nii.gz", p) - registered.transform(p)).max() < 1e-3
     q = registered.transform(p)
-    assert np.abs(itk_points(result / "inverse_transform.nii.gz", q) - registered.inverse(q)).max() < 1e-3
+    assert (
+        np.abs(itk_points(result / "inverse_transform.nii.gz", q) - registered.inverse(q)).max()
+        < 1e-3
+    )
 
 
 def test_written_inverse_carries_points_back(pair, result) -> None:
@@ -124,14 +141,20 @@ def test_written_inverse_carries_points_back(pair, result) -> None:
     there = itk_points(result / "transform.nii.gz", p := pair.in_head)
     back = itk_points(result / "inverse_transform.nii.gz", there)
     error = np.linalg.norm(back - p, axis=1)
-    print(f"inverse: mean {error.mean():.4f} mm, 99th percentile {np.percentile(error, 99):.3f}, max {error.max():.3f}")
+    print(
+        f"inverse: mean {error.mean():.4f} mm, 99th percentile {np.percentile(error, 99):.3f}, max {error.max():.3f}"
+    )
     assert error.mean() < 0.1 and np.percentile(error, 99) < 1.0
     everywhere = pair.fixed.grid.world(np.argwhere(np.ones(pair.fixed.grid.shape, bool))[::7])
-    back = itk_points(result / "inverse_transform.nii.gz", itk_points(result / "transform.nii.gz", everywhere))
+    back = itk_points(
+        result / "inverse_transform.nii.gz", itk_points(result / "transform.nii.gz", everywhere)
+    )
     assert np.linalg.norm(back - everywhere, axis=1).mean() < 0.1
 
 
-def test_inverse_carries_the_fixed_image_onto_the_moving_grid(pair, files, result, registered) -> None:
+def test_inverse_carries_the_fixed_image_onto_the_moving_grid(
+    pair, files, result, registered
+) -> None:
     """As `antsApplyTransforms -i fixed -r moving -t inverse_transform.nii.gz` does it."""
     ours = sacbnet.Warper.of(registered).image(pair.fixed, "moving")
     assert ours.grid == pair.moving.grid

@@ -17,7 +17,11 @@ from sacbnet.spatial.transforms import Affine
 
 LPS = np.array([-1.0, -1.0, 1.0])
 XYZ = np.array([[1.5, -2.25, 3.0], [0.0, 1e-7, 123.456789]])
-NAMED = Points(XYZ, ("left, upper", 'the "apex"'), {"comment": ("", "été"), "id": ("7", "9"), "weight": ("0.5", "x")})
+NAMED = Points(
+    XYZ,
+    ("left, upper", 'the "apex"'),
+    {"comment": ("", "été"), "id": ("7", "9"), "weight": ("0.5", "x")},
+)
 
 
 def _same(a: Points, b: Points) -> bool:
@@ -39,18 +43,29 @@ def test_csv_keeps_everything(tmp_path):
 def test_slicer_markups_keep_labels_ids_and_descriptions(tmp_path):
     save_points(tmp_path / "a.mrk.json", NAMED)
     again = load_points(tmp_path / "a.mrk.json")
-    assert _same(again, NAMED) and dict(again.columns) == {k: NAMED.columns[k] for k in ("comment", "id")}
+    assert _same(again, NAMED) and dict(again.columns) == {
+        k: NAMED.columns[k] for k in ("comment", "id")
+    }
     document = json.loads((tmp_path / "a.mrk.json").read_text(encoding="utf-8"))
     markup = document["markups"][0]
     assert "markups-schema-v1" in document["@schema"]
-    assert (markup["type"], markup["coordinateSystem"], markup["coordinateUnits"]) == ("Fiducial", "LPS", "mm")
+    assert (markup["type"], markup["coordinateSystem"], markup["coordinateUnits"]) == (
+        "Fiducial",
+        "LPS",
+        "mm",
+    )
     assert markup["controlPoints"][0]["position"] == [-1.5, 2.25, 3.0]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     rows=st.lists(
-        st.tuples(*[st.floats(-1e4, 1e4)] * 3, st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1)),
+        st.tuples(
+            *[st.floats(-1e4, 1e4)] * 3,
+            st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1),
+        ),
         min_size=1,
         max_size=5,
     ),
@@ -74,9 +89,13 @@ def test_markups_in_either_frame(tmp_path, frame, signs):
     assert np.array_equal(points.xyz[0], np.array([1, 2, 3]) * signs) and points.labels == ("a",)
 
 
-@pytest.mark.parametrize("frame, signs", [("LPS", LPS), ("1", LPS), ("RAS", 1), ("0", 1), (None, 1)])
+@pytest.mark.parametrize(
+    "frame, signs", [("LPS", LPS), ("1", LPS), ("RAS", 1), ("0", 1), (None, 1)]
+)
 def test_fcsv_in_either_frame(tmp_path, frame, signs):
-    head = "# Markups fiducial file version = 4.11\n" + (f"# CoordinateSystem = {frame}\n" if frame else "")
+    head = "# Markups fiducial file version = 4.11\n" + (
+        f"# CoordinateSystem = {frame}\n" if frame else ""
+    )
     head += "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n"
     rows = "vtk_0,1,2,3,0,0,0,1,1,1,0,F-1,apex,vtkNode\nvtk_1,4,5,6,0,0,0,1,1,1,0,F-2\n"
     (tmp_path / "a.fcsv").write_text(head + rows)
@@ -87,7 +106,9 @@ def test_fcsv_in_either_frame(tmp_path, frame, signs):
 
 
 def test_csv_of_other_programs(tmp_path):
-    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfName,Z,Y,X\r\nfoo,3,2,1\r\n\r\nbar,6,5,4\r\n")  # Excel: mark, CRLF
+    (tmp_path / "a.csv").write_bytes(
+        b"\xef\xbb\xbfName,Z,Y,X\r\nfoo,3,2,1\r\n\r\nbar,6,5,4\r\n"
+    )  # Excel: mark, CRLF
     points = load_points(tmp_path / "a.csv")
     assert np.array_equal(points.xyz, np.array([[1, 2, 3], [4, 5, 6]]) * LPS)
     assert points.labels == ("1", "2") and dict(points.columns) == {"Name": ("foo", "bar")}
@@ -128,13 +149,41 @@ def test_ants_reads_our_csv_and_we_read_its(tmp_path):
         ("a.mrk.json", "[]", "not a markups file"),
         ("a.mrk.json", '{"markups": []}', "holds nothing"),
         ("a.mrk.json", '{"markups": [{"type": "Curve"}]}', "holds Curve; one list of points"),
-        ("a.mrk.json", '{"markups": [{"type": "Fiducial"}, {"type": "Fiducial"}]}', "holds Fiducial, Fiducial"),
-        ("a.mrk.json", '{"markups": [{"type": "Fiducial", "controlPoints": []}]}', "holds no points"),
-        ("a.mrk.json", '{"markups": [{"controlPoints": [{"position": [1, 2]}]}]}', "three numbers were expected"),
-        ("a.mrk.json", '{"markups": [{"controlPoints": [{"position": [1, 2, "c"]}]}]}', "point 1, holds 'c'"),
-        ("a.mrk.json", '{"markups": [{"controlPoints": [{"positionStatus": "undefined"}]}]}', "1 points that are"),
-        ("a.mrk.json", '{"markups": [{"coordinateSystem": "IJK", "controlPoints": [{}]}]}', "coordinate system 'IJK'"),
-        ("a.mrk.json", '{"markups": [{"coordinateUnits": "um", "controlPoints": [{}]}]}', "is in um; mm was expected"),
+        (
+            "a.mrk.json",
+            '{"markups": [{"type": "Fiducial"}, {"type": "Fiducial"}]}',
+            "holds Fiducial, Fiducial",
+        ),
+        (
+            "a.mrk.json",
+            '{"markups": [{"type": "Fiducial", "controlPoints": []}]}',
+            "holds no points",
+        ),
+        (
+            "a.mrk.json",
+            '{"markups": [{"controlPoints": [{"position": [1, 2]}]}]}',
+            "three numbers were expected",
+        ),
+        (
+            "a.mrk.json",
+            '{"markups": [{"controlPoints": [{"position": [1, 2, "c"]}]}]}',
+            "point 1, holds 'c'",
+        ),
+        (
+            "a.mrk.json",
+            '{"markups": [{"controlPoints": [{"positionStatus": "undefined"}]}]}',
+            "1 points that are",
+        ),
+        (
+            "a.mrk.json",
+            '{"markups": [{"coordinateSystem": "IJK", "controlPoints": [{}]}]}',
+            "coordinate system 'IJK'",
+        ),
+        (
+            "a.mrk.json",
+            '{"markups": [{"coordinateUnits": "um", "controlPoints": [{}]}]}',
+            "is in um; mm was expected",
+        ),
         ("a.fcsv", "# CoordinateSystem = 2\n", "coordinate system ' 2'"),
         ("a.fcsv", "# CoordinateSystem = LPS\n", "no points"),
         ("a.xls", "x", "unknown format"),

@@ -12,13 +12,21 @@ from scipy.spatial.transform import Rotation
 
 from sacbnet.errors import GridError, InputError, OutputError
 from sacbnet.io.images import load_image, save_image
-from sacbnet.io.transforms import load_affine, load_displacement, load_transform, save_affine, save_displacement
+from sacbnet.io.transforms import (
+    load_affine,
+    load_displacement,
+    load_transform,
+    save_affine,
+    save_displacement,
+)
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField
 
 LPS = np.array([-1.0, -1.0, 1.0])
 AFFINE = np.eye(4)
-AFFINE[:3, :3] = Rotation.from_euler("xyz", [5, -10, 15], degrees=True).as_matrix() @ np.diag([1.1, 0.9, 1.05])
+AFFINE[:3, :3] = Rotation.from_euler("xyz", [5, -10, 15], degrees=True).as_matrix() @ np.diag(
+    [1.1, 0.9, 1.05]
+)
 AFFINE[:3, 3] = 3.5, -2.25, 7.125
 
 
@@ -27,7 +35,11 @@ def _field(grid: Grid) -> DisplacementField:
 
     def moved(p):
         q = (p - grid.centre) / 7
-        u = [1 + np.sin(q[..., 1]), 2 + 0.5 * np.cos(q[..., 2] + q[..., 0]), -3 + 0.7 * np.sin(q[..., 0])]
+        u = [
+            1 + np.sin(q[..., 1]),
+            2 + 0.5 * np.cos(q[..., 2] + q[..., 0]),
+            -3 + 0.7 * np.sin(q[..., 0]),
+        ]
         return p + np.stack(u, -1)
 
     return DisplacementField.from_map(moved, grid)
@@ -66,11 +78,15 @@ def test_same_bytes_again(tmp_path, grids, monkeypatch):
     for extension in (".mat", ".txt", ".tfm"):
         save_affine(tmp_path / f"a{extension}", Affine(AFFINE))
         save_affine(tmp_path / f"b{extension}", Affine(AFFINE))
-        assert (tmp_path / f"a{extension}").read_bytes() == (tmp_path / f"b{extension}").read_bytes()
+        assert (tmp_path / f"a{extension}").read_bytes() == (
+            tmp_path / f"b{extension}"
+        ).read_bytes()
 
 
 def test_sheared_grids_are_refused(tmp_path, grids):
-    with pytest.raises(GridError, match=r"sheared, which ITK cannot hold; write the field on grid\.orthogonal\(\)"):
+    with pytest.raises(
+        GridError, match=r"sheared, which ITK cannot hold; write the field on grid\.orthogonal\(\)"
+    ):
         save_displacement(tmp_path / "a.nii", _field(grids["sheared"]))
     save_displacement(tmp_path / "a.nii", _field(grids["sheared"].orthogonal()))
 
@@ -90,9 +106,14 @@ def test_ants_resamples_through_our_files(tmp_path, grids, name):
     small = Affine(np.diag([1, 1, 1, 1.0]) + 0.02 * (AFFINE - np.eye(4)))
     save_displacement(tmp_path / "field.nii.gz", field)
     save_affine(tmp_path / "affine.mat", small)
-    fixed, moving = (ants.image_read(str(tmp_path / f"{n}.nii.gz"), pixeltype="double") for n in ("fixed", "moving"))
+    fixed, moving = (
+        ants.image_read(str(tmp_path / f"{n}.nii.gz"), pixeltype="double")
+        for n in ("fixed", "moving")
+    )
     files = [str(tmp_path / "field.nii.gz"), str(tmp_path / "affine.mat")]
-    moved = ants.apply_transforms(fixed, moving, files, whichtoinvert=[False, False], defaultvalue=-1e6).numpy()
+    moved = ants.apply_transforms(
+        fixed, moving, files, whichtoinvert=[False, False], defaultvalue=-1e6
+    ).numpy()
     points = grid.world(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1))
     expected = small(field(points)) @ [1.0, 2.0, -3.0] + 200
     inside = big.contains(small(field(points)), margin_voxels=-0.01)
@@ -128,7 +149,9 @@ def test_a_field_that_ants_wrote(tmp_path, grids):
     save_image(tmp_path / "fixed.nii.gz", np.random.default_rng(0).normal(size=grid.shape), grid)
     save_affine(tmp_path / "affine.mat", Affine(AFFINE))
     fixed = ants.image_read(str(tmp_path / "fixed.nii.gz"))
-    name = ants.apply_transforms(fixed, fixed, [str(tmp_path / "affine.mat")], compose=str(tmp_path / "x"))
+    name = ants.apply_transforms(
+        fixed, fixed, [str(tmp_path / "affine.mat")], compose=str(tmp_path / "x")
+    )
     field = load_displacement(name)
     assert field.grid.matches(grid, 1e-4)
     points = _inside(grid)
@@ -148,7 +171,9 @@ def test_fields_that_itk_would_read_otherwise_are_refused(tmp_path):
         with pytest.raises(InputError, match=words):
             load_displacement(tmp_path / "a.nii")
     nib.save(nib.Nifti1Image(data[:, :, :, 0], np.eye(4)), tmp_path / "b.nii")
-    with pytest.raises(InputError, match=r"has shape \(5, 6, 7, 3\); a displacement field has \(i, j, k, 1, 3\)"):
+    with pytest.raises(
+        InputError, match=r"has shape \(5, 6, 7, 3\); a displacement field has \(i, j, k, 1, 3\)"
+    ):
         load_displacement(tmp_path / "b.nii")
     sheared = np.eye(4)
     sheared[0, 1] = 0.3
@@ -180,7 +205,9 @@ def test_a_field_lies_where_itk_places_it(tmp_path, grids):
 
 # -- affines ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("extension", [".mat", ".txt", ".tfm"])
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     values=st.lists(st.floats(-0.3, 0.3), min_size=9, max_size=9),
     shift=st.lists(st.floats(-300, 300), min_size=3, max_size=3),
@@ -229,7 +256,9 @@ def test_every_linear_transform_of_itk(tmp_path, kind, extension):
     ours = load_transform(path)
     assert isinstance(ours, Affine)
     for point in np.random.default_rng(0).uniform(-100, 100, (5, 3)):
-        assert np.allclose(ours(point), np.array(transform.TransformPoint((point * LPS).tolist())) * LPS, atol=1e-9)
+        assert np.allclose(
+            ours(point), np.array(transform.TransformPoint((point * LPS).tolist())) * LPS, atol=1e-9
+        )
 
 
 def test_the_name_that_old_ants_gives_its_affines(tmp_path):
@@ -244,7 +273,11 @@ def test_the_name_that_old_ants_gives_its_affines(tmp_path):
 def test_an_affine_that_ants_wrote(tmp_path, grids):
     ants = pytest.importorskip("ants")
     transform = ants.create_ants_transform(
-        transform_type="AffineTransform", dimension=3, matrix=AFFINE[:3, :3], center=(10, 20, 30), translation=(1, 2, 3)
+        transform_type="AffineTransform",
+        dimension=3,
+        matrix=AFFINE[:3, :3],
+        center=(10, 20, 30),
+        translation=(1, 2, 3),
     )
     ants.write_transform(transform, str(tmp_path / "0GenericAffine.mat"))
     point = np.array([12.0, -34.0, 56.0])
@@ -276,7 +309,10 @@ def test_affines_that_cannot_be_used(tmp_path):
         with pytest.raises(InputError, match=words) as caught:
             load_transform(tmp_path / name)
         assert "\n" not in str(caught.value)
-    for save, value in ((save_affine, Affine()), (save_displacement, _field(Grid((3, 3, 3), np.eye(4))))):
+    for save, value in (
+        (save_affine, Affine()),
+        (save_displacement, _field(Grid((3, 3, 3), np.eye(4)))),
+    ):
         with pytest.raises(OutputError, match="is no name for"):
             save(tmp_path / "a.xyz", value)
 
@@ -296,4 +332,7 @@ def test_moved_and_field_share_their_grid(tmp_path, grids, volume):
     grid = grids["oblique-flipped"]
     save_image(tmp_path / "moved.nii.gz", volume, grid)
     save_displacement(tmp_path / "field.nii.gz", _field(grid))
-    assert load_image(tmp_path / "moved.nii.gz").grid == load_displacement(tmp_path / "field.nii.gz").grid
+    assert (
+        load_image(tmp_path / "moved.nii.gz").grid
+        == load_displacement(tmp_path / "field.nii.gz").grid
+    )

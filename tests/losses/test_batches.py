@@ -13,12 +13,16 @@ SIZE = (20, 6, 7)  # along i more than two slabs of the folding loss
 
 def rand(seed: int, channels: int, scale: float = 1.0) -> Tensor:
     """Two samples, of which the second varies three times as much."""
-    values = torch.rand((2, channels, *SIZE), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    values = torch.rand(
+        (2, channels, *SIZE), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     return values * scale * torch.tensor([1 / 3, 1], dtype=torch.float64).view(2, 1, 1, 1, 1)
 
 
 def displacement(seed: int) -> Tensor:
-    return rand(seed, 3, 8.0) - 4 * torch.tensor([1 / 3, 1], dtype=torch.float64).view(2, 1, 1, 1, 1)
+    return rand(seed, 3, 8.0) - 4 * torch.tensor([1 / 3, 1], dtype=torch.float64).view(
+        2, 1, 1, 1, 1
+    )
 
 
 MASK = torch.zeros(2, 1, *SIZE)
@@ -36,7 +40,11 @@ ALL = {
     "gradient": (losses.gradient_loss, (displacement(2),), ()),
     "bending energy": (losses.bending_energy_loss, (displacement(2),), ()),
     "jacobian": (losses.jacobian_loss, (displacement(2),), ()),
-    "inverse consistency": (losses.inverse_consistency_loss, (displacement(2), displacement(3)), ()),
+    "inverse consistency": (
+        losses.inverse_consistency_loss,
+        (displacement(2), displacement(3)),
+        (),
+    ),
     "dice": (lambda u, m, f: losses.dice_loss(u, m, f, (1, 2, 3, 4)), (displacement(2),), LABELS),
 }
 
@@ -55,7 +63,9 @@ def test_none_is_left_out():
 def test_a_batch_is_the_mean_of_its_samples(name):
     loss, inputs, others = ALL[name]
     value, slopes = value_and_slopes(loss, inputs, others)
-    each = [value_and_slopes(loss, [x[[n]] for x in inputs], [x[[n]] for x in others]) for n in range(2)]
+    each = [
+        value_and_slopes(loss, [x[[n]] for x in inputs], [x[[n]] for x in others]) for n in range(2)
+    ]
     assert abs(each[0][0] - each[1][0]) > 1e-3  # otherwise any weighting of the two would do
     torch.testing.assert_close(value, (each[0][0] + each[1][0]) / 2)
     for slope, *alone in zip(slopes, *(found for _, found in each), strict=True):

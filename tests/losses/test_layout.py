@@ -12,7 +12,9 @@ LABELS = torch.randint(0, 3, (2, 2, 1, 5, 6, 7), generator=torch.Generator().man
 
 
 def rand(seed: int, channels: int) -> Tensor:
-    return torch.rand((2, channels, 5, 6, 7), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.rand(
+        (2, channels, 5, 6, 7), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def everywhere(x: Tensor) -> list[Tensor]:
@@ -35,7 +37,9 @@ FIELDS = [
 ]
 
 
-@pytest.mark.parametrize("loss, x", [(f, rand(0, 1)) for f in IMAGES] + [(f, rand(0, 3) * 2) for f in FIELDS])
+@pytest.mark.parametrize(
+    "loss, x", [(f, rand(0, 1)) for f in IMAGES] + [(f, rand(0, 3) * 2) for f in FIELDS]
+)
 def test_layout_in_memory_does_not_matter(loss, x):
     fixed = [rand(1, 1)] if x.shape[1] == 1 else []
 

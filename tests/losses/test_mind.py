@@ -43,8 +43,12 @@ def test_equals_its_definition(radius, dilation):
     images[1, 0, 3, 4, 2] = 1
     moved, fixed = (naive(x[0].numpy(), radius, dilation) for x in images)
     expected = np.mean((moved - fixed) ** 2)
-    assert float(mind_loss(images[:1], images[1:], radius, dilation)) == pytest.approx(expected, rel=1e-9)
-    for image, each in zip(images, (moved, fixed), strict=True):  # the same twelve, in whatever order
+    assert float(mind_loss(images[:1], images[1:], radius, dilation)) == pytest.approx(
+        expected, rel=1e-9
+    )
+    for image, each in zip(
+        images, (moved, fixed), strict=True
+    ):  # the same twelve, in whatever order
         found = _Descriptors(image[0], radius, dilation).values.numpy()
         np.testing.assert_allclose(np.sort(found, axis=0), np.sort(each, axis=0), rtol=1e-9)
 
@@ -62,7 +66,10 @@ def test_gain_offset_and_contrast_inversion_change_nothing():
 def test_descriptors_move_with_the_image():
     x = noise(0, 16, 14, 12)
     a, b = _Descriptors(x, 1, 2).values, _Descriptors(x.roll(2, 0), 1, 2).values
-    inner = (slice(None), *[slice(3, -3)] * 3)  # what sees neither the edge nor the seam of the roll
+    inner = (
+        slice(None),
+        *[slice(3, -3)] * 3,
+    )  # what sees neither the edge nor the seam of the roll
     clamps = [(d < 1e-6).sum() for d in (a, b)]
     assert max(clamps) < 10  # no noise estimate is far from the mean, which the edge enters
     torch.testing.assert_close(a.roll(2, 1)[inner][:, 2:], b[inner][:, 2:])
@@ -93,7 +100,9 @@ def test_gradients_where_the_noise_estimate_is_clamped():
     a[0, 0, -1, -1, -1] = 1.5  # one step, far above all the rest
     d = _Descriptors(a[0, 0], 1, 1)
     assert d.too_low.any() and not d.too_low.all()
-    assert torch.autograd.gradcheck(lambda a: mind_loss(a, b, 1, 1), (a.requires_grad_(),), eps=1e-7, atol=1e-4)
+    assert torch.autograd.gradcheck(
+        lambda a: mind_loss(a, b, 1, 1), (a.requires_grad_(),), eps=1e-7, atol=1e-4
+    )
 
 
 def test_flat_images_have_no_gradient_and_no_nan():
@@ -104,7 +113,10 @@ def test_flat_images_have_no_gradient_and_no_nan():
 
 
 def test_is_single_precision_under_autocast():
-    a, b = noise(0, 1, 1, 9, 9, 9, dtype=torch.float32), noise(1, 1, 1, 9, 9, 9, dtype=torch.float32)
+    a, b = (
+        noise(0, 1, 1, 9, 9, 9, dtype=torch.float32),
+        noise(1, 1, 1, 9, 9, 9, dtype=torch.float32),
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = mind_loss(a, b)
     assert loss.dtype == torch.float32 and torch.equal(loss, mind_loss(a, b))

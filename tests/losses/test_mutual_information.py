@@ -26,7 +26,10 @@ def monai_loss(bins: int):
     losses = pytest.importorskip("monai.losses")
     loss = losses.GlobalMutualInformationLoss(num_bins=bins).double()
     at = torch.linspace(0, 1, bins, dtype=torch.float64)  # its own are rounded to float32
-    loss.bin_centers, loss.preterm = at[None, None], 2.0 * (bins - 1) ** 2 * torch.ones((), dtype=torch.float64)
+    loss.bin_centers, loss.preterm = (
+        at[None, None],
+        2.0 * (bins - 1) ** 2 * torch.ones((), dtype=torch.float64),
+    )
     return loss
 
 
@@ -34,12 +37,18 @@ def monai_loss(bins: int):
 @pytest.mark.parametrize("batch, channels", [(1, 1), (3, 2)])
 def test_equals_monai(bins, batch, channels):
     moved, fixed = noise(0, batch, channels, 6, 7, 8), noise(1, batch, channels, 6, 7, 8)
-    fixed = (0.7 * moved**2 + 0.5 * fixed - 0.1).requires_grad_()  # partly beyond [0, 1], where both clamp
+    fixed = (
+        0.7 * moved**2 + 0.5 * fixed - 0.1
+    ).requires_grad_()  # partly beyond [0, 1], where both clamp
     assert fixed.min() < 0 and fixed.max() > 1
     moved.requires_grad_()
     ours, theirs = mutual_information_loss(moved, fixed, bins), monai_loss(bins)(moved, fixed)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-7)  # it adds 1e-7 to the argument of the logarithm, too
-    for found, expected in zip(*(torch.autograd.grad(loss, (moved, fixed)) for loss in (ours, theirs)), strict=True):
+    torch.testing.assert_close(
+        ours, theirs, rtol=0, atol=2e-7
+    )  # it adds 1e-7 to the argument of the logarithm, too
+    for found, expected in zip(
+        *(torch.autograd.grad(loss, (moved, fixed)) for loss in (ours, theirs)), strict=True
+    ):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
@@ -51,7 +60,9 @@ def test_identical_images_share_all_their_entropy():
     assert entropy == pytest.approx(math.log(4), abs=1e-3)
     order = torch.tensor([2.0, 0.0, 3.0, 1.0], dtype=torch.float64) / 3
     for moved in (x, 1 - x, order[(3 * x).round().long()]):
-        assert float(mutual_information_loss(moved, x, bins=31)) == pytest.approx(-entropy, abs=1e-3)
+        assert float(mutual_information_loss(moved, x, bins=31)) == pytest.approx(
+            -entropy, abs=1e-3
+        )
 
 
 def test_independent_images_share_nothing():
@@ -86,15 +97,21 @@ def test_gradients():
 
 def test_sliding_onto_its_place_another_contrast_falls_into_the_minimum():
     at = torch.arange(24.0)
-    fixed = (0.5 + 0.5 * torch.sin(at / 3)[:, None, None] * torch.cos(at / 4)[None, :, None]).expand(24, 24, 24)
+    fixed = (
+        0.5 + 0.5 * torch.sin(at / 3)[:, None, None] * torch.cos(at / 4)[None, :, None]
+    ).expand(24, 24, 24)
     values = [
-        float(mutual_information_loss((1 - fixed.roll(n, 0)[None, None]) ** 2, fixed[None, None])) for n in range(4)
+        float(mutual_information_loss((1 - fixed.roll(n, 0)[None, None]) ** 2, fixed[None, None]))
+        for n in range(4)
     ]
     assert values == sorted(values) and values[0] < values[1] - 0.3
 
 
 def test_is_single_precision_under_autocast():
-    a, b = noise(0, 1, 1, 9, 9, 9, dtype=torch.float32), noise(1, 1, 1, 9, 9, 9, dtype=torch.float32)
+    a, b = (
+        noise(0, 1, 1, 9, 9, 9, dtype=torch.float32),
+        noise(1, 1, 1, 9, 9, 9, dtype=torch.float32),
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = mutual_information_loss(a, b)
     assert loss.dtype == torch.float32 and torch.equal(loss, mutual_information_loss(a, b))

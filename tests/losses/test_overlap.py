@@ -29,8 +29,12 @@ def naive(u: Tensor, moving: Tensor, fixed: Tensor, labels: tuple[int, ...]) -> 
 def case(seed: int = 0, scale: float = 1.0, dtype=torch.float64) -> tuple[Tensor, Tensor, Tensor]:
     g = torch.Generator().manual_seed(seed)
     u = torch.randn(2, 3, 5, 4, 6, generator=g, dtype=dtype) * scale
-    moving, fixed = torch.tensor([0, 1, -2, 4000, 70])[torch.randint(0, 5, (2, 2, 1, 5, 4, 6), generator=g)]
-    moving[1][moving[1] == 70] = 0  # in the second sample one label is in the fixed map only, another in neither
+    moving, fixed = torch.tensor([0, 1, -2, 4000, 70])[
+        torch.randint(0, 5, (2, 2, 1, 5, 4, 6), generator=g)
+    ]
+    moving[1][moving[1] == 70] = (
+        0  # in the second sample one label is in the fixed map only, another in neither
+    )
     moving[1][moving[1] == -2], fixed[1][fixed[1] == -2] = 0, 0
     return u.requires_grad_(), moving, fixed
 
@@ -39,24 +43,35 @@ def case(seed: int = 0, scale: float = 1.0, dtype=torch.float64) -> tuple[Tensor
 @pytest.mark.parametrize("labels", [(1, -2, 4000, 70), (4000, 9), (0, 1), (1, 1, 70)])
 def test_equals_its_definition(scale, labels):
     u, moving, fixed = case(scale=scale)
-    found, expected = dice_loss(u, moving, fixed, labels), naive(u, moving, fixed, tuple(dict.fromkeys(labels)))
+    found, expected = (
+        dice_loss(u, moving, fixed, labels),
+        naive(u, moving, fixed, tuple(dict.fromkeys(labels))),
+    )
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(torch.autograd.grad(found, u), torch.autograd.grad(expected, u))
 
 
 def test_at_lattice_points_the_slope_is_that_of_the_compiled_warp():
     _, moving, fixed = case()
-    whole = torch.randint(-1, 2, (2, 3, 5, 4, 6), generator=torch.Generator().manual_seed(3)).float()
+    whole = torch.randint(
+        -1, 2, (2, 3, 5, 4, 6), generator=torch.Generator().manual_seed(3)
+    ).float()
     u = (whole + torch.tensor([0, 0.25, 0]).view(3, 1, 1, 1)).requires_grad_()
     labels = (1, -2, 4000, 70)
-    found, expected = (torch.autograd.grad(f(u, moving, fixed, labels), u)[0] for f in (dice_loss, naive))
+    found, expected = (
+        torch.autograd.grad(f(u, moving, fixed, labels), u)[0] for f in (dice_loss, naive)
+    )
     assert expected.abs().max() > 1e-3
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_gradients():
     u, moving, fixed = case()
-    u, moving, fixed = u[:1, :, :3, :3].detach().requires_grad_(), moving[:1, :, :3, :3], fixed[:1, :, :3, :3]
+    u, moving, fixed = (
+        u[:1, :, :3, :3].detach().requires_grad_(),
+        moving[:1, :, :3, :3],
+        fixed[:1, :, :3, :3],
+    )
     assert torch.autograd.gradcheck(lambda u: dice_loss(u, moving, fixed, (1, 4000)), (u,))
 
 
@@ -75,7 +90,10 @@ def test_dice_of_shifted_boxes():
 def test_whole_steps_give_the_dice_of_label_maps():
     u, moving, fixed = case()
     u = torch.zeros_like(u)
-    found = [dice_loss(u[n : n + 1], moving[n : n + 1], fixed[n : n + 1], (1, -2, 4000, 70)) for n in range(2)]
+    found = [
+        dice_loss(u[n : n + 1], moving[n : n + 1], fixed[n : n + 1], (1, -2, 4000, 70))
+        for n in range(2)
+    ]
     for loss, m, f in zip(found, moving, fixed, strict=True):
         assert float(loss) == pytest.approx(1 - dice(m[0].numpy(), f[0].numpy()).mean)
 
@@ -87,16 +105,22 @@ def test_descends():
     shift = torch.full((1, 3, 1, 1, 1), -0.1, requires_grad=True)
     before = dice_loss(shift.expand(1, 3, 10, 8, 8), moving, fixed, (1,)).item()
     for _ in range(40):
-        (g,) = torch.autograd.grad(dice_loss(shift.expand(1, 3, 10, 8, 8), moving, fixed, (1,)), shift)
+        (g,) = torch.autograd.grad(
+            dice_loss(shift.expand(1, 3, 10, 8, 8), moving, fixed, (1,)), shift
+        )
         shift = (shift - 0.2 * g).detach().requires_grad_()
-    assert before > 0.2 and dice_loss(shift.expand(1, 3, 10, 8, 8), moving, fixed, (1,)).item() < 0.05
+    assert (
+        before > 0.2 and dice_loss(shift.expand(1, 3, 10, 8, 8), moving, fixed, (1,)).item() < 0.05
+    )
 
 
 def test_without_labels_there_is_nothing_to_lose():
     u, moving, fixed = case()
     loss = dice_loss(u, moving, fixed, (5, 6))
     assert loss.item() == 0 and not torch.autograd.grad(loss, u)[0].any()
-    one = dice_loss(u, torch.stack([moving[0], 0 * moving[0]]), torch.stack([fixed[0], 0 * fixed[0]]), (1,))
+    one = dice_loss(
+        u, torch.stack([moving[0], 0 * moving[0]]), torch.stack([fixed[0], 0 * fixed[0]]), (1,)
+    )
     torch.testing.assert_close(one, dice_loss(u[:1], moving[:1], fixed[:1], (1,)) / 2)
 
 
@@ -114,7 +138,9 @@ def test_half_precision_is_widened_and_nothing_kept_under_no_grad():
     u = u.detach().bfloat16().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = dice_loss(u, moving, fixed, (1, 70))
-    assert loss.dtype == torch.float32 and torch.equal(loss, dice_loss(u.float(), moving, fixed, (1, 70)))
+    assert loss.dtype == torch.float32 and torch.equal(
+        loss, dice_loss(u.float(), moving, fixed, (1, 70))
+    )
     with torch.no_grad():
         assert not dice_loss(u, moving, fixed, (1,)).requires_grad
 

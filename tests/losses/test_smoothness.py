@@ -8,15 +8,27 @@ import pytest
 import torch
 
 from sacbnet.errors import InputError
-from sacbnet.losses import bending_energy_loss, gradient_loss, inverse_consistency_loss, jacobian_loss
+from sacbnet.losses import (
+    bending_energy_loss,
+    gradient_loss,
+    inverse_consistency_loss,
+    jacobian_loss,
+)
 from sacbnet.losses.smoothness import ROWS
 from sacbnet.spatial.jacobian import non_diffeomorphic_volume
 
-LOSSES = [gradient_loss, bending_energy_loss, jacobian_loss, lambda u: inverse_consistency_loss(u, u)]
+LOSSES = [
+    gradient_loss,
+    bending_energy_loss,
+    jacobian_loss,
+    lambda u: inverse_consistency_loss(u, u),
+]
 
 
 def lattice(*size: int) -> list[torch.Tensor]:
-    return list(torch.meshgrid(*[torch.arange(n, dtype=torch.float64) for n in size], indexing="ij"))
+    return list(
+        torch.meshgrid(*[torch.arange(n, dtype=torch.float64) for n in size], indexing="ij")
+    )
 
 
 def some(seed: int, *size: int, scale: float = 1.0) -> torch.Tensor:
@@ -47,7 +59,10 @@ def test_bending_energy_of_a_quadratic_field_is_known():
         "i²": (i * i, 2**2),
         "3 j² - k²": (3 * j * j - k * k, 6**2 + 2**2),
         "i j": (i * j, 2 * 1**2),
-        "all": (i * i + 2 * j * j + 3 * k * k + 4 * i * j + 5 * i * k - 6 * j * k, 4 + 16 + 36 + 2 * (16 + 25 + 36)),
+        "all": (
+            i * i + 2 * j * j + 3 * k * k + 4 * i * j + 5 * i * k - 6 * j * k,
+            4 + 16 + 36 + 2 * (16 + 25 + 36),
+        ),
         "affine": (3 * i - 2 * j + k + 9, 0),
     }
     for name, (component, energy) in fields.items():
@@ -84,12 +99,16 @@ def test_jacobian_loss_of_a_known_fold(margin):
     for speed in (0.5, 2.0):
         u = torch.stack([-(1 + speed) * i, 0 * i, 0 * i])[None]
         assert float(jacobian_loss(u, margin)) == pytest.approx(margin + speed)
-    squeezed = torch.stack([-0.9 * i, 0 * i, 0 * i])[None]  # det J = 0.1: unfolded, but not by the margin
+    squeezed = torch.stack([-0.9 * i, 0 * i, 0 * i])[
+        None
+    ]  # det J = 0.1: unfolded, but not by the margin
     assert float(jacobian_loss(squeezed, margin)) == pytest.approx(max(0, margin - 0.1))
 
 
 def test_jacobian_loss_counts_the_cells_that_fold():
-    x = torch.tensor([0, 1, 2, 3, 2.5, 2, 1.5, 2.5, 4, 5, 6, 7], dtype=torch.float64)  # three steps of -0.5 in eleven
+    x = torch.tensor(
+        [0, 1, 2, 3, 2.5, 2, 1.5, 2.5, 4, 5, 6, 7], dtype=torch.float64
+    )  # three steps of -0.5 in eleven
     u = torch.zeros(1, 3, 12, 4, 5, dtype=torch.float64)
     u[:, 0] = (x - torch.arange(12))[:, None, None]
     assert float(jacobian_loss(u)) == pytest.approx(1.5 / 11)

@@ -30,7 +30,9 @@ def test_dice_equals_its_definition(seed, dtype):
     chances = [0.3, 0.3, 0.2, 0.15, 0.04, 0.01]
     moved, fixed = rng.choice([0, 1, 2, 5, 40, 77], size=(2, 4, 5, 6), p=chances).astype(dtype)
     found = dice(moved, fixed)
-    assert set(found.per_label) == set(np.union1d(moved, fixed).tolist()) - {0} and found.absent == ()
+    assert (
+        set(found.per_label) == set(np.union1d(moved, fixed).tolist()) - {0} and found.absent == ()
+    )
     for label, value in found.per_label.items():
         a, b = moved == label, fixed == label
         assert value == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
@@ -42,7 +44,10 @@ def test_labels_absent_in_both_are_counted_and_left_out_of_the_mean():
     moved, fixed = np.zeros((2, 4, 4, 4), dtype=np.int16)
     moved[0], fixed[0, :2], fixed[3] = 1, 1, 2
     found = dice(moved, fixed, labels=(1, 2, 3, 9))
-    assert found.per_label == {1: pytest.approx(2 * 8 / 24), 2: 0.0}  # 2 is in one only: 0, and it counts
+    assert found.per_label == {
+        1: pytest.approx(2 * 8 / 24),
+        2: 0.0,
+    }  # 2 is in one only: 0, and it counts
     assert found.absent == (3, 9)
     assert found.mean == pytest.approx(1 / 3)
 
@@ -50,7 +55,10 @@ def test_labels_absent_in_both_are_counted_and_left_out_of_the_mean():
 def test_the_labels_of_a_pair_are_those_that_either_map_has():
     moving, fixed = np.array([[[0, 3, 70000, -1]]]), np.array([[[5, 3]]], dtype=np.uint8)
     assert present_labels(moving, fixed) == (3, 5, 70000)
-    assert present_labels(moving, fixed, (5, 4, 3, 70000)) == (5, 3, 70000) and present_labels(moving, fixed, [4]) == ()
+    assert (
+        present_labels(moving, fixed, (5, 4, 3, 70000)) == (5, 3, 70000)
+        and present_labels(moving, fixed, [4]) == ()
+    )
 
 
 def test_dice_of_the_labels_asked_for():
@@ -106,7 +114,9 @@ def test_dice_of_negative_and_far_away_labels():
 def test_error_at_landmarks_is_in_mm_of_the_moving_world():
     fixed = np.random.default_rng(0).uniform(-50, 50, (9, 3))
     affine = Affine(np.array([[2, 0, 0, 5], [0, 0, -1, 0], [0, 1, 0, -7], [0, 0, 0, 1]], float))
-    np.testing.assert_allclose(target_registration_error(affine, fixed, affine(fixed)), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        target_registration_error(affine, fixed, affine(fixed)), 0, atol=1e-12
+    )
     off = np.array([3.0, 0.0, -4.0])
     np.testing.assert_allclose(target_registration_error(affine, fixed, affine(fixed) + off), 5)
     np.testing.assert_allclose(target_registration_error(Affine(), fixed, fixed - [0, 2, 0]), 2)
@@ -114,7 +124,9 @@ def test_error_at_landmarks_is_in_mm_of_the_moving_world():
 
 def test_error_at_landmarks_through_a_displacement():
     """Linear in space, so that nothing is lost between the voxels, which are 2, 1 and 1.5 mm wide."""
-    grid = Grid((8, 9, 10), np.array([[-2, 0, 0, 7], [0, 1, 0, -3], [0, 0, 1.5, 2], [0, 0, 0, 1]], float))
+    grid = Grid(
+        (8, 9, 10), np.array([[-2, 0, 0, 7], [0, 1, 0, -3], [0, 0, 1.5, 2], [0, 0, 0, 1]], float)
+    )
     points = grid.world(np.random.default_rng(1).uniform(0, 7, (20, 3)))
     transform = DisplacementField.from_map(lambda p: 1.1 * p + [1, -2, 0.5], grid)
     errors = target_registration_error(transform, points, 1.1 * points + [1, -2, 0.5 + 0.25])
@@ -129,7 +141,9 @@ def test_landmarks_come_in_pairs():
 
 # -- folding ------------------------------------------------------------------------------------------------------
 def field(u: np.ndarray, affine=None) -> DisplacementField:
-    return DisplacementField.from_voxels(Grid(u.shape[:3], np.eye(4) if affine is None else affine), u)
+    return DisplacementField.from_voxels(
+        Grid(u.shape[:3], np.eye(4) if affine is None else affine), u
+    )
 
 
 def stretched(factors, shape=(8, 9, 10)) -> np.ndarray:
@@ -138,8 +152,14 @@ def stretched(factors, shape=(8, 9, 10)) -> np.ndarray:
 
 def test_folding_of_a_uniform_stretch():
     found = folding(field(stretched([1.5, 0.8, 1.0])))
-    assert found.folded_voxels == 0 and found.folded_percent == 0 and found.non_diffeomorphic_percent == 0
-    assert found.jacobian_min == pytest.approx(1.2, abs=1e-4) and found.jacobian_max == pytest.approx(1.2, abs=1e-4)
+    assert (
+        found.folded_voxels == 0
+        and found.folded_percent == 0
+        and found.non_diffeomorphic_percent == 0
+    )
+    assert found.jacobian_min == pytest.approx(
+        1.2, abs=1e-4
+    ) and found.jacobian_max == pytest.approx(1.2, abs=1e-4)
     assert found.sd_log_jacobian == pytest.approx(0, abs=1e-4)
 
 
@@ -167,7 +187,9 @@ def test_folded_voxels_are_counted():
     assert found.non_diffeomorphic_percent == pytest.approx(100 * 1.5 / 11)
     assert found.jacobian_min == pytest.approx(-0.5)
     positive = np.gradient(x)[np.gradient(x) > 0]
-    assert found.sd_log_jacobian == pytest.approx(np.log(positive).std(), abs=1e-5)  # over the unfolded voxels only
+    assert found.sd_log_jacobian == pytest.approx(
+        np.log(positive).std(), abs=1e-5
+    )  # over the unfolded voxels only
 
 
 def test_folding_does_not_depend_on_how_the_grid_lies():
@@ -176,7 +198,9 @@ def test_folding_does_not_depend_on_how_the_grid_lies():
     affine = np.array([[0, -3.0, 0.5, 7], [2, 0.3, 0, 8], [0, 0, -1.5, 9], [0, 0, 0, 1]])
     plain, oblique = folding(field(u)), folding(field(u, affine))
     assert plain.folded_voxels == oblique.folded_voxels > 0
-    assert plain.non_diffeomorphic_percent == pytest.approx(oblique.non_diffeomorphic_percent, rel=1e-4)
+    assert plain.non_diffeomorphic_percent == pytest.approx(
+        oblique.non_diffeomorphic_percent, rel=1e-4
+    )
     assert plain.sd_log_jacobian == pytest.approx(oblique.sd_log_jacobian, rel=1e-3)
 
 
@@ -194,7 +218,11 @@ def test_an_empty_mask_has_no_statistics():
     """No crash at the end of a long run over a mask that was cropped away."""
     found = folding(field(np.zeros((4, 4, 4, 3))), np.zeros((4, 4, 4), dtype=bool))
     assert found.folded_voxels == 0
-    assert math.isnan(found.jacobian_min) and math.isnan(found.jacobian_max) and math.isnan(found.sd_log_jacobian)
+    assert (
+        math.isnan(found.jacobian_min)
+        and math.isnan(found.jacobian_max)
+        and math.isnan(found.sd_log_jacobian)
+    )
 
 
 # -- mutual information -------------------------------------------------------------------------------------------
@@ -210,7 +238,9 @@ def test_identical_images_have_two():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(15, 15, 15))
     assert mutual_information(x, x) == pytest.approx(2)
-    assert mutual_information(x, 1000 - 7 * x) == pytest.approx(2, abs=0.02)  # upside down: only bin edges differ
+    assert mutual_information(x, 1000 - 7 * x) == pytest.approx(
+        2, abs=0.02
+    )  # upside down: only bin edges differ
 
 
 def test_independent_images_have_about_one():
@@ -259,7 +289,9 @@ def test_local_correlation():
     assert local_correlation(x, x) == pytest.approx(1, abs=1e-3)
     inner = torch.zeros_like(x)
     inner[:, :, 4:-4, 4:-4, 4:-4] = 1  # boxes that do not see the zeros beyond the edge
-    assert local_correlation(1 - 0.5 * x, x, inner) == pytest.approx(1, abs=1e-3)  # squared: contrast may turn over
+    assert local_correlation(1 - 0.5 * x, x, inner) == pytest.approx(
+        1, abs=1e-3
+    )  # squared: contrast may turn over
     assert 0 <= local_correlation(x, y, inner) < 0.05
     mixed = torch.cat([x[:, :, :10], y[:, :, 10:]], dim=2)
     mask = torch.zeros_like(x)

@@ -18,7 +18,9 @@ from sacbnet.metrics.overlap import hausdorff95
 
 def blobs(seed: int, shape=(14, 12, 10), labels: int = 4) -> np.ndarray:
     """A smooth random label map, 0 between the labels."""
-    smooth = gaussian_filter(np.random.default_rng(seed).normal(size=(labels, *shape)), (0, 2, 2, 2))
+    smooth = gaussian_filter(
+        np.random.default_rng(seed).normal(size=(labels, *shape)), (0, 2, 2, 2)
+    )
     return np.where(smooth.max(0) > 0.02, smooth.argmax(0) + 1, 0).astype(np.int16)
 
 
@@ -26,7 +28,9 @@ def border(mask: np.ndarray) -> np.ndarray:
     """Voxels of the mask with a face neighbour, possibly beyond the image, that is not of the mask: (n, 3)."""
     padded = np.pad(mask, 1)
     steps = [sign * np.eye(3, dtype=int)[axis] for axis in range(3) for sign in (-1, 1)]
-    return np.array([p for p in np.argwhere(mask) if not all(padded[tuple(p + 1 + s)] for s in steps)])
+    return np.array(
+        [p for p in np.argwhere(mask) if not all(padded[tuple(p + 1 + s)] for s in steps)]
+    )
 
 
 def naive(a: np.ndarray, b: np.ndarray, spacing) -> float:
@@ -55,7 +59,10 @@ def test_equals_monai(spacing):
     metrics = pytest.importorskip("monai.metrics")
     for seed in range(4):
         moved, fixed = blobs(seed, (24, 20, 22), 5), blobs(seed + 100, (24, 20, 22), 5)
-        one_hot = [torch.from_numpy(np.stack([x == label for label in range(1, 6)])[None]) for x in (moved, fixed)]
+        one_hot = [
+            torch.from_numpy(np.stack([x == label for label in range(1, 6)])[None])
+            for x in (moved, fixed)
+        ]
         expected = metrics.compute_hausdorff_distance(
             *one_hot, include_background=True, percentile=95, spacing=list(spacing)
         )

@@ -10,7 +10,13 @@ from sacbnet.errors import InputError
 from sacbnet.networks.fouriernet import FourierNet, band_limited
 from sacbnet.networks.weights.load import load_weights, save_weights
 
-FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": [1, 1, 1], "intensity": "[0, 1]", "source": "a test"}
+FACTS = {
+    "licence": "CC0",
+    "trained_on": "nothing",
+    "spacing_mm": [1, 1, 1],
+    "intensity": "[0, 1]",
+    "source": "a test",
+}
 
 
 def images(*shape):
@@ -34,7 +40,9 @@ def test_parameters(channels, count):
 def wave(size, frequency, phase):
     """cos(2π Σ m·p / n + phase) at the whole numbers p below n, `size`."""
     p = np.indices(size)
-    return np.cos(2 * np.pi * sum(m * x / n for m, x, n in zip(frequency, p, size, strict=True)) + phase)
+    return np.cos(
+        2 * np.pi * sum(m * x / n for m, x, n in zip(frequency, p, size, strict=True)) + phase
+    )
 
 
 @pytest.mark.parametrize("frequency", [(0, 0, 0), (1, 0, 0), (0, -2, 1), (1, 1, -2)])
@@ -62,7 +70,9 @@ def test_decoding_keeps_the_samples_and_adds_no_frequency(size):
     full = band_limited(low, 4)
     assert torch.allclose(full[..., ::4, ::4, ::4], low / 64, atol=1e-15)
     spectrum = np.abs(np.fft.fftn(full[0, 0]))
-    frequency = np.meshgrid(*(np.abs(np.fft.fftfreq(4 * n, 1 / (4 * n))) for n in size), indexing="ij")
+    frequency = np.meshgrid(
+        *(np.abs(np.fft.fftfreq(4 * n, 1 / (4 * n))) for n in size), indexing="ij"
+    )
     beyond = np.any([f > n / 2 for f, n in zip(frequency, size, strict=True)], axis=0)
     assert spectrum[beyond].max() < 1e-12 < spectrum[~beyond].max()
 
@@ -84,7 +94,11 @@ def by_hand(model, moving, fixed):
 
     def next_block(x, stride=1, up=False):
         weight, bias, slope = (rest.pop(0) for _ in range(3))
-        x = F.conv_transpose3d(x, weight, bias, 2) if up else F.conv3d(x, weight, bias, stride, padding=1)
+        x = (
+            F.conv_transpose3d(x, weight, bias, 2)
+            if up
+            else F.conv3d(x, weight, bias, stride, padding=1)
+        )
         return torch.where(x > 0, x, slope * x)
 
     x, skips = torch.cat([moving, fixed], 1), []
@@ -102,7 +116,9 @@ def test_the_layers_are_those_published(model):
     with torch.inference_mode():
         units = by_hand(model, moving, fixed)
         u = model(moving, fixed)
-    assert torch.allclose(u, units * torch.tensor([8.0, 16.0, 8.0]).reshape(1, 3, 1, 1, 1), rtol=1e-4, atol=1e-7)
+    assert torch.allclose(
+        u, units * torch.tensor([8.0, 16.0, 8.0]).reshape(1, 3, 1, 1, 1), rtol=1e-4, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (16, 16, 16), (17, 30, 5)])
@@ -131,7 +147,11 @@ def test_every_parameter_learns():
     torch.manual_seed(0)
     model = FourierNet(FourierNetOptions(channels=2))
     model(*images(1, 1, 32, 16, 16)).square().sum().backward()
-    still = [name for name, p in model.named_parameters() if not (p.grad.isfinite().all() and p.grad.any())]
+    still = [
+        name
+        for name, p in model.named_parameters()
+        if not (p.grad.isfinite().all() and p.grad.any())
+    ]
     assert still == []
 
 

@@ -11,7 +11,13 @@ from sacbnet.networks.weights.load import load_weights, save_weights
 from sacbnet.spatial.jacobian import jacobian_determinant
 from sacbnet.training.loop import begin_from
 
-FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": [1, 1, 1], "intensity": "[0, 1]", "source": "a test"}
+FACTS = {
+    "licence": "CC0",
+    "trained_on": "nothing",
+    "spacing_mm": [1, 1, 1],
+    "intensity": "[0, 1]",
+    "source": "a test",
+}
 
 
 def images(*shape):
@@ -83,12 +89,16 @@ def test_a_level_sees_the_moving_image_warped_by_the_field_of_the_one_before():
     model, (moving, fixed) = say(network(), coarse=[0.25, 0.0, -0.125]), images(1, 1, 16, 8, 16)
     seen = {}
     for name, level in model.levels.items():
-        level.register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given[0][0]}))
+        level.register_forward_pre_hook(
+            lambda _, given, name=name: seen.update({name: given[0][0]})
+        )
     with torch.inference_mode():
         model(moving, fixed)
     assert torch.equal(seen["coarse"], torch.cat([pool(pool(moving)), pool(pool(fixed))], 1)[0])
     for name, scale, m, f in (("middle", 2, pool(moving), pool(fixed)), ("fine", 1, moving, fixed)):
-        i = torch.arange(m.shape[2]).add(2 // scale).clamp(max=m.shape[2] - 1)  # 2 voxels of the image along i
+        i = (
+            torch.arange(m.shape[2]).add(2 // scale).clamp(max=m.shape[2] - 1)
+        )  # 2 voxels of the image along i
         k = torch.arange(m.shape[4]).sub(1)[1:]  # and -1 along k: half a voxel of the middle level
         image = m[0, 0][i]
         at = image[..., k] if scale == 1 else (image[..., k] + image[..., k + 1]) / 2
@@ -109,7 +119,9 @@ def level_by_hand(level, images, below):
     for a, b in zip(blocks[::2], blocks[1::2], strict=True):
         x = leaky(x + F.conv3d(leaky(F.conv3d(leaky(x), a, padding=1)), b, padding=1))
     features = F.conv_transpose3d(x, up, stride=2)
-    step = F.conv3d(leaky(F.conv3d(torch.cat([features, fine], 1), merge, padding=1)), head, padding=1)
+    step = F.conv3d(
+        leaky(F.conv3d(torch.cat([features, fine], 1), merge, padding=1)), head, padding=1
+    )
     return 0.4 * step / (1 + step.abs()), features
 
 
@@ -120,7 +132,9 @@ def test_a_level_is_what_was_published():
         given = torch.randn(1, 2 if below is None else 5, 8, 4, 6, generator=g)
         with torch.inference_mode():
             step, features = level(given, below)
-            expected_step, expected_features = level_by_hand(level, given, 0 if below is None else below)
+            expected_step, expected_features = level_by_hand(
+                level, given, 0 if below is None else below
+            )
         assert torch.allclose(step, expected_step, atol=1e-6)
         assert torch.allclose(features, expected_features, atol=1e-6)
 
@@ -133,7 +147,10 @@ def test_a_level_gets_the_features_of_the_one_before():
     with torch.inference_mode():
         model(*images(1, 1, 16, 8, 8))
     assert given[0] == ()
-    assert all(torch.equal(features, before) for (features,), before in zip(given[1:], told[:-1], strict=True))
+    assert all(
+        torch.equal(features, before)
+        for (features,), before in zip(given[1:], told[:-1], strict=True)
+    )
 
 
 def test_pooling_leaves_out_what_is_beyond_the_edge():
@@ -153,7 +170,9 @@ def test_doubling_keeps_values_and_the_slope_of_a_ramp():
 def test_a_velocity_that_would_fold_as_a_displacement_does_not():
     i = torch.arange(32.0)
     wave = torch.zeros(3, 32, 8, 8)
-    wave[0] = 0.375 * torch.sin(2 * math.pi * i / 16).reshape(-1, 1, 1)  # 6 voxels: slopes down to -2.4
+    wave[0] = 0.375 * torch.sin(2 * math.pi * i / 16).reshape(
+        -1, 1, 1
+    )  # 6 voxels: slopes down to -2.4
     pair = images(1, 1, 32, 8, 8)
     with torch.inference_mode():
         plain, flow = (say(network(diffeomorphic=d), fine=wave)(*pair)[0] for d in (False, True))
@@ -166,7 +185,8 @@ def test_a_velocity_that_would_fold_as_a_displacement_does_not():
 def test_the_names_of_a_level_do_not_depend_on_how_many_there_are():
     with torch.device("meta"):
         one, two, three = (
-            {name: p.shape for name, p in LapIRN(LapIRNOptions(levels=n)).state_dict().items()} for n in (1, 2, 3)
+            {name: p.shape for name, p in LapIRN(LapIRNOptions(levels=n)).state_dict().items()}
+            for n in (1, 2, 3)
         )
     assert one.items() < two.items() < three.items()
 
@@ -178,8 +198,12 @@ def test_it_grows_from_weights_of_fewer_levels(levels, tmp_path):
     save_weights(tmp_path / "w.safetensors", small, FACTS)
     begin_from(str(tmp_path / "w.safetensors"), large)
     state = small.state_dict()
-    assert all(torch.equal(p, state.get(name, fresh[name])) for name, p in large.state_dict().items())
-    torch.nn.init.zeros_([*large.levels.values()][-1].head.weight)  # a level that adds nothing changes nothing
+    assert all(
+        torch.equal(p, state.get(name, fresh[name])) for name, p in large.state_dict().items()
+    )
+    torch.nn.init.zeros_(
+        [*large.levels.values()][-1].head.weight
+    )  # a level that adds nothing changes nothing
     pair = images(1, 1, 16, 8, 9)
     with torch.inference_mode():
         assert torch.allclose(large(*pair), small(*pair), atol=1e-6)
@@ -206,7 +230,11 @@ def test_batch_equals_singles(diffeomorphic):
 def test_every_parameter_learns(diffeomorphic):
     model = network(diffeomorphic=diffeomorphic).train()
     model(*images(1, 1, 16, 16, 8)).square().sum().backward()
-    still = [name for name, p in model.named_parameters() if not (p.grad.isfinite().all() and p.grad.any())]
+    still = [
+        name
+        for name, p in model.named_parameters()
+        if not (p.grad.isfinite().all() and p.grad.any())
+    ]
     assert still == []
 
 

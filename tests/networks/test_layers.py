@@ -15,7 +15,10 @@ def test_a_convolution_is_torchs_under_autocast_and_without_bias_too():
             assert torch.allclose(conv(x), expected, atol=1e-5)
             ours = torch.autograd.grad(conv(x).square().sum(), list(conv.parameters()))
             theirs = torch.autograd.grad(expected.square().sum(), list(conv.parameters()))
-            assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in zip(ours, theirs, strict=True))
+            assert all(
+                torch.allclose(a, b, rtol=1e-3, atol=1e-3)
+                for a, b in zip(ours, theirs, strict=True)
+            )
             with torch.autocast("cpu", torch.bfloat16):
                 assert conv(x).dtype == torch.bfloat16
 

@@ -13,7 +13,13 @@ from sacbnet.spatial.exponential import exponential
 from sacbnet.spatial.jacobian import jacobian_determinant
 from sacbnet.spatial.warp import compose
 
-FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": [1, 1, 1], "intensity": "[0, 1]", "source": "a test"}
+FACTS = {
+    "licence": "CC0",
+    "trained_on": "nothing",
+    "spacing_mm": [1, 1, 1],
+    "intensity": "[0, 1]",
+    "source": "a test",
+}
 
 
 def noise(*shape, seed=0):
@@ -48,7 +54,9 @@ def test_a_large_kernel_is_one_convolution():
     torch.manual_seed(0)
     block = LargeKernel(3)
     x = noise(2, 3, 6, 5, 7)
-    weight = block.five.weight + F.pad(block.three.weight, (1,) * 6) + F.pad(block.one.weight, (2,) * 6)
+    weight = (
+        block.five.weight + F.pad(block.three.weight, (1,) * 6) + F.pad(block.one.weight, (2,) * 6)
+    )
     weight = weight + F.pad(torch.eye(3).reshape(3, 3, 1, 1, 1), (2,) * 6)
     y = F.conv3d(x, weight, block.five.bias + block.three.bias + block.one.bias, padding=2)
     torch.testing.assert_close(block(x), torch.where(y > 0, y, 0.25 * y), atol=1e-5, rtol=1e-5)
@@ -71,7 +79,11 @@ def test_any_size_is_padded_at_the_high_ends(diffeomorphic, shape):
     with torch.inference_mode():
         u = model(moving, fixed)
         whole = model(F.pad(moving, (0, k, 0, j, 0, i)), F.pad(fixed, (0, k, 0, j, 0, i)))
-    assert u.shape == (1, 3, *shape) and whole.shape[2:] == (shape[0] + i, shape[1] + j, shape[2] + k)
+    assert u.shape == (1, 3, *shape) and whole.shape[2:] == (
+        shape[0] + i,
+        shape[1] + j,
+        shape[2] + k,
+    )
     assert torch.isfinite(u).all() and u.abs().max() > 0.1
     assert torch.equal(u, whole[..., : shape[0], : shape[1], : shape[2]])
 
@@ -89,7 +101,9 @@ def test_batch_equals_singles(diffeomorphic):
     with torch.inference_mode():
         together = model(moving, fixed)
         for s in range(2):
-            torch.testing.assert_close(model(moving[s : s + 1], fixed[s : s + 1])[0], together[s], atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close(
+                model(moving[s : s + 1], fixed[s : s + 1])[0], together[s], atol=1e-3, rtol=1e-3
+            )
     assert (together[0] - together[1]).abs().max() > 0.01
 
 
@@ -111,7 +125,9 @@ def test_a_velocity_folds_less_and_can_be_undone():
         undone = compose(u, exponential(-velocity), "border")[inside].abs().mean()
         not_undone = compose(velocity, -velocity, "border")[inside].abs().mean()
     torch.testing.assert_close(u, exponential(velocity))
-    without, with_integration = ((jacobian_determinant(field[0]) <= 0).float().mean() for field in (velocity, u))
+    without, with_integration = (
+        (jacobian_determinant(field[0]) <= 0).float().mean() for field in (velocity, u)
+    )
     assert without > 0.02 and with_integration < 0.25 * without
     assert not_undone > 0.4 and undone < 0.1 * not_undone
 

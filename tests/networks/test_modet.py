@@ -14,7 +14,13 @@ from sacbnet.networks.weights.load import load_weights, save_weights
 from sacbnet.ops.matching import match
 from sacbnet.spatial.warp import warp
 
-FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": [1, 1, 1], "intensity": "[0, 1]", "source": "a test"}
+FACTS = {
+    "licence": "CC0",
+    "trained_on": "nothing",
+    "spacing_mm": [1, 1, 1],
+    "intensity": "[0, 1]",
+    "source": "a test",
+}
 VERSIONS = pytest.mark.parametrize("version", [1, 2])
 
 
@@ -56,13 +62,17 @@ def naive(key, query, bias):
     n, _, i, j, k = query.shape
     padded = F.pad(key, (1,) * 6)
     out = query.new_zeros(n, 3, i, j, k)
-    offsets = torch.tensor([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)]).to(query)
+    offsets = torch.tensor(
+        [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)]
+    ).to(query)
     for s in range(n):
         for x in range(i):
             for y in range(j):
                 for z in range(k):
                     window = padded[s, :, x : x + 3, y : y + 3, z : z + 3].flatten(1)
-                    out[s, :, x, y, z] = torch.softmax(query[s, :, x, y, z] @ window + bias[s], 0) @ offsets
+                    out[s, :, x, y, z] = (
+                        torch.softmax(query[s, :, x, y, z] @ window + bias[s], 0) @ offsets
+                    )
     return out
 
 
@@ -97,7 +107,9 @@ def test_heads_are_projected_normalised_and_matched_each_by_itself():
     for head in range(3):
         key, query = (x[:, 6 * head : 6 * head + 6] for x in projected)
         expected = naive(key, query, attention.bias[head].expand(2, 27))
-        torch.testing.assert_close(found[:, 3 * head : 3 * head + 3], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            found[:, 3 * head : 3 * head + 3], expected, atol=1e-5, rtol=1e-5
+        )
 
 
 def test_competition_chooses_between_the_heads():
@@ -134,13 +146,19 @@ def averaging(model):
 
 def test_a_step_comes_before_what_the_coarser_levels_found():
     """moved(p) = moving(p + step + u(p + step)), the step on either lattice."""
-    u, step, finer = noise(1, 3, 5, 6, 4), noise(1, 3, 5, 6, 4, seed=1), noise(1, 3, 10, 12, 8, seed=2)
+    u, step, finer = (
+        noise(1, 3, 5, 6, 4),
+        noise(1, 3, 5, 6, 4, seed=1),
+        noise(1, 3, 10, 12, 8, seed=2),
+    )
 
     def double(field):
         return F.interpolate(2 * field, scale_factor=2, mode="trilinear", align_corners=True)
 
     torch.testing.assert_close(added(u, step), double(step + warp(u, step)), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(added(u, finer), finer + warp(double(u), finer), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        added(u, finer), finer + warp(double(u), finer), atol=1e-5, rtol=1e-5
+    )
 
 
 @VERSIONS
@@ -225,7 +243,9 @@ def test_batch_equals_singles(version):
         together = model(moving, fixed)
         for s in range(2):
             alone = model(moving[s : s + 1], fixed[s : s + 1])
-            assert (alone[0] - together[s]).abs().max() < 1e-2  # other batch, other rounding; fields are of size 1
+            assert (
+                alone[0] - together[s]
+            ).abs().max() < 1e-2  # other batch, other rounding; fields are of size 1
     assert (together[0] - together[1]).abs().max() > 0.5
 
 

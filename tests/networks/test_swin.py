@@ -40,7 +40,10 @@ def changed(module, size, at):
 
 def group(size, shift):
     """The window of each voxel, none of which reaches past an end: three numbers (i, j, k, 3)."""
-    axes = [(torch.arange(n) - s).div(w, rounding_mode="floor") for n, s, w in zip(size, shift, WINDOW, strict=True)]
+    axes = [
+        (torch.arange(n) - s).div(w, rounding_mode="floor")
+        for n, s, w in zip(size, shift, WINDOW, strict=True)
+    ]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
 
 
@@ -59,7 +62,9 @@ def test_equal_offsets_have_equal_numbers():
     positions = list(itertools.product(*map(range, WINDOW)))
     found = {}
     for (a, p), (b, q) in itertools.product(enumerate(positions), repeat=2):
-        found.setdefault(tuple(x - y for x, y in zip(p, q, strict=True)), set()).add(int(numbers[a, b]))
+        found.setdefault(tuple(x - y for x, y in zip(p, q, strict=True)), set()).add(
+            int(numbers[a, b])
+        )
     assert all(len(values) == 1 for values in found.values())
     assert sorted(v for values in found.values() for v in values) == list(range(3 * 5 * 7))
 
@@ -97,7 +102,9 @@ def test_equivariant_to_whole_windows():
     block = Block(8, 2, WINDOW, shifted=False, drop=0).eval()
     x = torch.randn(1, 4, 9, 8, 8)
     with torch.inference_mode():
-        assert torch.allclose(block(x.roll(WINDOW, (1, 2, 3))), block(x).roll(WINDOW, (1, 2, 3)), atol=1e-6)
+        assert torch.allclose(
+            block(x.roll(WINDOW, (1, 2, 3))), block(x).roll(WINDOW, (1, 2, 3)), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("shifted", [False, True])
@@ -136,7 +143,15 @@ def test_merge_equals_monai():
 def test_blocks_take_turns_and_drop_more_the_deeper_they_are():
     swin = Swin(2, TransMorphOptions(embedding=8, depths=(1, 2, 3, 1)))
     blocks = [block for stage in swin.stages for block in stage]
-    assert [any(b.attention.shift) for b in blocks] == [False, False, True, False, True, False, False]
+    assert [any(b.attention.shift) for b in blocks] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert [b.drop.rate for b in blocks] == pytest.approx([0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3])
 
 
@@ -144,7 +159,9 @@ def test_stages():
     swin = Swin(2, TransMorphOptions(embedding=8, window=WINDOW)).eval()
     with torch.inference_mode():
         maps = swin(torch.randn(2, 2, 64, 32, 32))
-    assert [m.shape for m in maps] == [(2, 8 * 2**s, 16 // 2**s, 8 // 2**s, 8 // 2**s) for s in range(4)]
+    assert [m.shape for m in maps] == [
+        (2, 8 * 2**s, 16 // 2**s, 8 // 2**s, 8 // 2**s) for s in range(4)
+    ]
     for m in maps:  # the norm of each stage: over the channels of a voxel
         assert m.mean(1).abs().max() < 1e-5
 

@@ -10,7 +10,13 @@ from sacbnet.networks.weights.load import load_weights, save_weights
 from sacbnet.spatial.warp import warp
 
 TINY = TransMorphOptions(embedding=6, heads=(2, 2, 4, 4))
-FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": [1, 1, 1], "intensity": "[0, 1]", "source": "a test"}
+FACTS = {
+    "licence": "CC0",
+    "trained_on": "nothing",
+    "spacing_mm": [1, 1, 1],
+    "intensity": "[0, 1]",
+    "source": "a test",
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +62,9 @@ def test_what_each_stage_sees_and_gives(model):
     moving, fixed = images(1, 1, 64, 32, 32)
     seen = {}
     hooks = [
-        module.register_forward_hook(lambda _, given, out, name=name: seen.__setitem__(name, (given, out)))
+        module.register_forward_hook(
+            lambda _, given, out, name=name: seen.__setitem__(name, (given, out))
+        )
         for name, module in model.named_children()
     ]
     with torch.inference_mode():
@@ -66,8 +74,18 @@ def test_what_each_stage_sees_and_gives(model):
     given, out = ({name: both[n] for name, both in seen.items()} for n in range(2))
     maps = [tuple(x.shape[1:]) for x in out.pop("transformer")]
     assert maps == [(6, 16, 8, 8), (12, 8, 4, 4), (24, 4, 2, 2), (48, 2, 1, 1)]
-    expected = {"up5": (24, 4), "up4": (12, 8), "up3": (6, 16), "up2": (3, 32), "up1": (16, 64), "level2": (3, 32)}
-    assert {name: tuple(x.shape[1:3]) for name, x in out.items()} == expected | {"level1": (16, 64), "head": (3, 64)}
+    expected = {
+        "up5": (24, 4),
+        "up4": (12, 8),
+        "up3": (6, 16),
+        "up2": (3, 32),
+        "up1": (16, 64),
+        "level2": (3, 32),
+    }
+    assert {name: tuple(x.shape[1:3]) for name, x in out.items()} == expected | {
+        "level1": (16, 64),
+        "head": (3, 64),
+    }
     both = torch.cat([moving, fixed], 1)
     assert torch.equal(given["level1"][0], both) and torch.equal(given["transformer"][0], both)
     around = both[0, :, 9:12, 5:8, 7:10].mean((1, 2, 3))  # the 3×3×3 voxels of every other one
@@ -112,7 +130,9 @@ def test_batch_equals_singles(model):
     with torch.inference_mode():
         together = model(moving, fixed)
         for s in range(2):
-            assert torch.allclose(model(moving[s : s + 1], fixed[s : s + 1])[0], together[s], atol=1e-4)
+            assert torch.allclose(
+                model(moving[s : s + 1], fixed[s : s + 1])[0], together[s], atol=1e-4
+            )
 
 
 def test_the_order_of_the_images_matters(model):
@@ -162,7 +182,11 @@ def test_every_parameter_learns(model):
     moving, fixed = images(1, 1, 32, 32, 32)
     model.zero_grad()
     model(moving, fixed).square().mean().backward()
-    still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any() or p.grad.isnan().any()]
+    still = [
+        n
+        for n, p in model.named_parameters()
+        if p.grad is None or not p.grad.any() or p.grad.isnan().any()
+    ]
     model.zero_grad()
     assert still == []
 

@@ -13,7 +13,13 @@ from sacbnet.spatial.warp import warp
 SMALL = VoxelMorphOptions(encoder=(4, 6, 8), decoder=(8, 6, 5, 7, 4))
 BLOCKS = VoxelMorphOptions(encoder=(4, 6), decoder=(6, 5, 4), sacb=3)
 LEAST = VoxelMorphOptions(encoder=(2,), decoder=(3,))
-FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": [1, 1, 1], "intensity": "[0, 1]", "source": "a test"}
+FACTS = {
+    "licence": "CC0",
+    "trained_on": "nothing",
+    "spacing_mm": [1, 1, 1],
+    "intensity": "[0, 1]",
+    "source": "a test",
+}
 
 
 def made(options):
@@ -66,8 +72,12 @@ def test_what_each_stage_sees_and_gives():
     shapes = [tuple(out.shape[1:3]) for _, out in seen]
     assert shapes[:4] == [(16, 16), (32, 8), (32, 4), (32, 2)]
     assert shapes[4:] == [(32, 2), (32, 4), (32, 8), (32, 16), (16, 32)]
-    for n in range(1, 5):  # each sees the nearest of what the one before gave, and the map of its resolution
-        finer = seen[3 + n][1].repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
+    for n in range(
+        1, 5
+    ):  # each sees the nearest of what the one before gave, and the map of its resolution
+        finer = (
+            seen[3 + n][1].repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
+        )
         beside = seen[3 - n][1] if n < 4 else torch.cat([moving, fixed], 1)
         assert torch.equal(seen[4 + n][0], torch.cat([finer, beside], 1))
 
@@ -102,7 +112,9 @@ def test_batch_equals_singles_and_repeats(model):
         together = model(moving, fixed)
         assert torch.equal(together, model(moving, fixed))
         for s in range(2):
-            assert torch.allclose(model(moving[s : s + 1], fixed[s : s + 1])[0], together[s], atol=1e-5)
+            assert torch.allclose(
+                model(moving[s : s + 1], fixed[s : s + 1])[0], together[s], atol=1e-5
+            )
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -138,7 +150,11 @@ def test_autocast_stays_near(model):
 def test_every_parameter_that_can_learns(options):
     model = made(options)
     model(*images(1, 1, 16, 16, 16)).square().mean().backward()
-    still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any() or p.grad.isnan().any()]
+    still = [
+        n
+        for n, p in model.named_parameters()
+        if p.grad is None or not p.grad.any() or p.grad.isnan().any()
+    ]
     # a SACB projects through an instance norm, which removes the bias before it
     assert [n for n in still if not n.endswith("project.0.bias")] == []
 

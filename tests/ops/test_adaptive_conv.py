@@ -17,7 +17,9 @@ def naive(z, labels, taps, kernel, bias):
                     value = bias[s, n].clone()
                     for t in range(27):
                         di, dj, dk = t // 9, t // 3 % 3, t % 3
-                        value += taps[s, n, t] * (kernel[:, :, t] @ padded[s, :, x + di, y + dj, w + dk])
+                        value += taps[s, n, t] * (
+                            kernel[:, :, t] @ padded[s, :, x + di, y + dj, w + dk]
+                        )
                     out[s, :, x, y, w] = value
     return out
 
@@ -40,7 +42,9 @@ def test_equals_the_equation():
 def test_cluster_without_voxels():
     z, labels, taps, kernel, bias = case()
     labels = labels.clamp(max=1)
-    torch.testing.assert_close(adaptive_conv(z, labels, taps, kernel, bias), naive(z, labels, taps, kernel, bias))
+    torch.testing.assert_close(
+        adaptive_conv(z, labels, taps, kernel, bias), naive(z, labels, taps, kernel, bias)
+    )
 
 
 def test_gradients():
@@ -51,11 +55,15 @@ def test_gradients():
 
 def test_nothing_like_an_unfolded_window_is_kept_for_backward():
     z, labels, taps, kernel, bias = (
-        t.requires_grad_() if t.is_floating_point() else t for t in case(b=1, c=8, c_out=8, n=3, size=(16, 16, 16))
+        t.requires_grad_() if t.is_floating_point() else t
+        for t in case(b=1, c=8, c_out=8, n=3, size=(16, 16, 16))
     )
     kept = {}
     with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) and t, lambda t: t
+        lambda t: (
+            kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) and t
+        ),
+        lambda t: t,
     ):
         adaptive_conv(z, labels, taps, kernel, bias)
     assert sum(kept.values()) < 4 * z.untyped_storage().nbytes()

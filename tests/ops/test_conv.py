@@ -39,7 +39,9 @@ def test_what_is_wider_stays_wide():
 @pytest.mark.parametrize("levels", [(2, 3, 4, 5), (5,)])
 def test_displacements_are_float32_under_autocast_with_plain_kernels(levels):
     torch.manual_seed(0)
-    network = SACBNet(SACBNetConfig(base_channels=1, clusters=(2, 2, 2, 2), sacb_levels=levels)).eval()
+    network = SACBNet(
+        SACBNetConfig(base_channels=1, clusters=(2, 2, 2, 2), sacb_levels=levels)
+    ).eval()
     heads = []
     network.head.register_forward_hook(lambda module, given, out: heads.append(out))
     image = torch.rand(2, 1, 1, 32, 32, 32)

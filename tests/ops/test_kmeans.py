@@ -23,7 +23,10 @@ def numpy_lloyd(x, seeds, rounds, tolerance=1e-10):
 
 def blobs(p=300, c=5, clusters=4, seed=0, spread=1.0):
     rng = np.random.default_rng(seed)
-    return rng.normal(size=(clusters, c))[rng.integers(clusters, size=p)] * 3 + rng.normal(size=(p, c)) * spread
+    return (
+        rng.normal(size=(clusters, c))[rng.integers(clusters, size=p)] * 3
+        + rng.normal(size=(p, c)) * spread
+    )
 
 
 @pytest.mark.parametrize("rounds", [1, 3, 200])
@@ -44,7 +47,9 @@ def test_seeding_finds_separate_blobs():
 
 
 def test_batch_equals_singles_and_is_repeatable():
-    x = torch.stack([torch.tensor(blobs(seed=s, spread=0.02 if s == 1 else 2.0)).float() for s in range(3)])
+    x = torch.stack(
+        [torch.tensor(blobs(seed=s, spread=0.02 if s == 1 else 2.0)).float() for s in range(3)]
+    )
     together = kmeans(x, 5, max_rounds=100)
     assert len(together.rounds.unique()) > 1  # one goes on when another has converged
     for s in range(3):
@@ -62,7 +67,9 @@ def test_global_random_state_is_left_alone():
     assert np.array_equal(before_numpy, np.random.get_state()[1])  # noqa: NPY002
     torch.manual_seed(99)
     assert torch.equal(first, kmeans(x, 4).labels)  # not read either
-    assert not torch.equal(kmeans(x, 4, max_rounds=1).centres, kmeans(x, 4, max_rounds=1, seed=1).centres)
+    assert not torch.equal(
+        kmeans(x, 4, max_rounds=1).centres, kmeans(x, 4, max_rounds=1, seed=1).centres
+    )
 
 
 def test_more_clusters_than_voxels():
@@ -70,7 +77,9 @@ def test_more_clusters_than_voxels():
     result = kmeans(x, 7)
     assert result.centres.shape == (1, 7, 2)
     assert torch.equal(result.centres[0][result.labels[0]], x[0])  # every voxel is its own cluster
-    assert (torch.cdist(result.centres[0], x[0]).amin(1) == 0).all()  # surplus centres repeat voxels
+    assert (
+        torch.cdist(result.centres[0], x[0]).amin(1) == 0
+    ).all()  # surplus centres repeat voxels
 
 
 @pytest.mark.parametrize("value", [0.0, 2.5])
@@ -150,7 +159,12 @@ def test_empty_features():
 
 
 def inertia(x, result):
-    return (x - result.centres.gather(1, result.labels[..., None].expand_as(x))).square().sum(2).mean(1)
+    return (
+        (x - result.centres.gather(1, result.labels[..., None].expand_as(x)))
+        .square()
+        .sum(2)
+        .mean(1)
+    )
 
 
 def test_sample_of_many_voxels_does_as_well_as_all_of_them():
@@ -161,18 +175,24 @@ def test_sample_of_many_voxels_does_as_well_as_all_of_them():
         converged = kmeans(x, 7, seeds=start[None], max_rounds=1000)
         assert inertia(x, fast) < 1.005 * inertia(x, converged)
     nearest = torch.cdist(x, fast.centres).argmin(2)
-    assert (nearest == fast.labels).float().mean() > 0.97  # of centres that the last round still moved a little
+    assert (
+        nearest == fast.labels
+    ).float().mean() > 0.97  # of centres that the last round still moved a little
 
 
 @pytest.mark.parametrize("shape", [(1, 40_000, 16), (2, 1000, 5), (3, 17, 64), (1, 9000, 3)])
 @pytest.mark.parametrize("clusters", [1, 7, 31])
 def test_compiled_rounds_equal_plain_ones(shape, clusters):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    seeds = torch.arange(clusters).expand(shape[0], -1) * 5 % shape[1]  # of 17 voxels some are taken twice
+    seeds = (
+        torch.arange(clusters).expand(shape[0], -1) * 5 % shape[1]
+    )  # of 17 voxels some are taken twice
     fast = kmeans(x, clusters, seeds=seeds, max_rounds=8)
     with plain_kernels():
         plain = kmeans(x, clusters, seeds=seeds, max_rounds=8)
-    assert (fast.labels == plain.labels).float().mean() > 0.999  # voxels half-way between two centres
+    assert (
+        fast.labels == plain.labels
+    ).float().mean() > 0.999  # voxels half-way between two centres
     torch.testing.assert_close(fast.centres, plain.centres, rtol=1e-3, atol=1e-3)
 
 
@@ -185,7 +205,9 @@ def test_compiled_seeding_equals_the_plain_one(shape):
     torch.testing.assert_close(fast.centres, plain.centres, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.skipif(native.library() is None, reason="no C++ compiler; torch's sums depend on the threads")
+@pytest.mark.skipif(
+    native.library() is None, reason="no C++ compiler; torch's sums depend on the threads"
+)
 def test_thread_count_changes_no_bit():
     x = torch.randn(2, 50_000, 16, generator=torch.Generator().manual_seed(0))
     threads, results = torch.get_num_threads(), []
@@ -196,4 +218,6 @@ def test_thread_count_changes_no_bit():
     finally:
         torch.set_num_threads(threads)
     for other in results[1:]:
-        assert torch.equal(results[0].labels, other.labels) and torch.equal(results[0].centres, other.centres)
+        assert torch.equal(results[0].labels, other.labels) and torch.equal(
+            results[0].centres, other.centres
+        )

@@ -27,7 +27,9 @@ def naive(moving, fixed, window=3):
     return out, spread
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # the compiled form, and the plain one
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64]
+)  # the compiled form, and the plain one
 @pytest.mark.parametrize("size", [(4, 3, 5), (1, 1, 1), (1, 6, 2)])
 @pytest.mark.parametrize("window", [3, 5])
 def test_equals_explicit_loops(size, dtype, window):
@@ -35,13 +37,17 @@ def test_equals_explicit_loops(size, dtype, window):
     offset, spread = naive(moving, fixed, window)
     atol = 1e-5 if dtype == torch.float32 else 1e-7
     torch.testing.assert_close(match(moving, fixed, window), offset, atol=atol, rtol=1e-5)
-    torch.testing.assert_close(match_spread(moving, fixed, window), spread, atol=5 * atol, rtol=1e-5)  # up to 12
+    torch.testing.assert_close(
+        match_spread(moving, fixed, window), spread, atol=5 * atol, rtol=1e-5
+    )  # up to 12
 
 
 @pytest.mark.parametrize("window", [3, 5])
 def test_plain_form_in_single_precision(window):
     moving, fixed = torch.randn(2, 1, 3, 4, 3, 5)
-    torch.testing.assert_close(match_plain(moving, fixed, window), match(moving, fixed, window), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        match_plain(moving, fixed, window), match(moving, fixed, window), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_three_voxels_unless_said_otherwise():
@@ -55,7 +61,9 @@ def test_three_voxels_unless_said_otherwise():
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_finds_a_shift_of_one_voxel(axis):
     moving = torch.randn(1, 40, 6, 7, 8)
-    fixed = torch.roll(moving, -1, dims=2 + axis) * 5  # fixed(p) = moving(p + 1): the displacement is +1
+    fixed = (
+        torch.roll(moving, -1, dims=2 + axis) * 5
+    )  # fixed(p) = moving(p + 1): the displacement is +1
     found = match(moving, fixed)[0, :, 1:-1, 1:-1, 1:-1]
     expected = torch.zeros(3)
     expected[axis] = 1
@@ -81,7 +89,10 @@ def test_spread_of_candidates_that_are_all_alike(window, expected):
 
 
 def test_spread_where_one_candidate_has_it_all():
-    moving, fixed = torch.zeros(1, 1, 5, 5, 5), torch.full((1, 1, 5, 5, 5), 40.0, requires_grad=True)
+    moving, fixed = (
+        torch.zeros(1, 1, 5, 5, 5),
+        torch.full((1, 1, 5, 5, 5), 40.0, requires_grad=True),
+    )
     moving[0, 0, 2, 2, 2] = 1
     spread = match_spread(moving, fixed, 3)
     assert spread[0, 0, 1:4, 1:4, 1:4].abs().max() < 1e-6  # wherever within one voxel it lies
@@ -108,7 +119,9 @@ def test_half_precision_does_not_overflow(window):
 
 @pytest.mark.parametrize("window", [3, 5])
 def test_gradients(window):
-    moving, fixed = (torch.randn(1, 2, 3, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    moving, fixed = (
+        torch.randn(1, 2, 3, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2)
+    )
     assert torch.autograd.gradcheck(lambda m, f: match(m, f, window), (moving, fixed))
 
 
@@ -117,7 +130,10 @@ def test_scores_of_a_large_window_are_not_kept_for_backward(function):
     moving, fixed = (torch.randn(1, 4, 16, 16, 16, requires_grad=True) for _ in range(2))
     kept = {}
     with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) and t, lambda t: t
+        lambda t: (
+            kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) and t
+        ),
+        lambda t: t,
     ):
         function(moving, fixed, 5)
     assert sum(kept.values()) <= 4 * moving.nbytes  # 125 scores would be 31
@@ -130,7 +146,11 @@ def test_scores_of_a_large_window_are_never_held():
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             out = function(*args, **(kwargs or {}))
-            sizes.extend(t.untyped_storage().nbytes() for t in tree_leaves(out) if isinstance(t, torch.Tensor))
+            sizes.extend(
+                t.untyped_storage().nbytes()
+                for t in tree_leaves(out)
+                if isinstance(t, torch.Tensor)
+            )
             return out
 
     moving, fixed = (torch.randn(1, 4, 12, 12, 12, requires_grad=True) for _ in range(2))

@@ -35,7 +35,9 @@ def test_hot_enough_all_belong_to_all():
     x, found = case()
     m, centres = memberships(x, found, torch.tensor(1e9, dtype=x.dtype))
     torch.testing.assert_close(m, torch.full_like(m, 0.25))
-    torch.testing.assert_close(centres, x.mean(1, keepdim=True).expand_as(centres), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        centres, x.mean(1, keepdim=True).expand_as(centres), atol=1e-6, rtol=0
+    )
 
 
 def test_a_scale_of_the_features_changes_no_membership():
@@ -48,7 +50,9 @@ def test_a_scale_of_the_features_changes_no_membership():
 def test_a_cluster_without_voxels_has_no_members():
     x, found = case()
     labels = found.labels.clamp(max=2)
-    m, centres = memberships(x, KMeans(labels, found.centres, found.rounds), torch.tensor(0.5, dtype=x.dtype))
+    m, centres = memberships(
+        x, KMeans(labels, found.centres, found.rounds), torch.tensor(0.5, dtype=x.dtype)
+    )
     assert not m[..., 3].any()
     assert not centres[:, 3].any()
     torch.testing.assert_close(m.sum(2), torch.ones_like(m[..., 0]))

@@ -10,7 +10,9 @@ from sacbnet.ops.merge import merge
 def blobs(centres, each=200, spread=0.05, seed=0):
     g = torch.Generator().manual_seed(seed)
     centres = torch.tensor(centres)
-    return (centres[:, None] + spread * torch.randn(len(centres), each, centres.shape[1], generator=g)).flatten(0, 1)
+    return (
+        centres[:, None] + spread * torch.randn(len(centres), each, centres.shape[1], generator=g)
+    ).flatten(0, 1)
 
 
 SQUARE = [[0.0, 0.0], [0.0, 4.0], [4.0, 0.0], [4.0, 4.0]]
@@ -56,7 +58,9 @@ def test_the_numbers_are_those_of_wards_tree(share):
 
 
 def test_a_sample_gives_what_it_gives_alone():
-    x = torch.stack([blobs(SQUARE), blobs([*SQUARE[:2], *SQUARE[:2]]), blobs(SQUARE[::-1], spread=0.4)])
+    x = torch.stack(
+        [blobs(SQUARE), blobs([*SQUARE[:2], *SQUARE[:2]]), blobs(SQUARE[::-1], spread=0.4)]
+    )
     together = merge(kmeans(x, 7), x, 0.02)
     used = [len(set(labels.tolist())) for labels in together.labels]
     assert used[:2] == [4, 2]

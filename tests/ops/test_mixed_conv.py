@@ -21,7 +21,9 @@ def naive(z, membership, taps, kernel, bias):
                     value = m @ bias[s]
                     for t in range(27):
                         di, dj, dk = t // 9, t // 3 % 3, t % 3
-                        value = value + (m @ taps[s, :, t]) * (kernel[:, :, t] @ padded[s, :, x + di, y + dj, w + dk])
+                        value = value + (m @ taps[s, :, t]) * (
+                            kernel[:, :, t] @ padded[s, :, x + di, y + dj, w + dk]
+                        )
                     out[s, :, x, y, w] = value
     return out
 
@@ -32,7 +34,13 @@ def case(b=2, c=3, c_out=4, n=3, size=(4, 2, 5), dtype=torch.float64):
     def rand(*shape):
         return torch.randn(*shape, generator=g, dtype=dtype)
 
-    return rand(b, c, *size), rand(b, n, *size).softmax(1), rand(b, n, 27), rand(c_out, c, 27), rand(b, n, c_out)
+    return (
+        rand(b, c, *size),
+        rand(b, n, *size).softmax(1),
+        rand(b, n, 27),
+        rand(c_out, c, 27),
+        rand(b, n, c_out),
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -46,7 +54,9 @@ def test_whole_shares_are_labels():
     z, membership, taps, kernel, bias = case()
     labels = membership.argmax(1)
     whole = F.one_hot(labels, 3).movedim(-1, 1).to(z)
-    torch.testing.assert_close(mixed_conv(z, whole, taps, kernel, bias), adaptive_conv(z, labels, taps, kernel, bias))
+    torch.testing.assert_close(
+        mixed_conv(z, whole, taps, kernel, bias), adaptive_conv(z, labels, taps, kernel, bias)
+    )
 
 
 def test_gradients():
@@ -58,7 +68,10 @@ def test_nothing_like_an_unfolded_window_is_kept_for_backward():
     arguments = [t.requires_grad_() for t in case(b=1, c=8, c_out=8, n=3, size=(16, 16, 16))]
     kept = {}
     with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) and t, lambda t: t
+        lambda t: (
+            kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) and t
+        ),
+        lambda t: t,
     ):
         mixed_conv_plain(*arguments)
     assert sum(kept.values()) < 6 * arguments[0].untyped_storage().nbytes()

@@ -55,7 +55,10 @@ def test_leaky_add(shape, dtype):
 
 @pytest.mark.parametrize("dim", [0, 1])
 def test_concatenate(dim):
-    volumes = [rand(2, 8, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d), rand(2, 8, 4, 5, 6)]
+    volumes = [
+        rand(2, 8, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d),
+        rand(2, 8, 4, 5, 6),
+    ]
     with torch.no_grad():
         assert torch.equal(concatenate(volumes, dim), torch.cat(volumes, dim))
     assert concatenate([v.requires_grad_() for v in volumes], dim).requires_grad

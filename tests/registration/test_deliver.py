@@ -19,7 +19,11 @@ TURN = np.array([[0.9, -0.3, 0.1, 4], [0.25, 0.95, -0.2, -3], [-0.1, 0.2, 1.05, 
 
 def fixed_grids() -> dict[str, Grid]:
     oblique = np.eye(4)
-    oblique[:3, :3] = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0] * [0.8, 1.1, 2.5]
+    oblique[:3, :3] = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0] * [
+        0.8,
+        1.1,
+        2.5,
+    ]
     oblique[:3, 3] = WORKING.centre - oblique[:3, :3] @ [20, 16, 8]
     return {
         "the same": WORKING,
@@ -33,7 +37,9 @@ def field(rough: float) -> torch.Tensor:
     """(3, i, j, k) voxels: smooth, up to 2, and a patch that is not."""
     coarse = torch.randn(1, 3, 5, 5, 5, generator=torch.Generator().manual_seed(0))
     u = F.interpolate(coarse, WORKING.shape, mode="trilinear", align_corners=True)[0] * 0.8
-    u[:, 5:15, 5:15, 5:15] += rough * torch.randn(3, 10, 10, 10, generator=torch.Generator().manual_seed(1))
+    u[:, 5:15, 5:15, 5:15] += rough * torch.randn(
+        3, 10, 10, 10, generator=torch.Generator().manual_seed(1)
+    )
     return u
 
 
@@ -45,10 +51,14 @@ def test_no_fold_is_delivered(name, rough):
     transform, report = deliver(u, WORKING, Affine(TURN), fixed)
     assert torch.equal(u, given) and transform.grid == fixed
     found = folding(transform)
-    assert found.non_diffeomorphic_percent == 0 and found.folded_voxels == 0 and found.jacobian_min > 0
+    assert (
+        found.non_diffeomorphic_percent == 0 and found.folded_voxels == 0 and found.jacobian_min > 0
+    )
     work = report["working_grid"]
     assert 0 < work["voxels_changed"] <= 16**3 and work["remaining_voxels"] == 0
-    assert work["voxels_changed_percent"] == pytest.approx(100 * work["voxels_changed"] / np.prod(WORKING.shape))
+    assert work["voxels_changed_percent"] == pytest.approx(
+        100 * work["voxels_changed"] / np.prod(WORKING.shape)
+    )
     assert 0 < work["mean_change_mm"] < work["largest_change_mm"] < 2 * 6 * (0.3 + rough)
 
 
@@ -63,7 +73,9 @@ def test_the_fixed_grid_folds_anew_and_its_report_is_what_was_changed():
     written = DisplacementField.from_map(chain(Affine(TURN), whole), fixed)
     assert folding(written).non_diffeomorphic_percent > 0
     change = np.linalg.norm(transform.displacement_mm - written.displacement_mm, axis=-1)
-    assert kept["voxels_changed"] == (change > 0).sum() < 0.1 * change.size  # the others to the last bit
+    assert (
+        kept["voxels_changed"] == (change > 0).sum() < 0.1 * change.size
+    )  # the others to the last bit
     assert kept["largest_change_mm"] == pytest.approx(change.max())
     assert kept["mean_change_mm"] == pytest.approx(change[change > 0].mean())
 
@@ -71,6 +83,14 @@ def test_the_fixed_grid_folds_anew_and_its_report_is_what_was_changed():
 def test_without_folds_nothing_is_changed():
     u = field(0.0)
     transform, report = deliver(u, WORKING, Affine(), WORKING)
-    np.testing.assert_allclose(transform.displacement_mm, 2 * u.permute(1, 2, 3, 0).numpy(), atol=1e-5)
-    keys = ["voxels_changed", "voxels_changed_percent", "mean_change_mm", "largest_change_mm", "remaining_voxels"]
+    np.testing.assert_allclose(
+        transform.displacement_mm, 2 * u.permute(1, 2, 3, 0).numpy(), atol=1e-5
+    )
+    keys = [
+        "voxels_changed",
+        "voxels_changed_percent",
+        "mean_change_mm",
+        "largest_change_mm",
+        "remaining_voxels",
+    ]
     assert report == {where: dict.fromkeys(keys, 0) for where in ("working_grid", "fixed_grid")}

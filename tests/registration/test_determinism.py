@@ -35,7 +35,10 @@ def test_again_in_the_same_process(pair, near) -> None:
     again = sacbnet.register(pair.fixed, pair.aligned, **QUICK)
     for name in ("transform", "inverse"):
         one, other = getattr(near, name), getattr(again, name)
-        assert one.grid == other.grid and one.displacement_mm.tobytes() == other.displacement_mm.tobytes()
+        assert (
+            one.grid == other.grid
+            and one.displacement_mm.tobytes() == other.displacement_mm.tobytes()
+        )
     assert again.moved.data.tobytes() == near.moved.data.tobytes()
 
 
@@ -69,7 +72,9 @@ def test_nothing_global_is_touched(pair, near, tmp_path, options) -> None:
     """After a first registration (`near`): torch itself sets a variable when its optimisers are first used."""
     random.seed(5)
     before = global_state()
-    result = sacbnet.register(pair.fixed, pair.aligned, moving_labels=pair.aligned_labels, **options)
+    result = sacbnet.register(
+        pair.fixed, pair.aligned, moving_labels=pair.aligned_labels, **options
+    )
     result.save(tmp_path)
     sacbnet.Warper.of(tmp_path).image(pair.aligned, "fixed")
     after = global_state()

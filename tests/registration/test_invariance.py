@@ -54,7 +54,10 @@ def test_the_yardstick(pair, registered) -> None:
 
 
 def test_axes_flipped_and_permuted(pair, registered) -> None:
-    fixed, moving = restored(pair.fixed, (2, 0, 1), (0, 1, 0)), restored(pair.moving, (1, 2, 0), (1, 0, 1))
+    fixed, moving = (
+        restored(pair.fixed, (2, 0, 1), (0, 1, 0)),
+        restored(pair.moving, (1, 2, 0), (1, 0, 1)),
+    )
     result = sacbnet.register(fixed, moving, weights="none", refine=STEPS)
     assert result.moved.grid == fixed.grid
     assert off(pair, registered, result).max() < 1e-4
@@ -86,7 +89,9 @@ def test_masks_and_labels_flipped_along(pair) -> None:
 
 
 def test_both_headers_turned(pair, registered, turn) -> None:
-    result = sacbnet.register(relocated(pair.fixed, turn), relocated(pair.moving, turn), weights="none", refine=STEPS)
+    result = sacbnet.register(
+        relocated(pair.fixed, turn), relocated(pair.moving, turn), weights="none", refine=STEPS
+    )
     error = off(pair, registered, result, Affine(turn))
     assert error.mean() < 0.8 and np.percentile(error, 95) < 1.6
 
@@ -103,9 +108,14 @@ def test_resampled(pair, registered, what) -> None:
         fixed = on(fixed, fixed.grid.with_spacing(0.8))
     else:
         moving = on(moving, moving.grid.with_spacing((1.1, 1.2, 1.5)))
-        fixed = on(fixed, oblique_grid((52, 58, 52), (1.0, 1.0, 1.0), "RAS", (18, -12, 15), fixed.grid.centre))
+        fixed = on(
+            fixed,
+            oblique_grid((52, 58, 52), (1.0, 1.0, 1.0), "RAS", (18, -12, 15), fixed.grid.centre),
+        )
     result = sacbnet.register(fixed, moving, weights="none", refine=STEPS)
     assert result.moved.grid == fixed.grid
     error = off(pair, registered, result)
-    print(f"{what}: mean {error.mean():.3f}, 95th percentile {np.percentile(error, 95):.3f}, max {error.max():.3f} mm")
+    print(
+        f"{what}: mean {error.mean():.3f}, 95th percentile {np.percentile(error, 95):.3f}, max {error.max():.3f} mm"
+    )
     assert error.mean() < 0.8 and np.percentile(error, 95) < 1.6

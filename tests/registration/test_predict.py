@@ -11,7 +11,9 @@ from sacbnet.spatial.warp import warp
 
 def ramp(shape: tuple[int, int, int]) -> torch.Tensor:
     """(1, 3, i, j, k): the voxel's own index."""
-    return torch.stack(torch.meshgrid(*[torch.arange(float(n)) for n in shape], indexing="ij"))[None]
+    return torch.stack(torch.meshgrid(*[torch.arange(float(n)) for n in shape], indexing="ij"))[
+        None
+    ]
 
 
 class Stretch:
@@ -40,13 +42,18 @@ def test_lattices_meet_whatever_the_shape(shape, factor) -> None:
 
 def test_a_factor_of_1_is_the_network_itself() -> None:
     fixed, network = torch.rand(1, 1, 5, 6, 7), Stretch()
-    assert torch.equal(predict(network, fixed, fixed), network(fixed, fixed)) and network.fixed is fixed
+    assert (
+        torch.equal(predict(network, fixed, fixed), network(fixed, fixed))
+        and network.fixed is fixed
+    )
 
 
 # -- both ways --------------------------------------------------------------------------------------------------------
 def smooth(seed: int, size: float, shape=(20, 22, 24)) -> torch.Tensor:
     coarse = torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(seed))
-    return size * torch.nn.functional.interpolate(coarse, shape, mode="trilinear", align_corners=True)
+    return size * torch.nn.functional.interpolate(
+        coarse, shape, mode="trilinear", align_corners=True
+    )
 
 
 def test_inverse_undoes_the_displacement() -> None:
@@ -73,7 +80,8 @@ def test_both_ways_is_the_mean_and_its_own_inverse_for_the_swapped_pair() -> Non
     assert torch.allclose(u, (network.there + inverse(network.back)) / 2)
     # inverse to second order: far better than what the network gives by itself
     error, alone = (
-        (a + warp(b, a, padding="border")).abs().mean() for a, b in ((u, swapped), (network.there, network.back))
+        (a + warp(b, a, padding="border")).abs().mean()
+        for a, b in ((u, swapped), (network.there, network.back))
     )
     assert error < 0.2 * alone
 
@@ -81,7 +89,9 @@ def test_both_ways_is_the_mean_and_its_own_inverse_for_the_swapped_pair() -> Non
 def test_weights_say_how_they_are_meant() -> None:
     network, moving, fixed = Drawn(), torch.zeros(1, 1, 20, 22, 24), torch.ones(1, 1, 20, 22, 24)
     assert as_meant(network, {"symmetric": "false"}) is network is as_meant(network, {})
-    assert torch.equal(as_meant(network, {"symmetric": "true"})(moving, fixed), BothWays(network)(moving, fixed))
+    assert torch.equal(
+        as_meant(network, {"symmetric": "true"})(moving, fixed), BothWays(network)(moving, fixed)
+    )
 
 
 def test_mirrored_is_the_mean_with_the_mirror_image() -> None:
@@ -91,7 +101,9 @@ def test_mirrored_is_the_mean_with_the_mirror_image() -> None:
     assert not u[:, 0].any() and (u[:, 1:] == 1).all()
     # one that tells where the moving image is brightest along the first axis, is told of the mirror image, too
     seen = []
-    Mirrored(lambda moving, fixed: seen.append((moving, fixed)) or torch.zeros(1, 3, 6, 7, 8))(moving, fixed)
+    Mirrored(lambda moving, fixed: seen.append((moving, fixed)) or torch.zeros(1, 3, 6, 7, 8))(
+        moving, fixed
+    )
     assert torch.equal(seen[0][0], moving) and torch.equal(seen[1][0], moving.flip(2))
     assert torch.equal(seen[1][1], fixed.flip(2))
 
@@ -101,7 +113,10 @@ def test_mirrored_commutes_with_the_mirror() -> None:
         return torch.cat([moving - fixed, moving * ramp((6, 7, 8))[:, :1], fixed], 1)
 
     moving, fixed = torch.rand(2, 1, 1, 6, 7, 8)
-    u, other = Mirrored(network)(moving, fixed), Mirrored(network)(moving.flip(2), fixed.flip(2)).flip(2)
+    u, other = (
+        Mirrored(network)(moving, fixed),
+        Mirrored(network)(moving.flip(2), fixed.flip(2)).flip(2),
+    )
     torch.testing.assert_close(u, other * torch.tensor([-1.0, 1, 1]).view(1, 3, 1, 1, 1))
     assert isinstance(as_meant(network, {"mirrored": "true"}), Mirrored)
     both = as_meant(network, {"mirrored": "true", "symmetric": "true"})

@@ -75,25 +75,37 @@ def test_never_much_more_than_twelve_million_voxels(shape, spacing):
     extent = np.array(shape) * spacing
     assert np.prod(extent / found) <= 12e6 * (1 + 1e-9)
     assert found >= min(1.0, *spacing) * (1 - 1e-9)
-    assert found <= max(1.0, min(spacing), np.prod(extent / 12e6 ** (1 / 3)) ** (1 / 3)) * (1 + 1e-9)
+    assert found <= max(1.0, min(spacing), np.prod(extent / 12e6 ** (1 / 3)) ** (1 / 3)) * (
+        1 + 1e-9
+    )
 
 
 # -- the grid -----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("degrees, origin", [((0, 0, 0), (0, 0, 0)), ((12, -20, 7), (-33, 81, 5.5))])
+@pytest.mark.parametrize(
+    "degrees, origin", [((0, 0, 0), (0, 0, 0)), ((12, -20, 7), (-33, 81, 5.5))]
+)
 def test_own_voxels_are_taken_where_the_spacing_agrees(degrees, origin):
     image = Image(blob(), Grid((30, 36, 40), turned(degrees=degrees, origin=origin)))
     grid = network_grid(image, 1.0)
     corner = image.grid.voxels(grid.world([0, 0, 0]))
-    np.testing.assert_allclose(corner, [8 - 12, 5 - 12, 11 - 12], atol=1e-9)  # the box of the blob, 12 voxels around
+    np.testing.assert_allclose(
+        corner, [8 - 12, 5 - 12, 11 - 12], atol=1e-9
+    )  # the box of the blob, 12 voxels around
     assert grid.shape == (12 + 24, 25 + 24, 22 + 24)
     seen = on_grid(image.data, image.grid, grid)[0, 0].numpy()
     expected = np.zeros(grid.shape, dtype=np.float32)
     expected[12:-12, 12:-12, 12:-12] = image.data[8:20, 5:30, 11:33]
-    np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-3)  # float32 rounding of the lattice, of values near 100
-    assert np.abs(seen - expected).max() < 1e-4 * np.abs(np.diff(image.data, axis=0)).max()  # no visible interpolation
+    np.testing.assert_allclose(
+        seen, expected, rtol=0, atol=1e-3
+    )  # float32 rounding of the lattice, of values near 100
+    assert (
+        np.abs(seen - expected).max() < 1e-4 * np.abs(np.diff(image.data, axis=0)).max()
+    )  # no visible interpolation
 
 
-@pytest.mark.parametrize("axes, signs", list(product(permutations(range(3)), [(1, 1, 1), (-1, 1, -1), (-1, -1, -1)])))
+@pytest.mark.parametrize(
+    "axes, signs", list(product(permutations(range(3)), [(1, 1, 1), (-1, 1, -1), (-1, -1, -1)]))
+)
 @pytest.mark.parametrize("spacing", [1.0, 1.3])
 def test_storage_does_not_matter(axes, signs, spacing):
     image = Image(blob(), Grid((30, 36, 40), turned((1, 1, 1), (12, -20, 7), (-33, 81, 5.5))))
@@ -106,10 +118,14 @@ def test_storage_does_not_matter(axes, signs, spacing):
 
 
 @pytest.mark.parametrize("spacing", [0.7, 1.0, 1.9])
-@pytest.mark.parametrize("affine", [turned((1, 1, 1)), turned((0.9, 1.2, 3), (5, -30, 9)), "sheared"], ids=str)
+@pytest.mark.parametrize(
+    "affine", [turned((1, 1, 1)), turned((0.9, 1.2, 3), (5, -30, 9)), "sheared"], ids=str
+)
 def test_the_crop_keeps_all_foreground(spacing, affine):
     if isinstance(affine, str):
-        affine = turned((1, 1.5, 2), (20, 10, 5)) @ (np.eye(4) + 0.15 * np.eye(4, k=1) * [0, 1, 1, 0])
+        affine = turned((1, 1.5, 2), (20, 10, 5)) @ (
+            np.eye(4) + 0.15 * np.eye(4, k=1) * [0, 1, 1, 0]
+        )
     image = Image(blob(), Grid((30, 36, 40), affine))
     grid = network_grid(image, spacing, margin=2)
     np.testing.assert_allclose(grid.spacing, spacing, rtol=2e-3)
@@ -160,14 +176,22 @@ def test_the_crop_follows_the_mask():
     grid = network_grid(image, 1.0, mask, margin=3)
     assert grid.shape == (9, 7, 12) and grid.affine[:3, 3].tolist() == [7, 9, 11]
     mask[10:13, 1, 14:20] = True
-    assert network_grid(image, 1.0, mask, margin=3).affine[:3, 3].tolist() == [7, 0, 11]  # and ends with the image
+    assert network_grid(image, 1.0, mask, margin=3).affine[:3, 3].tolist() == [
+        7,
+        0,
+        11,
+    ]  # and ends with the image
 
 
 def test_a_faint_object_in_one_corner():
     data = np.full((20, 20, 20), -1000, dtype=np.float32)  # air of a CT
     data[0, 0, 0], data[19, 10:, 3] = 0, 400
     assert foreground(data).sum() == 11
-    assert network_grid(Image(data, Grid(data.shape, np.eye(4))), 1.0, margin=0).shape == (20, 20, 4)
+    assert network_grid(Image(data, Grid(data.shape, np.eye(4))), 1.0, margin=0).shape == (
+        20,
+        20,
+        4,
+    )
 
 
 def test_foreground_of_a_flat_image_is_everything():
@@ -191,7 +215,9 @@ def test_a_few_bright_voxels_do_not_darken_the_rest():
     data = blob()
     bright = data.copy()
     bright[10, 10, 12:15] = 1e5
-    np.testing.assert_allclose(to_unit(bright)[data > 0].mean(), to_unit(data)[data > 0].mean(), rtol=0.1)
+    np.testing.assert_allclose(
+        to_unit(bright)[data > 0].mean(), to_unit(data)[data > 0].mean(), rtol=0.1
+    )
 
 
 def test_to_unit_keeps_the_order_and_the_argument():
@@ -208,7 +234,9 @@ def test_to_unit_keeps_the_order_and_the_argument():
 # -- resampling ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("spacing", [1.0, 2.0, 4.0])
 def test_antialias_keeps_the_mean(spacing):
-    data = blob(low=(12, 15, 11), high=(18, 22, 33))  # far enough from the faces that nothing runs over them
+    data = blob(
+        low=(12, 15, 11), high=(18, 22, 33)
+    )  # far enough from the faces that nothing runs over them
     grid = Grid((30, 36, 40), turned((1.0, 0.5, 3.0)))
     out = antialias(data, grid, spacing)
     assert out.dtype == np.float32 and out.shape == data.shape
@@ -245,7 +273,9 @@ def test_an_image_on_another_grid_stays_in_its_place(spacing):
 
     def mass(values, lattice):
         points = lattice.world(np.moveaxis(np.indices(values.shape), 0, -1))
-        return (points * values[..., None]).sum((0, 1, 2)) / values.sum(), values.sum() * lattice.voxel_volume
+        return (points * values[..., None]).sum(
+            (0, 1, 2)
+        ) / values.sum(), values.sum() * lattice.voxel_volume
 
     (centre, total), (expected, whole) = mass(seen, grid), mass(data, image.grid)
     np.testing.assert_allclose(centre, expected, atol=0.1)
@@ -257,7 +287,9 @@ def test_on_grid_through_a_map():
     shifted = on_grid(image.data, image.grid, image.grid, Affine.translation([3, 0, -2]))
     assert shifted.shape == (1, 1, 30, 36, 40)
     np.testing.assert_allclose(shifted[0, 0, :27, :, 2:], image.data[3:, :, :-2], atol=1e-3)
-    assert float(shifted[0, 0, 27:].abs().max()) == 0 and float(shifted[..., :2].abs().max()) == 0  # no field of view
+    assert (
+        float(shifted[0, 0, 27:].abs().max()) == 0 and float(shifted[..., :2].abs().max()) == 0
+    )  # no field of view
 
 
 def test_a_mask_stays_of_zeros_and_ones():
@@ -282,7 +314,9 @@ def test_a_mask_stays_of_zeros_and_ones():
         (1.0, 3.0, 2.0, True, (3.0, 1)),
     ],
 )
-def test_network_and_refinement_have_their_spacings(own, asked, of_network, refined, expected) -> None:
+def test_network_and_refinement_have_their_spacings(
+    own, asked, of_network, refined, expected
+) -> None:
     fixed = Grid((60, 70, 80), np.diag([own, own, own, 1.0]))
     spacing, factor = spacings(fixed, asked, of_network, refined)
     assert (pytest.approx(spacing), factor) == expected

@@ -30,7 +30,10 @@ def refine(*arguments: Any, **named: Any) -> Tensor:
 @cache
 def texture(size: int = SIZE, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    noise = gaussian_filter(rng.normal(size=(size,) * 3), 2) * 6 + gaussian_filter(rng.normal(size=(size,) * 3), 4) * 12
+    noise = (
+        gaussian_filter(rng.normal(size=(size,) * 3), 2) * 6
+        + gaussian_filter(rng.normal(size=(size,) * 3), 4) * 12
+    )
     return np.clip(0.5 + 0.25 * noise / noise.std(), 0, 1)
 
 
@@ -38,11 +41,17 @@ def texture(size: int = SIZE, seed: int = 0) -> np.ndarray:
 def truth(size: int = SIZE) -> np.ndarray:
     """(3, i, j, k) voxels: smooth, up to about 3, without folds."""
     axes = np.indices((size,) * 3) / size * 2 * np.pi
-    return np.stack([2.5 * np.sin(axes[1]), -2 * np.cos(axes[0] + 0.5), 2 * np.sin(axes[0] + axes[2])])
+    return np.stack(
+        [2.5 * np.sin(axes[1]), -2 * np.cos(axes[0] + 0.5), 2 * np.sin(axes[0] + axes[2])]
+    )
 
 
 def tensor(data: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(data)).float()[None] if data.ndim == 4 else tensor(data[None])
+    return (
+        torch.from_numpy(np.ascontiguousarray(data)).float()[None]
+        if data.ndim == 4
+        else tensor(data[None])
+    )
 
 
 def pair(size: int = SIZE) -> tuple[Tensor, Tensor]:
@@ -68,7 +77,9 @@ def test_a_known_warp_is_recovered():
     assert found().shape == (1, 3, SIZE, SIZE, SIZE) and not found().requires_grad
     assert error(found()) < 0.5
     moving, fixed = pair()
-    before, after = (float((warp(moving, u) - fixed)[INNER].abs().mean()) for u in (0 * found(), found()))
+    before, after = (
+        float((warp(moving, u) - fixed)[INNER].abs().mean()) for u in (0 * found(), found())
+    )
     assert after < before / 4
     assert not folds(found()[0]).any()
 
@@ -122,7 +133,9 @@ def test_what_improves_on_nothing(levels):
     assert not improves(-tensor(truth()), moving, fixed, options)
     assert not improves(torch.zeros_like(tensor(truth())), moving, fixed, options)
     noise = 3 * torch.randn(1, 3, SIZE, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    assert not improves(tensor(truth()) + noise, moving, fixed, options)  # likeness is not all: it has to be smooth
+    assert not improves(
+        tensor(truth()) + noise, moving, fixed, options
+    )  # likeness is not all: it has to be smooth
 
 
 def test_a_third_of_a_start_beyond_the_lattice_of_the_levels_is_kept():
@@ -140,13 +153,17 @@ def test_large_motion_of_a_start_is_kept_whole():
     start = torch.zeros(1, 3, SIZE, SIZE, SIZE)
     start[:, 1] = 14
     moving = tensor(texture())
-    u = refine(moving, moving.roll(-14, 3), RefineOptions(iterations=1, levels=(2,)), start_vox=start)
+    u = refine(
+        moving, moving.roll(-14, 3), RefineOptions(iterations=1, levels=(2,)), start_vox=start
+    )
     torch.testing.assert_close(u, start, atol=1e-4, rtol=0)
 
 
 def test_no_iterations_return_the_start():
     start = tensor(truth() * 0.5)
-    torch.testing.assert_close(refine(*pair(), RefineOptions(iterations=0), start_vox=start), start, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        refine(*pair(), RefineOptions(iterations=0), start_vox=start), start, atol=1e-5, rtol=0
+    )
     assert float(refine(*pair(), RefineOptions(iterations=0)).abs().max()) == 0
 
 
@@ -159,7 +176,9 @@ def corner_changed(image: Tensor) -> Tensor:
 def test_outside_the_fixed_mask_nothing_matters():
     moving, fixed = pair()
     mask = torch.zeros_like(fixed)
-    mask[..., 26:] = 1  # 12 voxels from the change: farther than a correlation box reaches at the finer level
+    mask[..., 26:] = (
+        1  # 12 voxels from the change: farther than a correlation box reaches at the finer level
+    )
     options = RefineOptions(iterations=30, levels=(2,))
     plain = refine(moving, fixed, options, fixed_mask=mask)
     changed = refine(moving, corner_changed(fixed), options, fixed_mask=mask)
@@ -167,7 +186,9 @@ def test_outside_the_fixed_mask_nothing_matters():
     inside = (slice(None), slice(None), slice(8, -8), slice(8, -8), slice(30, -8))
     assert float((plain - tensor(truth()))[inside].norm(dim=1).mean()) < 0.8
     unmasked = (refine(moving, image, options) for image in (fixed, corner_changed(fixed)))
-    assert float(next(unmasked).sub(next(unmasked)).abs().max()) > 0.2  # without the mask it does matter
+    assert (
+        float(next(unmasked).sub(next(unmasked)).abs().max()) > 0.2
+    )  # without the mask it does matter
 
 
 def test_outside_the_moving_mask_nothing_matters():
@@ -223,7 +244,9 @@ def test_iterations_are_honoured(levels, used):
 def test_what_each_level_did_is_told():
     losses: list[float] = []
     options = RefineOptions(iterations=12, levels=(3, 2), tolerance=0.0)
-    _, reports = refine_and_tell(*pair(), options, progress=lambda done, total, loss: losses.append(loss))
+    _, reports = refine_and_tell(
+        *pair(), options, progress=lambda done, total, loss: losses.append(loss)
+    )
     first, second = losses[:12], losses[12:]
     assert reports == (
         LevelReport(3, 12, first[0], min(first)),
@@ -236,20 +259,30 @@ def test_a_level_ends_when_it_no_longer_gains():
     calls: list[tuple[int, int]] = []
     options = RefineOptions(iterations=300, levels=(3, 2), patience=8, tolerance=5e-3)
     moving, fixed = pair()
-    u, reports = refine_and_tell(moving, fixed, options, progress=lambda done, total, loss: calls.append((done, total)))
+    u, reports = refine_and_tell(
+        moving, fixed, options, progress=lambda done, total, loss: calls.append((done, total))
+    )
     assert all(8 < r.steps < 100 for r in reports)
     assert error(u) < 0.5
-    assert calls[-1] == (600, 600) and calls[reports[0].steps - 1] == (300, 600)  # steps that are spared count as done
+    assert calls[-1] == (600, 600) and calls[reports[0].steps - 1] == (
+        300,
+        600,
+    )  # steps that are spared count as done
     assert [c[0] for c in calls] == sorted({c[0] for c in calls})
     _, same = refine_and_tell(moving, moving, options)
-    assert [r.steps for r in same] == [17, 17]  # at the optimum from the start: only twice the patience is spent
+    assert [r.steps for r in same] == [
+        17,
+        17,
+    ]  # at the optimum from the start: only twice the patience is spent
     assert all(r.loss_after == r.loss_before for r in same)
 
 
 def test_a_start_that_folds_is_mended_first():
     """An optimiser would be caught in the folds: no tetrahedron that is turned over is left to it."""
     start = tensor(truth() * 0.7)
-    start[:, :, 20:28, 20:28, 20:28] += 1.5 * torch.randn(8, 8, 8, generator=torch.Generator().manual_seed(0))
+    start[:, :, 20:28, 20:28, 20:28] += 1.5 * torch.randn(
+        8, 8, 8, generator=torch.Generator().manual_seed(0)
+    )
     assert folds(start[0]).sum() > 500
     u = refine(*pair(), OPTIONS, start_vox=start)
     assert error(u) < 0.5

@@ -16,7 +16,14 @@ import torch
 import sacbnet
 from sacbnet.config.registration import Options, RefineOptions
 from sacbnet.config.sacbnet import SACBNetConfig
-from sacbnet.errors import GridError, InputError, OutputError, RegistrationError, SacbnetError, WeightsError
+from sacbnet.errors import (
+    GridError,
+    InputError,
+    OutputError,
+    RegistrationError,
+    SacbnetError,
+    WeightsError,
+)
 from sacbnet.imaging.image import Image
 from sacbnet.io.images import load_image
 from sacbnet.networks.sacbnet.network import SACBNet
@@ -29,7 +36,13 @@ from sacbnet.spatial.transforms import Affine
 
 from ..conftest import QUICK
 
-FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": "2", "intensity": "[0, 1]", "source": "a test"}
+FACTS = {
+    "licence": "CC0",
+    "trained_on": "nothing",
+    "spacing_mm": "2",
+    "intensity": "[0, 1]",
+    "source": "a test",
+}
 
 
 def network(seed: int = 0, head_scale: float = 1.0) -> SACBNet:
@@ -59,7 +72,8 @@ def test_the_heads_come_together(pair, registered) -> None:
         assert start < 0.3 and affine > start + 0.25 and final > affine + 0.1 and final > 0.66
     truth = pair.true_map(pair.landmarks)
     errors = [
-        np.linalg.norm(f(pair.landmarks) - truth, axis=1).mean() for f in (registered.affine, registered.transform)
+        np.linalg.norm(f(pair.landmarks) - truth, axis=1).mean()
+        for f in (registered.affine, registered.transform)
     ]
     assert errors[1] < min(0.8, 0.7 * errors[0])  # mm, voxels of 1 mm; 3.4 at the start
     back = np.linalg.norm(registered.inverse(truth) - pair.landmarks, axis=1).mean()
@@ -71,7 +85,9 @@ def test_the_result_lies_on_the_fixed_grid(pair, registered) -> None:
         assert image.grid == pair.fixed.grid and image.data.shape == pair.fixed.data.shape
     assert registered.moved.data.dtype == np.float32
     assert registered.transform.grid == pair.fixed.grid
-    assert set(np.unique(registered.moved_labels.data)) <= set(np.unique(pair.moving_labels.data)) | {0}
+    assert set(np.unique(registered.moved_labels.data)) <= set(
+        np.unique(pair.moving_labels.data)
+    ) | {0}
 
 
 def test_interpolated_once_from_the_original_voxels(pair, registered) -> None:
@@ -100,7 +116,9 @@ def test_run_json(registered, result) -> None:
     assert report == json.loads(json.dumps(registered.report))
     assert report["format_version"] == 1
     environment = report["environment"]
-    assert environment["sacbnet"] == sacbnet.__version__ and environment["torch"] == version("torch")
+    assert environment["sacbnet"] == sacbnet.__version__ and environment["torch"] == version(
+        "torch"
+    )
     assert environment["numpy"] == np.__version__ and environment["device"]
     assert report["options"] == {
         "weights": "none", "affine": "affine", "preset": "balanced", "refine": 15, "device": "auto", "spacing": None,
@@ -123,7 +141,10 @@ def test_run_json(registered, result) -> None:
     assert 0 < folding["jacobian_min"] < 1 < folding["jacobian_max"]
     assert [level["level"] for level in report["refinement"]] == [2, 1]
     for level in report["refinement"]:
-        assert set(level) == {"level", "steps", "loss_before", "loss_after"} and 1 <= level["steps"] <= 15
+        assert (
+            set(level) == {"level", "steps", "loss_before", "loss_after"}
+            and 1 <= level["steps"] <= 15
+        )
         assert -1 <= level["loss_after"] <= level["loss_before"]
     inverse = report["inverse"]
     assert 0 < inverse["round_trip_mean_mm"] < 0.1 and inverse["residual_mean_mm"] <= 0.01
@@ -203,10 +224,17 @@ def test_masks_decide_what_counts(pair, near) -> None:
     f_mask[:, :, :half] = 0
     lower = pair.aligned.grid.world(np.argwhere(m_mask))[:, 2] < pair.fixed.grid.centre[2] - 6
     m_mask[lower.reshape(m_mask.shape)] = 0
-    without = sacbnet.register(pair.fixed, pair.aligned, fixed_mask=(f_mask, pair.fixed.grid.affine), **QUICK)
-    fixed[:, :, : half - 6] = fixed.max() * np.random.default_rng(0).random(fixed[:, :, : half - 6].shape)
+    without = sacbnet.register(
+        pair.fixed, pair.aligned, fixed_mask=(f_mask, pair.fixed.grid.affine), **QUICK
+    )
+    fixed[:, :, : half - 6] = fixed.max() * np.random.default_rng(0).random(
+        fixed[:, :, : half - 6].shape
+    )
     spoilt = sacbnet.register(
-        replace(pair.fixed, data=fixed), pair.aligned, fixed_mask=(f_mask, pair.fixed.grid.affine), **QUICK
+        replace(pair.fixed, data=fixed),
+        pair.aligned,
+        fixed_mask=(f_mask, pair.fixed.grid.affine),
+        **QUICK,
     )
     deep = pair.fixed.grid.world(np.argwhere(f_mask)[::5])
     off = np.linalg.norm(without.transform(deep) - spoilt.transform(deep), axis=1)
@@ -218,7 +246,9 @@ def test_masks_decide_what_counts(pair, near) -> None:
         moving_mask=(m_mask, pair.aligned.grid.affine),
         **QUICK,
     )
-    assert np.abs(both.transform.displacement_mm - near.transform.displacement_mm).max() > 0.05  # they do matter
+    assert (
+        np.abs(both.transform.displacement_mm - near.transform.displacement_mm).max() > 0.05
+    )  # they do matter
     assert (
         both.report["similarity"]["final"]["local_correlation"]
         > both.report["similarity"]["start"]["local_correlation"]
@@ -231,7 +261,9 @@ def test_companion_of_another_grid(pair, name) -> None:
     shifted = image.grid.affine.copy()
     shifted[0, 3] += 0.1
     for data, affine in ((image.data[:-1], image.grid.affine), (image.data, shifted)):
-        words = f"the {name.split('_')[0]} (mask|label map) array lies on another grid .*; resample it"
+        words = (
+            f"the {name.split('_')[0]} (mask|label map) array lies on another grid .*; resample it"
+        )
         with pytest.raises(GridError, match=words):
             sacbnet.register(pair.fixed, pair.aligned, **{name: (data, affine)}, **QUICK)
 
@@ -265,11 +297,19 @@ def test_progress_is_told(pair) -> None:
 def test_weights_end_to_end(pair, weights, tmp_path) -> None:
     """A network that moves everything a little the wrong way, then refined: the result has gained all the same."""
     before = weights.read_bytes()
-    result = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), refine=4)
+    result = sacbnet.register(
+        pair.fixed, pair.aligned, affine="none", weights=str(weights), refine=4
+    )
     assert weights.read_bytes() == before
     report = result.report
-    assert report["weights"]["sha256"] == weights_hash(weights) and report["weights"]["licence"] == "CC0"
-    assert report["working_grid"]["spacing_mm"] == 1.0 and report["working_grid"]["network_spacing_mm"] == 2.0
+    assert (
+        report["weights"]["sha256"] == weights_hash(weights)
+        and report["weights"]["licence"] == "CC0"
+    )
+    assert (
+        report["working_grid"]["spacing_mm"] == 1.0
+        and report["working_grid"]["network_spacing_mm"] == 2.0
+    )
     assert report["seconds"]["network"] > 0 and report["options"]["refine"] == 4
     assert not any("no network" in sentence for sentence in report["warnings"])
     similarity = report["similarity"]
@@ -281,29 +321,43 @@ def test_weights_end_to_end(pair, weights, tmp_path) -> None:
 def test_what_the_network_saw_comes_with_the_result(pair, weights, tmp_path) -> None:
     """Asked for it is written, told in run.json always; the next run without it leaves none of it behind."""
     asked = {"affine": "none", "weights": str(weights), "refine": 2}
-    result = sacbnet.register(pair.fixed, pair.aligned, **asked, save_clusters=True, save_uncertainty=True)
+    result = sacbnet.register(
+        pair.fixed, pair.aligned, **asked, save_clusters=True, save_uncertainty=True
+    )
     written = result.save(tmp_path)
     maps = {name for name in written if name.startswith(("clusters", "uncertainty"))}
-    assert maps == {f"clusters_{s}_level{n}.nii.gz" for s in ("fixed", "moving") for n in (2, 3, 4, 5)} | {
-        "uncertainty_mm.nii.gz"
-    }
+    assert maps == {
+        f"clusters_{s}_level{n}.nii.gz" for s in ("fixed", "moving") for n in (2, 3, 4, 5)
+    } | {"uncertainty_mm.nii.gz"}
     labels = load_image(written["clusters_fixed_level2.nii.gz"], "labels")
     assert labels.grid.matches(result.moved.grid, tolerance_mm=1e-3)
     inside = set(np.unique(labels.data)) - {0}
-    assert inside <= set(range(1, result.report["clusters"]["level2"]["fixed"] + 1)) and len(inside) > 1
+    assert (
+        inside <= set(range(1, result.report["clusters"]["level2"]["fixed"] + 1))
+        and len(inside) > 1
+    )
     assert 0 < load_image(written["uncertainty_mm.nii.gz"]).data.max() < 100
     again = sacbnet.register(pair.fixed, pair.aligned, **asked)
-    assert again.report["clusters"] == result.report["clusters"] and not maps & set(again.save(tmp_path))
+    assert again.report["clusters"] == result.report["clusters"] and not maps & set(
+        again.save(tmp_path)
+    )
     assert not list(tmp_path.glob("clusters*")) and not list(tmp_path.glob("uncertainty*"))
-    none = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=2, save_clusters=True)
-    assert none.report["clusters"] == {} and any("clusters" in warning for warning in none.report["warnings"])
+    none = sacbnet.register(
+        pair.fixed, pair.aligned, affine="none", weights="none", refine=2, save_clusters=True
+    )
+    assert none.report["clusters"] == {} and any(
+        "clusters" in warning for warning in none.report["warnings"]
+    )
 
 
 def test_the_default_weights_are_those_of_the_catalogue(pair) -> None:
     if default() == "none":
         pytest.skip("the catalogue names no default")
     report = sacbnet.register(pair.fixed, pair.aligned, affine="none", refine=2).report
-    assert report["options"]["weights"] == default() and report["weights"]["sha256"] == find(default()).sha256
+    assert (
+        report["options"]["weights"] == default()
+        and report["weights"]["sha256"] == find(default()).sha256
+    )
     assert report["working_grid"]["network_spacing_mm"] == find(default()).spacing_mm
 
 
@@ -311,7 +365,11 @@ def test_presets_say_how_much_refinement() -> None:
     named, without = Options(weights="brain.safetensors"), Options(weights="none")
     assert named.refinement == without.refinement == RefineOptions()  # balanced
     assert replace(named, preset="fast").refinement is None  # the network alone
-    assert replace(without, preset="fast").refinement.levels == (8, 4, 2)  # something has to find the way
+    assert replace(without, preset="fast").refinement.levels == (
+        8,
+        4,
+        2,
+    )  # something has to find the way
     accurate = replace(named, preset="accurate").refinement
     assert accurate.iterations > 60 and accurate.at_full == 1.0
     for preset in ("fast", "balanced", "accurate"):
@@ -322,14 +380,18 @@ def test_presets_say_how_much_refinement() -> None:
 
 def test_fast_is_the_network_without_refinement(pair, weights) -> None:
     try:
-        report = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast").report
+        report = sacbnet.register(
+            pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast"
+        ).report
     except RegistrationError:
         return  # that of random weights may be worse than the start: the rule is tested below
     assert report["options"]["refine"] == 0 and "refine" not in report["seconds"]
     refuse_worse(report["similarity"])
 
 
-def test_the_network_gets_moving_and_fixed_and_keeps_its_parameters(pair, weights, monkeypatch) -> None:
+def test_the_network_gets_moving_and_fixed_and_keeps_its_parameters(
+    pair, weights, monkeypatch
+) -> None:
     seen = {}
 
     def loaded(path, device):
@@ -339,15 +401,17 @@ def test_the_network_gets_moving_and_fixed_and_keeps_its_parameters(pair, weight
         return model, metadata
 
     monkeypatch.setattr(pipeline, "load_weights", loaded)
-    sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), refine=8, spacing=2.0)
+    sacbnet.register(
+        pair.fixed, pair.aligned, affine="none", weights=str(weights), refine=8, spacing=2.0
+    )
     state = seen["model"].state_dict()
     assert all(torch.equal(state[name], value) for name, value in seen["before"].items())
     assert all(p.grad is None for p in seen["model"].parameters()) and not seen["model"].training
     moving, fixed = seen["inputs"]
     head = Image(pair.fixed.data, pair.fixed.grid)
-    expected = pipeline.prepare(pipeline.read_inputs(head, pair.aligned).canonical(), 2.0, None).tensors(
-        pipeline.align(None, None, "none"), torch.device("cpu")
-    )
+    expected = pipeline.prepare(
+        pipeline.read_inputs(head, pair.aligned).canonical(), 2.0, None
+    ).tensors(pipeline.align(None, None, "none"), torch.device("cpu"))
     assert torch.equal(fixed, expected[0]) and torch.equal(moving, expected[1])
 
 
@@ -362,22 +426,30 @@ def wrong_way(pair, vox: float):
 
 
 @pytest.mark.parametrize("vox, worse", [(0.0, False), (6.0, True), (math.nan, True)])
-def test_a_network_that_makes_it_worse_is_refused(pair, tmp_path, weights, monkeypatch, vox, worse) -> None:
-    monkeypatch.setattr(pipeline, "load_weights", lambda path, device: (wrong_way(pair, vox), {"spacing_mm": "1"}))
+def test_a_network_that_makes_it_worse_is_refused(
+    pair, tmp_path, weights, monkeypatch, vox, worse
+) -> None:
+    monkeypatch.setattr(
+        pipeline, "load_weights", lambda path, device: (wrong_way(pair, vox), {"spacing_mm": "1"})
+    )
     if not worse:
-        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast").save(
-            tmp_path / "out"
-        )
+        sacbnet.register(
+            pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast"
+        ).save(tmp_path / "out")
         return
     with pytest.raises(RegistrationError, match="nothing was written"):
-        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast").save(
-            tmp_path / "out"
-        )
+        sacbnet.register(
+            pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast"
+        ).save(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_refinement_does_not_start_from_what_is_worse_than_nothing(pair, weights, monkeypatch) -> None:
-    monkeypatch.setattr(pipeline, "load_weights", lambda path, device: (wrong_way(pair, 6.0), {"spacing_mm": "2"}))
+def test_refinement_does_not_start_from_what_is_worse_than_nothing(
+    pair, weights, monkeypatch
+) -> None:
+    monkeypatch.setattr(
+        pipeline, "load_weights", lambda path, device: (wrong_way(pair, 6.0), {"spacing_mm": "2"})
+    )
     options = {"affine": "none", "spacing": 2.0, "refine": 8}
     misled = sacbnet.register(pair.fixed, pair.aligned, weights=str(weights), **options)
     alone = sacbnet.register(pair.fixed, pair.aligned, weights="none", **options)
@@ -415,10 +487,17 @@ def spoil(monkeypatch, stage: str, vox: float) -> None:
         monkeypatch.setattr(pipeline, "deliver", lambda u, *a: deliver(field(u[None])[0], *a))
 
 
-@pytest.mark.parametrize("stage, vox", [("align", 12.0), ("refine", 12.0), ("refine", math.nan), ("network", math.inf)])
-def test_terrible_or_not_finite_is_an_error_and_no_file(pair, tmp_path, monkeypatch, stage, vox) -> None:
+@pytest.mark.parametrize(
+    "stage, vox", [("align", 12.0), ("refine", 12.0), ("refine", math.nan), ("network", math.inf)]
+)
+def test_terrible_or_not_finite_is_an_error_and_no_file(
+    pair, tmp_path, monkeypatch, stage, vox
+) -> None:
     spoil(monkeypatch, stage, vox)
-    options = {"weights": "spoilt" if stage == "network" else "none", "refine": 1 if stage == "refine" else 0}
+    options = {
+        "weights": "spoilt" if stage == "network" else "none",
+        "refine": 1 if stage == "refine" else 0,
+    }
     with pytest.raises(RegistrationError, match="nothing was written"):
         sacbnet.register(pair.fixed, pair.aligned, affine="none", **options).save(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -428,7 +507,9 @@ def test_terrible_or_not_finite_is_an_error_and_no_file(pair, tmp_path, monkeypa
 def test_values_that_hold_a_map_cannot_hold_nan(pair, tmp_path, monkeypatch, stage) -> None:
     spoil(monkeypatch, stage, math.nan)
     with pytest.raises(SacbnetError, match="NaN or infinite"):
-        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=0).save(tmp_path / "out")
+        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=0).save(
+            tmp_path / "out"
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -439,7 +520,11 @@ def test_refuse_worse_by_the_numbers() -> None:
     start = similarity(0.3, 1.2)
     for final in (start, similarity(0.2, 1.3), similarity(0.4, 1.1), similarity(0.299, 1.199)):
         refuse_worse({"start": start, "final": final})
-    for final in (similarity(0.29, 1.19), similarity(math.nan, 1.1), similarity(math.nan, math.nan)):
+    for final in (
+        similarity(0.29, 1.19),
+        similarity(math.nan, 1.1),
+        similarity(math.nan, math.nan),
+    ):
         with pytest.raises(RegistrationError, match="less like the fixed image than the start"):
             refuse_worse({"start": start, "final": final})
 
@@ -456,10 +541,14 @@ def test_no_stale_labels_when_the_folder_is_used_again(registered, tmp_path) -> 
     (tmp_path / "mine.txt").write_text("mine")
     paths = replace(registered, moved_labels=None).save(tmp_path)
     assert "moved_labels.nii.gz" not in paths
-    assert {p.name for p in tmp_path.iterdir()} == set(FILES) - {"moved_labels.nii.gz"} | {"mine.txt"}
+    assert {p.name for p in tmp_path.iterdir()} == set(FILES) - {"moved_labels.nii.gz"} | {
+        "mine.txt"
+    }
 
 
-def test_a_failure_while_saving_leaves_the_earlier_result(registered, tmp_path, monkeypatch) -> None:
+def test_a_failure_while_saving_leaves_the_earlier_result(
+    registered, tmp_path, monkeypatch
+) -> None:
     registered.save(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 

@@ -44,11 +44,21 @@ def test_each_stage_starts_anew(shown) -> None:
     bars, _ = shown
     told = []
     with show.progress_bar(False) as tell:
-        for stage, fraction in (("network", 0.0), ("refine", 0.25), ("refine", 0.5), ("measure", 0.0)):
+        for stage, fraction in (
+            ("network", 0.0),
+            ("refine", 0.25),
+            ("refine", 0.5),
+            ("measure", 0.0),
+        ):
             tell(stage, fraction)
             (task,) = bars[0].tasks
             told.append((task.description, task.completed, task.total))
-    assert told == [("network", 0, None), ("refinement", 0.25, 1), ("refinement", 0.5, 1), ("measuring", 0, None)]
+    assert told == [
+        ("network", 0, None),
+        ("refinement", 0.25, 1),
+        ("refinement", 0.5, 1),
+        ("measuring", 0, None),
+    ]
 
 
 def test_nothing_is_shown_where_it_is_not_wanted(shown, monkeypatch) -> None:

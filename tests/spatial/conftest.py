@@ -32,7 +32,9 @@ def _grids() -> dict[str, Grid]:
         "flipped": _grid(shape, np.diag([-1, -1, 1]), (0.7, 1.1, 3), (12.5, 40.25, -7)),
         "permuted": _grid(shape, np.eye(3)[:, [2, 0, 1]], (1, 2, 3), (-10, 20, 30)),
         "oblique": _grid(shape, turn, (0.8, 1.25, 2.5), (-33.3, 41.7, 5.1)),
-        "left-handed": _grid(shape, turn @ np.diag([-1, 1, 1]), (0.8, 1.25, 2.5), (133.3, -41.7, 905.1)),
+        "left-handed": _grid(
+            shape, turn @ np.diag([-1, 1, 1]), (0.8, 1.25, 2.5), (133.3, -41.7, 905.1)
+        ),
         "sheared": _grid(shape, turn @ shear, (1, 1.5, 2), (3, 4, 5)),
     }
 
@@ -42,7 +44,10 @@ GRIDS = _grids()
 
 def pytest_generate_tests(metafunc) -> None:
     """Arguments `grid` and `orthogonal_grid` run over the table."""
-    for argument, names in (("grid", list(GRIDS)), ("orthogonal_grid", [n for n in GRIDS if n != "sheared"])):
+    for argument, names in (
+        ("grid", list(GRIDS)),
+        ("orthogonal_grid", [n for n in GRIDS if n != "sheared"]),
+    ):
         if argument in metafunc.fixturenames:
             metafunc.parametrize(argument, [GRIDS[n] for n in names], ids=names)
 
@@ -66,7 +71,9 @@ def itk_image():
 
     def make(data: np.ndarray, grid: Grid) -> sitk.Image:
         vector = data.ndim == 4
-        image = sitk.GetImageFromArray(np.ascontiguousarray(np.swapaxes(data, 0, 2)), isVector=vector)
+        image = sitk.GetImageFromArray(
+            np.ascontiguousarray(np.swapaxes(data, 0, 2)), isVector=vector
+        )
         lps = LPS @ grid.affine
         spacing = np.linalg.norm(lps[:3, :3], axis=0)
         image.SetSpacing(spacing.tolist())

@@ -42,7 +42,9 @@ def test_gradients_pass():
 
 def test_what_folded_before_ends():
     tried, everywhere = [], torch.ones(1, 1, 3, 3, 3, dtype=torch.bool)
-    backtrack(torch.ones(1, 1, 3, 3, 3), lambda step: tried.append(step) or step, lambda step: everywhere)
+    backtrack(
+        torch.ones(1, 1, 3, 3, 3), lambda step: tried.append(step) or step, lambda step: everywhere
+    )
     assert len(tried) == ROUNDS + 1 and tried[-1].max() == pytest.approx(2.0**-ROUNDS)
 
 

@@ -11,7 +11,9 @@ from sacbnet.spatial.exponential import exponential
 from sacbnet.spatial.warp import compose, identity
 
 # points of a cube move inwards everywhere (each row: the diagonal outweighs the rest), so no edge is ever met
-INWARDS = torch.tensor([[-0.9, 0.3, -0.2], [-0.35, -0.7, 0.1], [0.2, 0.15, -0.6]], dtype=torch.float64)
+INWARDS = torch.tensor(
+    [[-0.9, 0.3, -0.2], [-0.35, -0.7, 0.1], [0.2, 0.15, -0.6]], dtype=torch.float64
+)
 
 
 def smooth(size: int, largest: float, seed: int = 0) -> torch.Tensor:
@@ -23,10 +25,14 @@ def smooth(size: int, largest: float, seed: int = 0) -> torch.Tensor:
 
 def linear(matrix: torch.Tensor, size: int) -> torch.Tensor:
     """matrix · (p - centre): (1, 3, size, size, size)."""
-    return torch.einsum("ac,bcijk->baijk", matrix, identity((size,) * 3, dtype=torch.float64) - (size - 1) / 2)
+    return torch.einsum(
+        "ac,bcijk->baijk", matrix, identity((size,) * 3, dtype=torch.float64) - (size - 1) / 2
+    )
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # the compiled composition, and the plain one
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64]
+)  # the compiled composition, and the plain one
 def test_a_constant_velocity_is_its_own_exponential(dtype):
     v = torch.tensor([1.5, -4, 20], dtype=dtype).reshape(1, 3, 1, 1, 1).expand(2, 3, 5, 6, 7)
     torch.testing.assert_close(exponential(v), v, atol=1e-4, rtol=1e-5)
@@ -36,10 +42,14 @@ def test_a_linear_velocity_gives_the_matrix_exponential():
     v, one = linear(INWARDS, 9), torch.eye(3, dtype=torch.float64)
     found = [exponential(v, steps) for steps in (7, 10)]
     # trilinear sampling is exact for a linear field: what is left is that of (1 + A/n)^n
-    torch.testing.assert_close(found[0], linear(torch.matrix_power(one + INWARDS / 128, 128) - one, 9))
+    torch.testing.assert_close(
+        found[0], linear(torch.matrix_power(one + INWARDS / 128, 128) - one, 9)
+    )
     limit = linear(torch.linalg.matrix_exp(INWARDS) - one, 9)
     errors = [float((u - limit).abs().max()) for u in found]
-    assert errors[0] < 0.02 and errors[1] < errors[0] / 7  # of voxels that move by up to 3; of first order in 1/n
+    assert (
+        errors[0] < 0.02 and errors[1] < errors[0] / 7
+    )  # of voxels that move by up to 3; of first order in 1/n
     assert limit.abs().max() > 2.5
 
 
@@ -56,7 +66,9 @@ def test_the_opposite_velocity_gives_the_inverse(dtype):
     assert there[inside].abs().max() > 2.5
     for one, other in ((there, back), (back, there)):  # what interpolation between voxels leaves
         assert compose(one, other, padding="border")[inside].abs().max() < 0.12
-    assert compose(there, -there, padding="border")[inside].abs().max() > 1.2  # the opposite displacement is no inverse
+    assert (
+        compose(there, -there, padding="border")[inside].abs().max() > 1.2
+    )  # the opposite displacement is no inverse
 
 
 def test_the_compiled_composition_agrees_with_its_gradient():

@@ -13,7 +13,9 @@ from scipy.spatial.transform import Rotation
 from sacbnet.errors import GridError
 from sacbnet.spatial.grid import Grid, as_affine, slabs
 
-ORIENTATIONS = list(product(permutations(range(3)), product((1, -1), repeat=3)))  # the 48 ways to store a volume
+ORIENTATIONS = list(
+    product(permutations(range(3)), product((1, -1), repeat=3))
+)  # the 48 ways to store a volume
 
 
 def all_voxels(shape) -> np.ndarray:
@@ -40,7 +42,9 @@ def test_numbers_of_a_known_grid():
     assert grid.voxel_volume == pytest.approx(9)
     assert grid.centre.tolist() == [10 + 3 * 3, 20 - 2 * 1, 30 + 1.5 * 2]
     assert grid.is_orthogonal
-    assert {tuple(c) for c in grid.corners} == set(product((10.0, 28.0), (20.0, 16.0), (30.0, 36.0)))
+    assert {tuple(c) for c in grid.corners} == set(
+        product((10.0, 28.0), (20.0, 16.0), (30.0, 36.0))
+    )
 
 
 def test_contains_up_to_the_outer_faces(grid):
@@ -70,7 +74,11 @@ def test_a_grid_does_not_change():
 def test_equal_and_hash():
     a, b = Grid((2, 3, 4), np.diag([1, 2, 3, 1])), Grid((2, 3, 4), np.diag([1.0, 2, 3, 1]))
     assert a == b and hash(a) == hash(b)
-    assert a != Grid((2, 3, 5), a.affine) and a != Grid((2, 3, 4), np.diag([1, 2, 3.0001, 1])) and a != "grid"
+    assert (
+        a != Grid((2, 3, 5), a.affine)
+        and a != Grid((2, 3, 4), np.diag([1, 2, 3.0001, 1]))
+        and a != "grid"
+    )
 
 
 def test_equal_grids_have_one_hash():
@@ -155,14 +163,18 @@ def test_canonical_carries_the_data_along(axes, signs, turn):
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: sum(x * x for x in q) > 0.01), st.booleans())
+@given(
+    st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: sum(x * x for x in q) > 0.01), st.booleans()
+)
 def test_canonical_of_any_rotation_is_a_permutation(quaternion, mirrored):
     affine = np.eye(4)
     affine[:3, :3] = Rotation.from_quat(quaternion).as_matrix() * ([-1, 1, 1] if mirrored else 1)
     grid = Grid((2, 3, 4), affine)
     canonical, axes, _ = grid.canonical()
     assert sorted(axes) == [0, 1, 2] and sorted(canonical.shape) == [2, 3, 4]
-    assert {tuple(c) for c in canonical.corners.round(6) + 0.0} == {tuple(c) for c in grid.corners.round(6) + 0.0}
+    assert {tuple(c) for c in canonical.corners.round(6) + 0.0} == {
+        tuple(c) for c in grid.corners.round(6) + 0.0
+    }
     assert (np.diag(canonical.direction) >= 0).all()
     assert canonical.canonical()[0] == canonical
 
@@ -184,7 +196,9 @@ def test_with_spacing_keeps_the_centre_and_covers(shape, old, new):
     np.testing.assert_allclose(other.direction, grid.direction, atol=1e-12)
     np.testing.assert_allclose(other.centre, grid.centre, atol=1e-9)
     extent, covered = np.array(shape) * old, np.array(other.shape) * new
-    assert (covered >= extent - 2e-3 * np.array(new)).all()  # 1e-3 of a voxel is let go at either face for rounding
+    assert (
+        covered >= extent - 2e-3 * np.array(new)
+    ).all()  # 1e-3 of a voxel is let go at either face for rounding
     assert (np.array(other.shape) >= 1).all() and (covered - extent < np.array(new) + 1e-9).all()
 
 
@@ -196,9 +210,13 @@ def test_cropped_keeps_the_lattice(grid):
     small = grid.cropped([2, 3, 1], [5, 4, 9])
     assert small.shape == (3, 1, 8)
     np.testing.assert_allclose(
-        small.world(all_voxels(small.shape)), grid.world(all_voxels(grid.shape))[2:5, 3:4, 1:9], atol=1e-9
+        small.world(all_voxels(small.shape)),
+        grid.world(all_voxels(grid.shape))[2:5, 3:4, 1:9],
+        atol=1e-9,
     )
-    assert small.cropped([-2, -3, -1], np.array(grid.shape) - [2, 3, 1]).matches(grid, tolerance_mm=1e-9)
+    assert small.cropped([-2, -3, -1], np.array(grid.shape) - [2, 3, 1]).matches(
+        grid, tolerance_mm=1e-9
+    )
     with pytest.raises(GridError):
         grid.cropped([3, 0, 0], [3, 4, 5])
 
@@ -206,7 +224,10 @@ def test_cropped_keeps_the_lattice(grid):
 def test_covering_keeps_the_lattice_and_is_no_larger_than_needed(grid):
     points = grid.world(np.random.default_rng(1).uniform(-7.5, 20.5, size=(30, 3)))
     large = grid.covering(points)
-    assert large.contains(points, margin_voxels=1e-5).all() and large.contains(grid.corners, margin_voxels=1e-5).all()
+    assert (
+        large.contains(points, margin_voxels=1e-5).all()
+        and large.contains(grid.corners, margin_voxels=1e-5).all()
+    )
     offset = large.voxels(grid.world([0, 0, 0]))
     np.testing.assert_allclose(offset, offset.round(), atol=1e-6)
     np.testing.assert_allclose(large.affine[:3, :3], grid.affine[:3, :3])
@@ -224,7 +245,9 @@ def test_orthogonal_covers_a_sheared_box(grids):
     assert square.is_orthogonal
     np.testing.assert_allclose(square.spacing, sheared.spacing)
     assert square.contains(sheared.world(all_voxels(sheared.shape)), margin_voxels=1e-5).all()
-    assert (np.sum(square.direction * sheared.direction, axis=0) > 0.98).all()  # the axes run as before
+    assert (
+        np.sum(square.direction * sheared.direction, axis=0) > 0.98
+    ).all()  # the axes run as before
     assert np.linalg.det(square.direction) * np.linalg.det(sheared.direction) > 0
     volume = square.voxel_volume * np.prod(square.shape)
     assert volume < 3 * sheared.voxel_volume * np.prod(sheared.shape)
@@ -236,6 +259,8 @@ def test_orthogonal_covers_a_sheared_box(grids):
 def test_slabs_walk_over_all_voxels_once(grid, at_once):
     found = list(slabs(grid, at_once))
     assert [low for low, _ in found] == np.cumsum([0] + [len(p) for _, p in found[:-1]]).tolist()
-    np.testing.assert_allclose(np.concatenate([p for _, p in found]), grid.world(all_voxels(grid.shape)), atol=1e-9)
+    np.testing.assert_allclose(
+        np.concatenate([p for _, p in found]), grid.world(all_voxels(grid.shape)), atol=1e-9
+    )
     if at_once == 250:
         assert len(found) == 5  # two rows of 110 at once

@@ -19,7 +19,10 @@ def voxels(grid: Grid) -> np.ndarray:
 
 def turned(degrees: float, shift=(3.0, -2, 1), stretch=(1.1, 0.9, 1.05)) -> Affine:
     matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", [degrees, degrees / 2, -degrees], degrees=True).as_matrix() * stretch
+    matrix[:3, :3] = (
+        Rotation.from_euler("xyz", [degrees, degrees / 2, -degrees], degrees=True).as_matrix()
+        * stretch
+    )
     about = Affine.translation(GRID.centre)
     return about @ Affine.translation(shift) @ Affine(matrix) @ about.inverse
 
@@ -74,7 +77,9 @@ def test_smooth_diffeomorphism(a):
     stretch = Stretch(a)
     found = invert(stretch, GRID, GRID)
     q = voxels(GRID)
-    assert np.linalg.norm(stretch.inverse(q) - q, axis=-1).max() > 1.3  # there is something to invert
+    assert (
+        np.linalg.norm(stretch.inverse(q) - q, axis=-1).max() > 1.3
+    )  # there is something to invert
     np.testing.assert_allclose(found.field(q), stretch.inverse(q), atol=0.03)
     assert found.residual_mean_mm <= found.residual_max_mm <= 0.01
 
@@ -109,7 +114,11 @@ def test_affine_and_dense_together(a):
 
 def test_of_a_displacement_field_on_an_oblique_grid():
     affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", [20, 30, 10], degrees=True).as_matrix() * [1.5, 2, -2.5]
+    affine[:3, :3] = Rotation.from_euler("xyz", [20, 30, 10], degrees=True).as_matrix() * [
+        1.5,
+        2,
+        -2.5,
+    ]
     grid = Grid((26, 22, 18), affine)
     centred = Affine.translation(GRID.centre - grid.centre)
     field = DisplacementField.from_map(chain(centred.inverse, Stretch(0.5), centred), grid)
@@ -161,7 +170,9 @@ def test_a_tighter_tolerance_is_kept():
 def test_any_shape(shape):
     grid = Grid(shape, np.diag([3.0, 3, 3, 1]))
     found = invert(Affine.translation([0.5, 0, -0.5]), grid, grid)
-    np.testing.assert_allclose(found.field.displacement_mm, np.broadcast_to([-0.5, 0, 0.5], (*shape, 3)), atol=0.01)
+    np.testing.assert_allclose(
+        found.field.displacement_mm, np.broadcast_to([-0.5, 0, 0.5], (*shape, 3)), atol=0.01
+    )
 
 
 def test_no_voxel_in_the_domain():

@@ -10,7 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacbnet.spatial.jacobian import folds, jacobian_determinant, non_diffeomorphic_volume, tetrahedra
+from sacbnet.spatial.jacobian import (
+    folds,
+    jacobian_determinant,
+    non_diffeomorphic_volume,
+    tetrahedra,
+)
 from sacbnet.spatial.warp import identity
 
 
@@ -26,7 +31,9 @@ def linear(matrix: np.ndarray, shape) -> torch.Tensor:
 
 
 def rough(*shape: int, size: float = 0.3, seed: int = 0) -> torch.Tensor:
-    return size * torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return size * torch.randn(
+        3, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 # -- central differences ------------------------------------------------------------------------------------------
@@ -73,7 +80,11 @@ def test_slabs_do_not_show(rows):
         i, j, k = volumes.shape
         expected[a : a + i, b : b + j, c : c + k] |= volumes
     assert torch.equal(found, expected) and bool(found.any())
-    percent = 100 * sum(float((-v).clamp_min(0).sum()) * share / 2 for v, share in tetrahedra(part)) / volumes.numel()
+    percent = (
+        100
+        * sum(float((-v).clamp_min(0).sum()) * share / 2 for v, share in tetrahedra(part))
+        / volumes.numel()
+    )
     assert non_diffeomorphic_volume(part) == pytest.approx(percent, rel=1e-9) and percent > 0
 
 
@@ -105,7 +116,9 @@ def cell_tetrahedra() -> list[tuple[float, list[tuple[int, ...]]]]:
     """The ten tetrahedra from their definition: four corners, ordered so that the undeformed volume is positive."""
     found = []
     for corner in product((0, 1), repeat=3):
-        beside = [tuple(1 - c if a == axis else c for a, c in enumerate(corner)) for axis in range(3)]
+        beside = [
+            tuple(1 - c if a == axis else c for a, c in enumerate(corner)) for axis in range(3)
+        ]
         found.append((1 / 6, [corner, *beside]))
     for parity in (0, 1):
         found.append((1 / 3, [c for c in product((0, 1), repeat=3) if sum(c) % 2 == parity]))
@@ -126,7 +139,9 @@ def test_tetrahedra_equal_their_definition():
             signed_volume(np.stack([phi[(slice(None), *np.add(cell, c))] for c in corners])) / share
             for share, corners in cell_tetrahedra()
         ]
-        np.testing.assert_allclose(np.sort(ours[(slice(None), *cell)]), np.sort(expected), atol=1e-12)
+        np.testing.assert_allclose(
+            np.sort(ours[(slice(None), *cell)]), np.sort(expected), atol=1e-12
+        )
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
@@ -209,7 +224,9 @@ def test_in_voxels_or_in_the_world():
     """A change of basis leaves relative volumes as they are."""
     u = rough(6, 5, 4)
     permuted = u[[2, 0, 1]].permute(0, 3, 1, 2)
-    torch.testing.assert_close(jacobian_determinant(permuted), jacobian_determinant(u).permute(2, 0, 1))
+    torch.testing.assert_close(
+        jacobian_determinant(permuted), jacobian_determinant(u).permute(2, 0, 1)
+    )
     assert non_diffeomorphic_volume(permuted) == pytest.approx(non_diffeomorphic_volume(u))
     flipped = (u * torch.tensor([-1.0, 1, 1]).reshape(3, 1, 1, 1)).flip(1)
     torch.testing.assert_close(jacobian_determinant(flipped), jacobian_determinant(u).flip(0))

@@ -24,7 +24,9 @@ from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap
 SHAPE = (9, 10, 11)
 
 
-def resample(data: Any, source: Grid, target: Grid, point_map: PointMap, kind: Interpolation = "linear") -> Any:
+def resample(
+    data: Any, source: Grid, target: Grid, point_map: PointMap, kind: Interpolation = "linear"
+) -> Any:
     """Typed loosely, to be compared with whatever NumPy takes."""
     return _resample(data, source, target, point_map, kind)
 
@@ -33,9 +35,15 @@ def pose(source: Grid, target: Grid, seed: int) -> Affine:
     """A random affine that carries the target's box about onto the source's, so that much is inside and much is not."""
     rng = np.random.default_rng(seed)
     turn = np.eye(4)
-    turn[:3, :3] = Rotation.from_rotvec(rng.normal(scale=0.4, size=3)).as_matrix() @ np.diag(rng.uniform(0.8, 1.25, 3))
+    turn[:3, :3] = Rotation.from_rotvec(rng.normal(scale=0.4, size=3)).as_matrix() @ np.diag(
+        rng.uniform(0.8, 1.25, 3)
+    )
     shift = rng.uniform(-2, 2, 3)
-    return Affine.translation(source.centre + shift) @ Affine(turn) @ Affine.translation(-target.centre)
+    return (
+        Affine.translation(source.centre + shift)
+        @ Affine(turn)
+        @ Affine.translation(-target.centre)
+    )
 
 
 def volume(shape=SHAPE, seed=0) -> np.ndarray:
@@ -47,18 +55,26 @@ def around(source: Grid, shape=(13, 14, 15)) -> Grid:
     return source.cropped([-2, -2, -2], np.array(shape) - 2)
 
 
-@pytest.mark.parametrize("kind, interpolator", [("linear", sitk.sitkLinear), ("nearest", sitk.sitkNearestNeighbor)])
+@pytest.mark.parametrize(
+    "kind, interpolator", [("linear", sitk.sitkLinear), ("nearest", sitk.sitkNearestNeighbor)]
+)
 @pytest.mark.parametrize("seed", range(3))
-def test_agrees_with_simpleitk(orthogonal_grid, grids, itk_image, itk_affine, kind, interpolator, seed):
+def test_agrees_with_simpleitk(
+    orthogonal_grid, grids, itk_image, itk_affine, kind, interpolator, seed
+):
     source = orthogonal_grid
     target = around(grids["oblique"])
     affine, data = pose(source, target, seed), volume()
     found = resample(data, source, target, affine, kind)
     like = itk_image(np.zeros(target.shape, np.float32), target)
-    theirs = sitk.Resample(itk_image(data, source), like, itk_affine(affine.matrix), interpolator, 0.0)
+    theirs = sitk.Resample(
+        itk_image(data, source), like, itk_affine(affine.matrix), interpolator, 0.0
+    )
     expected = np.swapaxes(sitk.GetArrayFromImage(theirs), 0, 2)
     inside = source.contains(affine(target.world(np.moveaxis(np.indices(target.shape), 0, -1))))
-    rim = inside & ~source.contains(affine(target.world(np.moveaxis(np.indices(target.shape), 0, -1))), margin_voxels=0)
+    rim = inside & ~source.contains(
+        affine(target.world(np.moveaxis(np.indices(target.shape), 0, -1))), margin_voxels=0
+    )
     assert 0.05 < inside.mean() < 0.99 and rim.sum() > 20  # all three regions are in the test
     np.testing.assert_allclose(found, expected, atol=1e-4 * 1000)
     assert (found[~inside] == 0).all() and (found[inside] >= 99.9).all()
@@ -71,8 +87,12 @@ def test_through_a_displacement_agrees_with_simpleitk(orthogonal_grid, itk_image
     found = resample(data, target, target, DisplacementField(target, u))
     itk = sitk.DisplacementFieldTransform(itk_image(u.astype(np.float64) * [-1, -1, 1], target))
     image = itk_image(data, target)
-    expected = np.swapaxes(sitk.GetArrayFromImage(sitk.Resample(image, image, itk, sitk.sitkLinear, 0.0)), 0, 2)
-    np.testing.assert_allclose(found, expected, atol=0.3)  # the voxels at the faces are read in ITK's own rounding
+    expected = np.swapaxes(
+        sitk.GetArrayFromImage(sitk.Resample(image, image, itk, sitk.sitkLinear, 0.0)), 0, 2
+    )
+    np.testing.assert_allclose(
+        found, expected, atol=0.3
+    )  # the voxels at the faces are read in ITK's own rounding
 
 
 def test_onto_itself_nothing_changes(grid):
@@ -89,10 +109,15 @@ def test_the_rim_to_a_hair(grids):
     for kind in ("linear", "nearest", "onehot"):
         for shift, value in ((-0.499, 7), (-0.501, 0), (3.499, 7), (3.501, 0)):
             one = Grid((1, 1, 1), Affine.translation([shift, 1, 1]).matrix)
-            assert resample(data, source, one, Affine(), kind).item() == pytest.approx(value), (kind, shift)
+            assert resample(data, source, one, Affine(), kind).item() == pytest.approx(value), (
+                kind,
+                shift,
+            )
 
 
-def naive_onehot(labels: np.ndarray, source: Grid, target: Grid, affine: Affine) -> tuple[np.ndarray, np.ndarray]:
+def naive_onehot(
+    labels: np.ndarray, source: Grid, target: Grid, affine: Affine
+) -> tuple[np.ndarray, np.ndarray]:
     """Each label as an image of its own, warped linearly in float64; the largest wins, of equals the smallest label.
 
     Also returns the lead of the winner over the second, to tell ties that rounding decides.
@@ -100,7 +125,12 @@ def naive_onehot(labels: np.ndarray, source: Grid, target: Grid, affine: Affine)
     at = source.voxels(affine(target.world(np.moveaxis(np.indices(target.shape), 0, -1))))
     values = np.unique(labels)
     votes = np.stack(
-        [map_coordinates((labels == v).astype(float), np.moveaxis(at, -1, 0), order=1, mode="nearest") for v in values]
+        [
+            map_coordinates(
+                (labels == v).astype(float), np.moveaxis(at, -1, 0), order=1, mode="nearest"
+            )
+            for v in values
+        ]
     )
     best = values[votes.round(9).argmax(axis=0)]
     ranked = np.sort(votes, axis=0)
@@ -121,7 +151,11 @@ def test_onehot_equals_its_definition(grid, grids, seed):
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(st.integers(0, 10_000), st.tuples(*[st.sampled_from([-1.5, -0.5, 0, 0.5, 1])] * 3), st.integers(2, 4))
+@given(
+    st.integers(0, 10_000),
+    st.tuples(*[st.sampled_from([-1.5, -0.5, 0, 0.5, 1])] * 3),
+    st.integers(2, 4),
+)
 def test_onehot_ties_go_to_the_smallest_label(seed, shift, most):
     """Half-voxel shifts make ties of 1:1, 2:2, 2:2:2:2, 1:..:1 everywhere."""
     labels = np.random.default_rng(seed).integers(-1, most, (4, 5, 4))
@@ -139,11 +173,15 @@ def test_onehot_of_one_voxel_thick_volumes():
     np.testing.assert_array_equal(resample(labels, grid, around(grid), shift, "onehot"), expected)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64])
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
+)
 @pytest.mark.parametrize("kind", ["nearest", "onehot"])
 def test_labels_keep_their_type_and_every_value(dtype, kind):
     most = np.iinfo(dtype).max
-    values = np.array([0, 1, most - 1, most, *([2**24 + 1, 2**24 + 3] if most > 2**25 else [])], dtype=dtype)
+    values = np.array(
+        [0, 1, most - 1, most, *([2**24 + 1, 2**24 + 3] if most > 2**25 else [])], dtype=dtype
+    )
     labels = np.random.default_rng(0).choice(values, size=(6, 7, 8))
     grid = Grid(labels.shape, np.diag([1.5, 1, 2, 1]))
     found = resample(labels, grid, grid, Affine.translation([0.4, 0.1, -0.3]), kind)
@@ -166,7 +204,11 @@ def test_masks_stay_bool_and_linear_is_float32():
 @pytest.mark.parametrize("order", ["C", "F", "flipped"])
 def test_layout_in_memory_does_not_matter(order):
     grid, data = Grid(SHAPE, np.eye(4)), volume()
-    stored = {"C": data, "F": np.asfortranarray(data), "flipped": np.ascontiguousarray(data[::-1])[::-1]}[order]
+    stored = {
+        "C": data,
+        "F": np.asfortranarray(data),
+        "flipped": np.ascontiguousarray(data[::-1])[::-1],
+    }[order]
     affine = pose(grid, grid, 4)
     for kind in ("linear", "nearest", "onehot"):
         found = resample(stored, grid, grid, affine, kind)
@@ -181,7 +223,10 @@ def test_large_targets_are_made_in_slabs_that_do_not_show(kind):
     target = Grid((13, 256, 256), np.eye(4))
     affine = Affine.translation([-0.37, -3.21, 1.3])
     whole = resample(data, source, target, affine, kind)
-    planes = [resample(data, source, target.cropped([n, 0, 0], [n + 1, 256, 256]), affine, kind) for n in range(13)]
+    planes = [
+        resample(data, source, target.cropped([n, 0, 0], [n + 1, 256, 256]), affine, kind)
+        for n in range(13)
+    ]
     assert whole.any() and not whole[-1].all()
     np.testing.assert_allclose(whole, np.concatenate(planes), atol=1e-3)
 

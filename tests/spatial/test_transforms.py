@@ -19,7 +19,9 @@ from sacbnet.spatial.transforms import Affine, DisplacementField, chain
 def some_affine(seed: int) -> Affine:
     rng = np.random.default_rng(seed)
     matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.random(random_state=seed).as_matrix() @ np.diag(rng.uniform(0.7, 1.4, 3))
+    matrix[:3, :3] = Rotation.random(random_state=seed).as_matrix() @ np.diag(
+        rng.uniform(0.7, 1.4, 3)
+    )
     matrix[:3, 3] = rng.uniform(-50, 50, 3)
     return Affine(matrix)
 
@@ -29,9 +31,13 @@ def some_field(grid: Grid, seed: int = 0, size: float = 3.0) -> DisplacementFiel
     return DisplacementField(grid, u.astype(np.float32))
 
 
-def some_points(grid: Grid, n: int = 200, low: float = 0.0, high: float = 0.0, seed: int = 5) -> np.ndarray:
+def some_points(
+    grid: Grid, n: int = 200, low: float = 0.0, high: float = 0.0, seed: int = 5
+) -> np.ndarray:
     """Points inside the box of voxel centres, widened by low and high voxels."""
-    return grid.world(np.random.default_rng(seed).uniform(-low, np.array(grid.shape) - 1 + high, size=(n, 3)))
+    return grid.world(
+        np.random.default_rng(seed).uniform(-low, np.array(grid.shape) - 1 + high, size=(n, 3))
+    )
 
 
 # -- affine -------------------------------------------------------------------------------------------------------
@@ -43,14 +49,20 @@ def test_affine_composes_and_inverts(a, b):
     np.testing.assert_allclose((outer @ inner)(points), outer(inner(points)), atol=1e-9)
     np.testing.assert_allclose(outer.inverse(outer(points)), points, atol=1e-9)
     np.testing.assert_allclose((outer @ outer.inverse).matrix, np.eye(4), atol=1e-12)
-    np.testing.assert_allclose((outer @ inner).inverse.matrix, (inner.inverse @ outer.inverse).matrix, atol=1e-9)
+    np.testing.assert_allclose(
+        (outer @ inner).inverse.matrix, (inner.inverse @ outer.inverse).matrix, atol=1e-9
+    )
 
 
 def test_affine_is_a_value():
     matrix = np.eye(4)
     affine = Affine(matrix)
     matrix[0, 3] = 5
-    assert affine.matrix[0, 3] == 0 and not affine.matrix.flags.writeable and not affine.inverse.matrix.flags.writeable
+    assert (
+        affine.matrix[0, 3] == 0
+        and not affine.matrix.flags.writeable
+        and not affine.inverse.matrix.flags.writeable
+    )
     assert (Affine().matrix == np.eye(4)).all()
     with pytest.raises(GridError, match="affine transform is singular"):
         Affine(np.diag([1, 1, 0, 1]))
@@ -61,7 +73,9 @@ def test_field_at_the_voxels(grid):
     field = some_field(grid)
     voxels = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
     np.testing.assert_allclose(field.at(grid.world(voxels)), field.displacement_mm, atol=1e-4)
-    np.testing.assert_allclose(field(grid.world(voxels)), grid.world(voxels) + field.displacement_mm, atol=1e-4)
+    np.testing.assert_allclose(
+        field(grid.world(voxels)), grid.world(voxels) + field.displacement_mm, atol=1e-4
+    )
 
 
 def test_field_is_linear_between_voxels(grid):
@@ -69,7 +83,9 @@ def test_field_is_linear_between_voxels(grid):
     field = DisplacementField(grid, u)
     along = 0.25 * u[3, 4, 5] + 0.75 * u[4, 4, 5]
     np.testing.assert_allclose(field.at(grid.world([3.75, 4, 5])), along, atol=1e-5)
-    np.testing.assert_allclose(field.at(grid.world([3.5, 4.5, 5.5])), u[3:5, 4:6, 5:7].mean(axis=(0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(
+        field.at(grid.world([3.5, 4.5, 5.5])), u[3:5, 4:6, 5:7].mean(axis=(0, 1, 2)), atol=1e-5
+    )
 
 
 def test_outside_the_nearest_edge_holds(grid):
@@ -79,8 +95,12 @@ def test_outside_the_nearest_edge_holds(grid):
     edge = np.clip(voxels, 0, last)
     assert (voxels != edge).any(axis=1).mean() > 0.9
     np.testing.assert_allclose(field.at(grid.world(voxels)), field.at(grid.world(edge)), atol=1e-3)
-    np.testing.assert_allclose(field.at(grid.world([-1e4, 4, 5])), field.displacement_mm[0, 4, 5], atol=1e-3)
-    np.testing.assert_allclose(field.at(grid.world(last + 99)), field.displacement_mm[-1, -1, -1], atol=1e-4)
+    np.testing.assert_allclose(
+        field.at(grid.world([-1e4, 4, 5])), field.displacement_mm[0, 4, 5], atol=1e-3
+    )
+    np.testing.assert_allclose(
+        field.at(grid.world(last + 99)), field.displacement_mm[-1, -1, -1], atol=1e-4
+    )
 
 
 def test_field_agrees_with_simpleitk_inside(orthogonal_grid, itk_image):
@@ -126,7 +146,9 @@ def test_field_on_an_axis_of_one_voxel(shape):
     single = [a for a in range(3) if shape[a] == 1]
     flat = points.copy()
     flat[:, single] = 0
-    np.testing.assert_allclose(field.at(points), field.at(flat), atol=1e-5)  # constant along that axis
+    np.testing.assert_allclose(
+        field.at(points), field.at(flat), atol=1e-5
+    )  # constant along that axis
     np.testing.assert_allclose(field.at(np.zeros(3)), field.displacement_mm[0, 0, 0], atol=1e-6)
 
 
@@ -153,7 +175,11 @@ def test_field_is_a_value():
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (2, 5, 3), (0, 3)])
 def test_points_keep_their_shape(shape):
     points = np.zeros(shape, dtype=np.float32)
-    for transform in (some_affine(1), some_field(Grid((3, 4, 5), np.eye(4))), chain(Affine(), Affine())):
+    for transform in (
+        some_affine(1),
+        some_field(Grid((3, 4, 5), np.eye(4))),
+        chain(Affine(), Affine()),
+    ):
         out = transform(points)
         assert out.shape == shape and out.dtype == np.float64
 

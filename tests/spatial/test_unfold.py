@@ -30,7 +30,11 @@ def one_fold(seed: int = 0) -> torch.Tensor:
 
 
 def sound(u: torch.Tensor) -> bool:
-    return bool((jacobian_determinant(u) > 0).all()) and not bool(folds(u).any()) and non_diffeomorphic_volume(u) == 0
+    return (
+        bool((jacobian_determinant(u) > 0).all())
+        and not bool(folds(u).any())
+        and non_diffeomorphic_volume(u) == 0
+    )
 
 
 def test_a_field_without_folds_is_returned_bit_for_bit():
@@ -127,7 +131,11 @@ def test_the_margin_is_kept():
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
-@given(st.integers(0, 10_000), st.sampled_from([0.3, 1.0, 3.0, 10.0]), st.tuples(*[st.integers(3, 14)] * 3))
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([0.3, 1.0, 3.0, 10.0]),
+    st.tuples(*[st.integers(3, 14)] * 3),
+)
 def test_any_rough_field_is_repaired(seed, size, shape):
     u = rough(*shape, size=size, seed=seed)
     out, report = unfold(u)
@@ -145,7 +153,9 @@ def test_an_axis_of_two_voxels(shape):
 @pytest.mark.parametrize("corner", [(0, 0, 0), (11, 11, 11), (0, 6, 11)])
 def test_folds_at_faces_and_corners(corner):
     u = torch.zeros(3, 12, 12, 12)
-    u[(slice(None), *corner)] = torch.tensor([3.0, -2, 4]) * torch.tensor([1.0 if c == 0 else -1 for c in corner])
+    u[(slice(None), *corner)] = torch.tensor([3.0, -2, 4]) * torch.tensor(
+        [1.0 if c == 0 else -1 for c in corner]
+    )
     assert not sound(u)
     out, _ = unfold(u)
     assert sound(out)

@@ -13,7 +13,9 @@ from sacbnet.spatial.warp import compose, identity, sample, warp
 SCIPY = {"zeros": "grid-constant", "border": "nearest"}
 
 
-def scipy_sample(image: torch.Tensor, coordinates: torch.Tensor, padding: str, order: int = 1) -> np.ndarray:
+def scipy_sample(
+    image: torch.Tensor, coordinates: torch.Tensor, padding: str, order: int = 1
+) -> np.ndarray:
     return np.stack(
         [
             np.stack([map_coordinates(c, x, order=order, mode=SCIPY[padding]) for c in b])
@@ -22,7 +24,9 @@ def scipy_sample(image: torch.Tensor, coordinates: torch.Tensor, padding: str, o
     )
 
 
-def some(*shape: int, dtype=torch.float32, seed: int = 0, low: float = 0, high: float = 1) -> torch.Tensor:
+def some(
+    *shape: int, dtype=torch.float32, seed: int = 0, low: float = 0, high: float = 1
+) -> torch.Tensor:
     g = torch.Generator().manual_seed(seed)
     return (torch.rand(*shape, generator=g, dtype=torch.float64) * (high - low) + low).to(dtype)
 
@@ -38,14 +42,21 @@ def test_identity_is_the_index():
     assert at.shape == (1, 3, 2, 3, 4)
     assert at[0, :, 1, 2, 3].tolist() == [1, 2, 3]
     image = some(2, 3, 4, 5, 6)
-    torch.testing.assert_close(sample(image, identity((4, 5, 6)).expand(2, -1, -1, -1, -1)), image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        sample(image, identity((4, 5, 6)).expand(2, -1, -1, -1, -1)), image, atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 2e-5), (torch.float64, 1e-12)])
-@pytest.mark.parametrize("batch, channels, size, shape", [(2, 3, (5, 6, 7), (3, 4, 5)), (1, 2, (9, 4, 2), (20, 3, 2))])
+@pytest.mark.parametrize(
+    "batch, channels, size, shape", [(2, 3, (5, 6, 7), (3, 4, 5)), (1, 2, (9, 4, 2), (20, 3, 2))]
+)
 def test_linear_equals_scipy(padding, dtype, tolerance, batch, channels, size, shape):
-    image, at = some(batch, channels, *size, dtype=dtype), some_coordinates(batch, size, shape, dtype=dtype)
+    image, at = (
+        some(batch, channels, *size, dtype=dtype),
+        some_coordinates(batch, size, shape, dtype=dtype),
+    )
     found = sample(image, at, padding=padding)
     assert found.shape == (batch, channels, *shape) and found.dtype == dtype
     np.testing.assert_allclose(found.numpy(), scipy_sample(image, at, padding), atol=tolerance)
@@ -62,12 +73,16 @@ def test_nearest_equals_scipy(padding):
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_an_axis_of_one_voxel(size, padding):
     image, at = some(1, 1, *size), some_coordinates(1, size, (4, 3, 5), beyond=1.5)
-    np.testing.assert_allclose(sample(image, at, padding=padding).numpy(), scipy_sample(image, at, padding), atol=1e-5)
+    np.testing.assert_allclose(
+        sample(image, at, padding=padding).numpy(), scipy_sample(image, at, padding), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 @pytest.mark.parametrize("rows", [7, 16, 23])
-@pytest.mark.parametrize("mode, padding", [("linear", "zeros"), ("linear", "border"), ("nearest", "border")])
+@pytest.mark.parametrize(
+    "mode, padding", [("linear", "zeros"), ("linear", "border"), ("nearest", "border")]
+)
 def test_threads_change_no_bit(threads, count, rows, mode, padding):
     """One image is cut along i into a batch where there are several threads: the same bytes however many there are."""
     image, at = some(1, 3, 8, 9, 10), some_coordinates(1, (8, 9, 10), (rows, 4, 5))
@@ -91,7 +106,10 @@ def test_threads_change_no_gradient_of_the_coordinates(threads, count):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_images_are_sampled_in_single(dtype):
-    image, at = some(1, 2, 4, 5, 200).to(dtype), some_coordinates(1, (4, 5, 200), (6, 5, 20), beyond=0)
+    image, at = (
+        some(1, 2, 4, 5, 200).to(dtype),
+        some_coordinates(1, (4, 5, 200), (6, 5, 20), beyond=0),
+    )
     found = sample(image, at)
     assert found.dtype == dtype
     assert torch.equal(found, sample(image.float(), at).to(dtype))  # rounded once, at the end
@@ -100,7 +118,10 @@ def test_half_precision_images_are_sampled_in_single(dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_displacements_do_not_blur_the_coordinates(dtype):
     """A displacement of 0.3 is fine in half precision, a coordinate of 199.3 is not: it must be added up in single."""
-    image, u = some(1, 1, 4, 5, 200).to(dtype), some(1, 3, 4, 5, 200, low=-2, high=2, seed=3).to(dtype)
+    image, u = (
+        some(1, 1, 4, 5, 200).to(dtype),
+        some(1, 3, 4, 5, 200, low=-2, high=2, seed=3).to(dtype),
+    )
     found, expected = warp(image, u), warp(image.float(), u.float())
     assert found.dtype == dtype
     torch.testing.assert_close(found.float(), expected, atol=torch.finfo(dtype).eps, rtol=0)
@@ -108,7 +129,10 @@ def test_half_precision_displacements_do_not_blur_the_coordinates(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_coordinates_are_normalised_in_single(dtype):
-    image, at = some(1, 1, 4, 5, 200).to(dtype), some_coordinates(1, (4, 5, 200), (6, 5, 20), beyond=0).to(dtype)
+    image, at = (
+        some(1, 1, 4, 5, 200).to(dtype),
+        some_coordinates(1, (4, 5, 200), (6, 5, 20), beyond=0).to(dtype),
+    )
     found, expected = sample(image, at), sample(image.float(), at.float())
     torch.testing.assert_close(found.float(), expected, atol=torch.finfo(dtype).eps, rtol=0)
 
@@ -117,8 +141,12 @@ def test_half_precision_coordinates_are_normalised_in_single(dtype):
 def test_gradients(padding):
     image = some(2, 2, 3, 4, 3, dtype=torch.float64).requires_grad_(True)
     # well off the lattice, where linear interpolation has a kink
-    at = identity((2, 3, 2), dtype=torch.float64) + some(2, 3, 2, 3, 2, dtype=torch.float64, low=0.1, high=0.9)
-    assert torch.autograd.gradcheck(lambda i, x: sample(i, x, padding=padding), (image, at.requires_grad_(True)))
+    at = identity((2, 3, 2), dtype=torch.float64) + some(
+        2, 3, 2, 3, 2, dtype=torch.float64, low=0.1, high=0.9
+    )
+    assert torch.autograd.gradcheck(
+        lambda i, x: sample(i, x, padding=padding), (image, at.requires_grad_(True))
+    )
 
 
 def test_gradients_across_precisions():
@@ -127,7 +155,9 @@ def test_gradients_across_precisions():
     sample(image, at).float().sum().backward()
     assert image.grad is not None and at.grad is not None
     assert image.grad.dtype == torch.float16 and at.grad.dtype == torch.float32
-    assert float(image.grad.float().sum()) == pytest.approx(27, rel=1e-2)  # each sample's weights add up to 1
+    assert float(image.grad.float().sum()) == pytest.approx(
+        27, rel=1e-2
+    )  # each sample's weights add up to 1
 
 
 def test_warp_by_whole_voxels_is_a_shift():
@@ -136,7 +166,9 @@ def test_warp_by_whole_voxels_is_a_shift():
     u[:, 0], u[:, 2] = 2, -1
     moved = warp(image, u)
     torch.testing.assert_close(moved[..., :4, :, 1:], image[..., 2:, :, :-1], atol=1e-5, rtol=0)
-    assert float(moved[..., 4:, :, :].abs().max()) < 1e-5 and float(moved[..., :1].abs().max()) < 1e-5
+    assert (
+        float(moved[..., 4:, :, :].abs().max()) < 1e-5 and float(moved[..., :1].abs().max()) < 1e-5
+    )
 
 
 def test_compose_is_one_map_after_the_other():
@@ -154,7 +186,10 @@ def test_compose_of_two_warps_moves_an_image_as_they_do_in_turn():
     """moved twice = moved by the composition, exactly where the image is linear."""
     at = identity((9, 9, 9))
     image = (at * torch.tensor([1.0, 2, 3]).reshape(1, 3, 1, 1, 1)).sum(dim=1, keepdim=True)
-    first, second = some(1, 3, 9, 9, 9, low=-0.5, high=0.5), some(1, 3, 9, 9, 9, low=-0.5, high=0.5, seed=8)
+    first, second = (
+        some(1, 3, 9, 9, 9, low=-0.5, high=0.5),
+        some(1, 3, 9, 9, 9, low=-0.5, high=0.5, seed=8),
+    )
     twice = warp(warp(image, first, padding="border"), second, padding="border")
     once = warp(image, compose(first, second, padding="border"), padding="border")
     inner = (slice(None), slice(None), *[slice(2, -2)] * 3)

@@ -57,7 +57,11 @@ def test_the_published_formulation_is_the_same_network(scripts):
 def test_the_published_kernels_are_the_same_functions(scripts):
     naive, setting = scripts("naive"), scripts("cases").Setting(torch.device("cpu"))
     size = (9, 8, 7)
-    z, other, u = setting.features(1, 4, size), setting.smooth(1, 4, size), setting.displacement(size)
+    z, other, u = (
+        setting.features(1, 4, size),
+        setting.smooth(1, 4, size),
+        setting.displacement(size),
+    )
     labels = torch.arange(9 * 8 * 7).view(1, *size) % 3
     taps, kernel, bias = torch.rand(1, 3, 27), torch.randn(5, 4, 27), torch.randn(1, 3, 5)
     torch.testing.assert_close(
@@ -71,7 +75,9 @@ def test_the_published_kernels_are_the_same_functions(scripts):
     torch.testing.assert_close(naive.warp(z, u), warp(z, u), **close)
     torch.testing.assert_close(naive.compose(u, u / 2), compose(u, u / 2), **close)
     moving, fixed = setting.pair((16, 16, 16))
-    torch.testing.assert_close(naive.ncc_loss(moving, fixed), ncc_loss(moving, fixed), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        naive.ncc_loss(moving, fixed), ncc_loss(moving, fixed), rtol=1e-3, atol=1e-5
+    )
     torch.testing.assert_close(naive.gradient_loss(u), gradient_loss(u), **close)
 
 
@@ -87,20 +93,28 @@ def test_the_published_clustering_is_lloyds(scripts):
 
 
 def test_a_quick_run_writes_every_row(scripts, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(scripts("kernels"), "QUICK", scripts("timing").Effort(repeats=0, once_s=0.2, most_s=60))
+    monkeypatch.setattr(
+        scripts("kernels"), "QUICK", scripts("timing").Effort(repeats=0, once_s=0.2, most_s=60)
+    )
     target, plot = tmp_path / "rows.json", tmp_path / "rows.png"
     arguments = ["--quick", "--sizes", "32x32x32", "--clusters", "2", "--json", str(target)]
     pytest.importorskip("matplotlib")
     assert scripts("kernels").main([*arguments, "--plot", str(plot)]) == 0
     rows = json.loads(target.read_text())
     assert {row["name"] for row in rows} == set(scripts("cases").NAMES)
-    assert len(rows) == len({(r["name"], str(r["shape"]), r["clusters"], r["pass"]) for r in rows}) == 38
+    assert (
+        len(rows)
+        == len({(r["name"], str(r["shape"]), r["clusters"], r["pass"]) for r in rows})
+        == 38
+    )
     for row in rows:
         assert list(row) == KEYS.split()
         assert row["ours_s"] > 0
         assert row["naive_s"] > 0
         assert row["roofline_s"] > 0
-        assert (row["conv_s"] is None) == (row["name"] not in ("adaptive_conv", "mixed_conv", "block"))
+        assert (row["conv_s"] is None) == (
+            row["name"] not in ("adaptive_conv", "mixed_conv", "block")
+        )
         clustered = row["name"] in ("adaptive_conv", "mixed_conv", "kmeans", "network")
         assert (row["clusters"] is not None) == clustered
         assert row["pass"] in ("forward", "forward+backward", "training step")
@@ -110,9 +124,13 @@ def test_a_quick_run_writes_every_row(scripts, tmp_path, capsys, monkeypatch):
 
 
 def test_what_would_take_too_long_is_left_out(scripts):
-    timing, kernels, cases, roofline = (scripts(n) for n in ("timing", "kernels", "cases", "roofline"))
+    timing, kernels, cases, roofline = (
+        scripts(n) for n in ("timing", "kernels", "cases", "roofline")
+    )
     setting = cases.Setting(torch.device("cpu"))
-    bench = kernels.Bench(setting, roofline.Peak(1e10, 1e11), timing.Effort(repeats=1, most_s=1.0, most_bytes=1e9))
+    bench = kernels.Bench(
+        setting, roofline.Peak(1e10, 1e11), timing.Effort(repeats=1, most_s=1.0, most_bytes=1e9)
+    )
     case = cases.make("match", (64, 64, 64), 5, None, False, setting)
     bench.forecast.learn(bench.key(case, "naive"), case.voxels / 4, 1, timing.Measure(0.5, 100))
     row = bench.run(case)

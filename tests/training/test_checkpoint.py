@@ -22,14 +22,21 @@ def trained(recipe, steps=2):
 
 def test_everything_comes_back(recipe, pack, tmp_path):
     network, optimiser = trained(recipe)
-    state = State(step=2, seconds=1.5, best={"dice": 0.5, "step": 2}, sums={"loss": 1 / 3}, summed=1)
+    state = State(
+        step=2, seconds=1.5, best={"dice": 0.5, "step": 2}, sums={"loss": 1 / 3}, summed=1
+    )
     with torch.random.fork_rng():
         save_checkpoint(tmp_path, recipe, pack, state, network, optimiser)
         expected = torch.rand(3)
         other, its_optimiser = trained(recipe, steps=1)
         found = load_checkpoint(tmp_path, recipe, pack, other, its_optimiser)
         assert torch.equal(torch.rand(3), expected)
-    assert found.step == 2 and found.best == state.best and found.sums == state.sums and found.sessions == 2
+    assert (
+        found.step == 2
+        and found.best == state.best
+        and found.sums == state.sums
+        and found.sessions == 2
+    )
     for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     for p, q in zip(network.parameters(), other.parameters(), strict=True):
@@ -46,7 +53,10 @@ def test_another_recipe_is_refused(recipe, pack, tmp_path):
     save_checkpoint(tmp_path, recipe, pack, State(), network, optimiser)
     with pytest.raises(InputError, match=r"loss\.window"):
         load_checkpoint(tmp_path, recipe.with_changes(["loss.window=5"]), pack, network, optimiser)
-    assert load_checkpoint(tmp_path, recipe.with_changes(["run.steps=99"]), pack, network, optimiser) is not None
+    assert (
+        load_checkpoint(tmp_path, recipe.with_changes(["run.steps=99"]), pack, network, optimiser)
+        is not None
+    )
 
 
 def test_other_data_are_refused(recipe, pack, tmp_path):

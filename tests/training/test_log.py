@@ -30,7 +30,9 @@ def test_tensorboard_has_scalars_and_slices(tmp_path, pack):
 
     log = Log(tmp_path, 0, print)
     log.row(5, {"loss": 0.25, "validation_dice": 0.5})
-    log.picture(5, validate(None, lambda n: stored_pair(pack, 0, 1), 1, (1, 2), LossOptions(), Team())[1])
+    log.picture(
+        5, validate(None, lambda n: stored_pair(pack, 0, 1), 1, (1, 2), LossOptions(), Team())[1]
+    )
     log.close()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

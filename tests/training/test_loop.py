@@ -67,14 +67,32 @@ def stops_after(steps, monkeypatch):
 
 def test_a_run_describes_itself(undisturbed, recipe):
     names = {p.name for p in undisturbed.iterdir()} - {"tensorboard"}
-    assert names == {"best.safetensors", "last.safetensors", CHECKPOINT, "recipe.toml", "run.json", "metrics.csv"}
+    assert names == {
+        "best.safetensors",
+        "last.safetensors",
+        CHECKPOINT,
+        "recipe.toml",
+        "run.json",
+        "metrics.csv",
+    }
     report = json.loads((undisturbed / "run.json").read_text())
     assert report["state"]["step"] == 8 and report["state"]["sessions"] == 1
-    assert report["data"] == {"cases": 6, "training_pairs": 12, "validation_pairs": 2, "labels": [1, 2]}
+    assert report["data"] == {
+        "cases": 6,
+        "training_pairs": 12,
+        "validation_pairs": 2,
+        "labels": [1, 2],
+    }
     told = describe_weights(undisturbed)
-    assert told["licence"] == "CC0" and told["trained_on"] == "four shapes" and float(told["spacing_mm"]) == 1
+    assert (
+        told["licence"] == "CC0"
+        and told["trained_on"] == "four shapes"
+        and float(told["spacing_mm"]) == 1
+    )
     assert json.loads(told["recipe"]) == recipe.to_dict()
-    assert str(undisturbed.parent) not in json.dumps(told)  # weights travel: no path of this machine in them
+    assert str(undisturbed.parent) not in json.dumps(
+        told
+    )  # weights travel: no path of this machine in them
     assert json.loads(told["validation"])["dice"] == report["state"]["best"]["dice"]
     trained = [row for row in rows(undisturbed) if row["loss"]]
     assert [int(row["step"]) for row in trained] == [2, 4, 6, 8]
@@ -86,15 +104,23 @@ def test_resuming_is_exact_to_the_bit(undisturbed, recipe, pack, tmp_path, monke
         stops_after(steps, monkeypatch)
         outcome = train(recipe, pack, tmp_path, Team(), **QUIET)
     assert outcome.finished and outcome.state.sessions == 3
-    assert same_weights(undisturbed, tmp_path) and same_weights(undisturbed, tmp_path, "best.safetensors")
+    assert same_weights(undisturbed, tmp_path) and same_weights(
+        undisturbed, tmp_path, "best.safetensors"
+    )
     a, b = (read_checkpoint(p / CHECKPOINT) for p in (undisturbed, tmp_path))
-    for of_a, of_b in zip(a["optimiser"]["state"].values(), b["optimiser"]["state"].values(), strict=True):
+    for of_a, of_b in zip(
+        a["optimiser"]["state"].values(), b["optimiser"]["state"].values(), strict=True
+    ):
         assert all(torch.equal(of_a[name], of_b[name]) for name in of_a)
     assert numbers(undisturbed) == numbers(tmp_path)
 
 
 def test_a_finished_run_is_left_as_it_is(undisturbed, recipe, pack):
-    before = {path: path.stat().st_mtime_ns for path in undisturbed.glob("*.*") if path.name != "metrics.csv"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in undisturbed.glob("*.*")
+        if path.name != "metrics.csv"
+    }
     outcome = train(recipe, pack, undisturbed, Team(), **QUIET)
     assert outcome.finished and outcome.state.step == 8
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -103,7 +129,9 @@ def test_a_finished_run_is_left_as_it_is(undisturbed, recipe, pack):
 
 def test_another_recipe_may_not_go_on(undisturbed, recipe, pack):
     with pytest.raises(InputError, match=r"optimiser\.learning_rate"):
-        train(recipe.with_changes(["optimiser.learning_rate=1"]), pack, undisturbed, Team(), **QUIET)
+        train(
+            recipe.with_changes(["optimiser.learning_rate=1"]), pack, undisturbed, Team(), **QUIET
+        )
 
 
 def test_no_global_random_state_is_changed(recipe, pack, tmp_path):
@@ -114,7 +142,12 @@ def test_no_global_random_state_is_changed(recipe, pack, tmp_path):
 
 
 def test_it_learns(recipe, pack, tmp_path):
-    changes = ["run.steps=60", "run.validate_every=60", "run.checkpoint_every=60", "loss.dice_weight=1"]
+    changes = [
+        "run.steps=60",
+        "run.validate_every=60",
+        "run.checkpoint_every=60",
+        "loss.dice_weight=1",
+    ]
     outcome = train(recipe.with_changes(changes), pack, tmp_path, Team(), **QUIET)
     losses = [float(row["loss"]) for row in rows(tmp_path) if row["loss"]]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.1
@@ -126,7 +159,13 @@ def test_pairs_at_once_and_accumulation_agree(recipe, half_labelled, tmp_path):
     wide = recipe.with_changes(["run.batch=4", "run.steps=2", "run.log_every=1"])
     pack, wide = half_labelled, wide.with_changes(["loss.dice_weight=0.5", "loss.dice_labels=1"])
     for name, at_once in (("one", 1), ("two", 2)):
-        train(wide.with_changes([f"run.pairs_at_once={at_once}"]), pack, tmp_path / name, Team(), **QUIET)
+        train(
+            wide.with_changes([f"run.pairs_at_once={at_once}"]),
+            pack,
+            tmp_path / name,
+            Team(),
+            **QUIET,
+        )
     for a, b in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         if a["loss"]:
             assert float(a["loss"]) == pytest.approx(float(b["loss"]), abs=1e-5)
@@ -134,11 +173,23 @@ def test_pairs_at_once_and_accumulation_agree(recipe, half_labelled, tmp_path):
 
 def test_every_term_of_the_loss_runs_and_is_told(recipe, pack, tmp_path):
     changes = [f"loss.{term}_weight=0.1" for term in ("dice", "jacobian", "inverse_consistency")]
-    changes += ["loss.smoothness=bending", "loss.similarity=mind", "loss.dice_labels=1", "run.precision=bfloat16"]
+    changes += [
+        "loss.smoothness=bending",
+        "loss.similarity=mind",
+        "loss.dice_labels=1",
+        "run.precision=bfloat16",
+    ]
     changes += ["augment.flip=[0]", "augment.affine_degrees=5", "augment.noise=0.02", "run.steps=2"]
     train(recipe.with_changes(changes), pack, tmp_path, Team(), **QUIET)
     first = rows(tmp_path)[0]
-    for term in ("similarity", "smoothness", "jacobian", "dice", "inverse_consistency", "gradient_norm"):
+    for term in (
+        "similarity",
+        "smoothness",
+        "jacobian",
+        "dice",
+        "inverse_consistency",
+        "gradient_norm",
+    ):
         assert np.isfinite(float(first[term])), term
 
 
@@ -149,7 +200,9 @@ def test_without_labels_the_smallest_loss_is_best(recipe, shapes, tmp_path):
     often = recipe.with_changes(["run.validate_every=1"])
     outcome = train(often, bare, tmp_path / "run", Team(), **QUIET)
     losses = {
-        int(row["step"]): float(row["validation_loss"]) for row in rows(tmp_path / "run") if row["validation_loss"]
+        int(row["step"]): float(row["validation_loss"])
+        for row in rows(tmp_path / "run")
+        if row["validation_loss"]
     }
     assert len(losses) == 8 and outcome.state.best["step"] == min(losses, key=losses.get)
     assert "dice" not in outcome.state.best
@@ -157,22 +210,30 @@ def test_without_labels_the_smallest_loss_is_best(recipe, shapes, tmp_path):
 
 def test_a_run_that_learns_nothing_says_so_loudly(recipe, pack, tmp_path):
     heard = []
-    stiff = recipe.with_changes(["optimiser.learning_rate=1e-9", "run.steps=2", "run.validate_every=1"])
+    stiff = recipe.with_changes(
+        ["optimiser.learning_rate=1e-9", "run.steps=2", "run.validate_every=1"]
+    )
     outcome = train(stiff, pack, tmp_path, Team(), say=heard.append)
     assert sum("WARNING" in line for line in heard) == 1  # at the first validation only
     told = json.loads((tmp_path / "run.json").read_text())["state"]["warnings"]
-    assert outcome.state.warnings == told and re.search("worse than doing nothing|no gain yet", told[0])
+    assert outcome.state.warnings == told and re.search(
+        "worse than doing nothing|no gain yet", told[0]
+    )
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(recipe, pack, tmp_path):
-    wild = recipe.with_changes(["optimiser.learning_rate=1e30", "run.checkpoint_every=1", "run.validate_every=8"])
+    wild = recipe.with_changes(
+        ["optimiser.learning_rate=1e30", "run.checkpoint_every=1", "run.validate_every=8"]
+    )
     with pytest.raises(RegistrationError, match="not finite at step"):
         train(wild, pack, tmp_path, Team(), **QUIET)
     for value in read_checkpoint(tmp_path / CHECKPOINT)["network"].values():
         assert bool(torch.isfinite(value).all())
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(recipe, pack, tmp_path, monkeypatch):
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    recipe, pack, tmp_path, monkeypatch
+):
     stops_after(4, monkeypatch)
     train(recipe, pack, tmp_path, Team(), **QUIET)
     monkeypatch.undo()
@@ -183,13 +244,17 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(recipe, pack,
 
     monkeypatch.setattr(checkpoint.torch, "save", full)
     heard = []
-    with pytest.raises(OutputError, match="free some space"):  # at the end; before that it is told, and tried again
+    with pytest.raises(
+        OutputError, match="free some space"
+    ):  # at the end; before that it is told, and tried again
         train(recipe, pack, tmp_path, Team(), say=heard.append)
     assert sum("training goes on" in line for line in heard) == 3  # steps 6, 7, 8
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
-def test_a_disk_that_is_full_for_a_while_costs_nothing(undisturbed, recipe, pack, tmp_path, monkeypatch):
+def test_a_disk_that_is_full_for_a_while_costs_nothing(
+    undisturbed, recipe, pack, tmp_path, monkeypatch
+):
     """Checkpoint, best weights and curve fail once each; the run ends as if nothing had been."""
     for name in ("save_checkpoint", "save_run_weights"):
         once = iter([OutputError("no space")])
@@ -208,7 +273,9 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(undisturbed, recipe, pack
 
 
 def test_start_from_weights(undisturbed, recipe, pack, tmp_path):
-    again = recipe.with_changes([f"run.start_from={undisturbed}", "run.steps=1", "optimiser.learning_rate=1e-12"])
+    again = recipe.with_changes(
+        [f"run.start_from={undisturbed}", "run.steps=1", "optimiser.learning_rate=1e-12"]
+    )
     outcome = train(again, pack, tmp_path, Team(), **QUIET)
     before = json.loads((undisturbed / "run.json").read_text())["state"]["best"]["dice"]
     told = json.loads(describe_weights(tmp_path)["recipe"])["run"]["start_from"]
@@ -248,7 +315,9 @@ def half_labelled(shapes, tmp_path_factory):
 
 def test_a_partly_labelled_set(recipe, half_labelled, tmp_path):
     """The Dice that is told is the mean over the pairs that have labels; the loss counts 0 for the others."""
-    semi = recipe.with_changes(["loss.dice_weight=1", "run.steps=12", "run.log_every=12", "run.validate_every=12"])
+    semi = recipe.with_changes(
+        ["loss.dice_weight=1", "run.steps=12", "run.log_every=12", "run.validate_every=12"]
+    )
     train(semi, half_labelled, tmp_path, Team(), **QUIET)
     row = rows(tmp_path)[0]
     labelled = sum(
@@ -307,15 +376,19 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(recipe, pack, tmp_pa
     process = start(command(long, pack, tmp_path / "rough"))
     process.communicate()
     assert process.returncode == 0
-    assert same_weights(tmp_path / "calm", tmp_path / "rough") and numbers(tmp_path / "calm") == numbers(
-        tmp_path / "rough"
-    )
+    assert same_weights(tmp_path / "calm", tmp_path / "rough") and numbers(
+        tmp_path / "calm"
+    ) == numbers(tmp_path / "rough")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_makes_a_checkpoint_and_ends(recipe, pack, tmp_path, number):
     process = start(
-        command(recipe.with_changes(["run.steps=100000", "run.checkpoint_every=100000"]), pack, tmp_path / "r")
+        command(
+            recipe.with_changes(["run.steps=100000", "run.checkpoint_every=100000"]),
+            pack,
+            tmp_path / "r",
+        )
     )
     for line in process.stderr:
         if line.startswith("step 2/"):
@@ -329,7 +402,9 @@ def test_a_signal_makes_a_checkpoint_and_ends(recipe, pack, tmp_path, number):
 
 def test_max_minutes_stops_in_time(recipe, pack, tmp_path):
     began = time.monotonic()
-    outcome = train(recipe.with_changes(["run.steps=100000"]), pack, tmp_path, Team(), max_minutes=0.05, **QUIET)
+    outcome = train(
+        recipe.with_changes(["run.steps=100000"]), pack, tmp_path, Team(), max_minutes=0.05, **QUIET
+    )
     assert not outcome.finished and outcome.signal == 0 and outcome.state.step > 0
     assert time.monotonic() - began < 30
     assert read_checkpoint(tmp_path / CHECKPOINT)["state"]["step"] == outcome.state.step
@@ -339,7 +414,14 @@ def test_two_processes_give_the_curve_of_one(recipe, half_labelled, tmp_path):
     pack = half_labelled  # so that the two do not have the same terms to add up
     pair = recipe.with_changes(["run.batch=2", "run.log_every=1", "loss.dice_weight=0.5"])
     train(pair, pack, tmp_path / "one", Team(), **QUIET)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     arguments = command(pair, pack, tmp_path / "two")
     done = subprocess.run(
         [*torchrun, "-m", "sacbnet.cli.main", *arguments],
@@ -354,4 +436,6 @@ def test_two_processes_give_the_curve_of_one(recipe, half_labelled, tmp_path):
         for name in ("loss", "similarity", "smoothness", "dice", "validation_dice"):
             assert bool(a[name]) == bool(b[name])
             if a[name] and a[name] != "nan":
-                assert float(a[name]) == pytest.approx(float(b[name]), abs=2e-3 if name == "validation_dice" else 1e-4)
+                assert float(a[name]) == pytest.approx(
+                    float(b[name]), abs=2e-3 if name == "validation_dice" else 1e-4
+                )

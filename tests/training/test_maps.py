@@ -23,7 +23,9 @@ SHAPE = (64, 64, 64)
 RECIPE = Recipe(
     "made",
     model=SACBNetConfig(base_channels=1, clusters=(3, 3, 3, 3)),
-    data=DataOptions(train="a,b", validation="c,d", validation_pairs="all", spacing_mm=1.0, shape=SHAPE),
+    data=DataOptions(
+        train="a,b", validation="c,d", validation_pairs="all", spacing_mm=1.0, shape=SHAPE
+    ),
     synthesis=SynthesisOptions(factor=2, noise_maps=2, noise_share=0.3),
     loss=LossOptions(window=5, dice_weight=1.0),
     run=RunOptions(steps=4, validate_every=2, checkpoint_every=2, log_every=1, device="cpu"),
@@ -39,7 +41,9 @@ def folder(tmp_path_factory):
     places = np.indices(SHAPE)
     for n, name in enumerate("abcd"):
         labels = np.zeros(SHAPE, np.int16)
-        for label, centre in enumerate([(20, 20, 20), (44, 22, 20), (22, 44, 24), (40, 42, 44), (28, 30, 46)], start=1):
+        for label, centre in enumerate(
+            [(20, 20, 20), (44, 22, 20), (22, 44, 24), (40, 42, 44), (28, 30, 46)], start=1
+        ):
             distance = sum((p - c) ** 2 for p, c in zip(places, centre, strict=True))
             labels[distance < (7 + (label + n) % 3) ** 2] = label
         save_image(out / f"{name}.nii.gz", labels, Grid(SHAPE, np.eye(4)), labels=True)
@@ -49,18 +53,30 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pack(folder):
     cases = [Case(name, folder / f"{name}.nii.gz") for name in "abcd"]
-    return build_pack(cases, folder / "maps.pack", PackOptions(1.0, SHAPE, label_maps=True, noise_maps=2))
+    return build_pack(
+        cases, folder / "maps.pack", PackOptions(1.0, SHAPE, label_maps=True, noise_maps=2)
+    )
 
 
 def test_what_the_loader_shows(pack):
     data = choose(RECIPE, pack)
     assert data.shape == (32, 32, 32) and data.spacing_mm == 2.0
-    assert set(data.training) == {(0, 1), (1, 0)} and set(data.validation) == {(2, 3), (3, 2)}  # noise is no subject
+    assert set(data.training) == {(0, 1), (1, 0)} and set(data.validation) == {
+        (2, 3),
+        (3, 2),
+    }  # noise is no subject
     loader = Loader(data, RECIPE, Team())
-    (one,), (again,), (other,) = loader.step(0), Loader(data, RECIPE, Team()).step(0), loader.step(1)
+    (one,), (again,), (other,) = (
+        loader.step(0),
+        Loader(data, RECIPE, Team()).step(0),
+        loader.step(1),
+    )
     assert one.moving.shape == (1, 1, 32, 32, 32) and one.labelled == 1.0
     assert torch.equal(one.moving, again.moving) and not torch.equal(one.fixed, other.fixed)
-    assert one.views[0] is one.moving_view and one.reversed().views == (one.fixed_view, one.moving_view)
+    assert one.views[0] is one.moving_view and one.reversed().views == (
+        one.fixed_view,
+        one.moving_view,
+    )
     assert torch.equal(loader.validation(0).fixed, loader.validation(0).fixed)
     loader.close()
 
@@ -69,17 +85,25 @@ def test_noise_comes_as_often_as_asked(pack):
     recipe = replace(RECIPE, synthesis=replace(RECIPE.synthesis, noise_share=1.0))
     loader = Loader(choose(recipe, pack), recipe, Team())
     (batch,) = loader.step(0)
-    assert float((batch.fixed_labels > 5).float().mean()) > 0.2  # the maps have five labels, noise has 26
+    assert (
+        float((batch.fixed_labels > 5).float().mean()) > 0.2
+    )  # the maps have five labels, noise has 26
     loader.close()
 
 
 def test_a_run_resumes_exactly_and_its_weights_say_their_spacing(pack, tmp_path):
     whole = train(RECIPE, pack, tmp_path / "whole", Team(), say=lambda line: None)
-    half = replace(RECIPE, run=replace(RECIPE.run, steps=2), optimiser=replace(RECIPE.optimiser, schedule="constant"))
+    half = replace(
+        RECIPE,
+        run=replace(RECIPE.run, steps=2),
+        optimiser=replace(RECIPE.optimiser, schedule="constant"),
+    )
     full = replace(half, run=RECIPE.run)
     for recipe, out in ((full, "one"), (half, "two"), (full, "two")):
         train(recipe, pack, tmp_path / out, Team(), say=lambda line: None)
-    one, two = (load_weights(tmp_path / out / "last.safetensors")[0].state_dict() for out in ("one", "two"))
+    one, two = (
+        load_weights(tmp_path / out / "last.safetensors")[0].state_dict() for out in ("one", "two")
+    )
     assert whole.finished and all(torch.equal(one[name], two[name]) for name in one)
     assert describe_weights(tmp_path / "whole")["spacing_mm"] == "2"
     assert whole.state.baseline["dice"] < 1

@@ -52,5 +52,7 @@ def test_a_network_that_leads_an_image_away_has_no_finite_loss():
             return moving.expand(-1, 3, -1, -1, -1) * 0 + 100.0
 
     images, inside = torch.rand(2, 1, 1, 8, 8, 8), torch.ones(1, 1, 8, 8, 8)
-    terms = Objective(Away(), LossOptions())(Batch(*images, moving_inside=inside, fixed_inside=inside), ())
+    terms = Objective(Away(), LossOptions())(
+        Batch(*images, moving_inside=inside, fixed_inside=inside), ()
+    )
     assert terms["loss"].isnan()

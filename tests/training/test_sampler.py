@@ -6,7 +6,9 @@ from sacbnet.training.sampler import pair_number, samples_of
 
 
 def test_each_epoch_shows_every_pair_once_in_another_order():
-    first, second = ([pair_number(n + epoch * 12, 12, seed=3) for n in range(12)] for epoch in (0, 1))
+    first, second = (
+        [pair_number(n + epoch * 12, 12, seed=3) for n in range(12)] for epoch in (0, 1)
+    )
     assert sorted(first) == sorted(second) == list(range(12))
     assert first != second and first != [pair_number(n, 12, seed=4) for n in range(12)]
 

@@ -3,15 +3,28 @@ import pytest
 from sacbnet.errors import InputError
 from sacbnet.training.team import Team, team_variables
 
-TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "here", "MASTER_PORT": "1"}
-SLURM = {"SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_ID": "7"}
+TORCHRUN = {
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "2",
+    "MASTER_ADDR": "here",
+    "MASTER_PORT": "1",
+}
+SLURM = {
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_JOB_ID": "7",
+}
 
 
 def test_a_process_on_its_own():
     assert team_variables({}) is None
     assert team_variables(TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"}) is None
     assert team_variables({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) is None
-    assert team_variables({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None  # a batch script, without srun
+    assert (
+        team_variables({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None
+    )  # a batch script, without srun
     assert Team().leads and Team().gather(3) == [3] and Team().largest(2.0) == 2.0
 
 

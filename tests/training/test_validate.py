@@ -30,15 +30,27 @@ class Shift(torch.nn.Module):
 def test_the_identity_scores_the_overlap_of_the_sets_own_labels(pack):
     a, b = pack.labels(0), pack.labels(1)
     scores, slices = validate(None, *stored(pack, [(0, 1)]), (1, 2), LossOptions(), Team())
-    expected = [2 * float(((a == n) & (b == n)).sum()) / float((a == n).sum() + (b == n).sum()) for n in (1, 2)]
+    expected = [
+        2 * float(((a == n) & (b == n)).sum()) / float((a == n).sum() + (b == n).sum())
+        for n in (1, 2)
+    ]
     assert scores["dice"] == pytest.approx(sum(expected) / 2) and scores["folded_percent"] == 0
     assert torch.equal(slices.moved[1], slices.moving[1]) and slices.fixed[0].shape == (32, 32)
 
 
 def test_a_case_with_itself_is_perfect_and_a_shift_is_not(pack):
     assert validate(None, *stored(pack, [(0, 0)]), (1, 2), LossOptions(), Team())[0]["dice"] == 1.0
-    assert 0.5 < validate(Shift(2), *stored(pack, [(0, 0)]), (1, 2), LossOptions(), Team())[0]["dice"] < 0.95
-    assert validate(Shift(0, fold=True), *stored(pack, [(0, 0)]), (1,), LossOptions(), Team())[0]["folded_percent"] > 0
+    assert (
+        0.5
+        < validate(Shift(2), *stored(pack, [(0, 0)]), (1, 2), LossOptions(), Team())[0]["dice"]
+        < 0.95
+    )
+    assert (
+        validate(Shift(0, fold=True), *stored(pack, [(0, 0)]), (1,), LossOptions(), Team())[0][
+            "folded_percent"
+        ]
+        > 0
+    )
 
 
 def test_the_warp_moves_labels_the_right_way():
@@ -72,7 +84,10 @@ def test_labels_that_float32_does_not_tell_apart():
     moving = maps((low, slice(0, 4)), (low + 1, slice(4, 8)))
     identity = torch.zeros(1, 3, 8, 8, 8)
     assert overlap(moving, moving, identity, (low, low + 1)) == 1.0
-    assert overlap(moving, maps((low + 1, slice(0, 4)), (low, slice(4, 8))), identity, (low, low + 1)) == 0.0
+    assert (
+        overlap(moving, maps((low + 1, slice(0, 4)), (low, slice(4, 8))), identity, (low, low + 1))
+        == 0.0
+    )
 
 
 def test_a_pair_that_has_none_of_the_labels_has_no_dice(pack):
@@ -84,9 +99,14 @@ def test_a_pair_that_has_none_of_the_labels_has_no_dice(pack):
             return found if case < 2 else torch.where(found > 0, found + 6, 0)
 
     renamed = Renamed(pack.path)
-    assert "dice" not in validate(None, *stored(renamed, [(2, 3)]), (1, 2), LossOptions(), Team())[0]
+    assert (
+        "dice" not in validate(None, *stored(renamed, [(2, 3)]), (1, 2), LossOptions(), Team())[0]
+    )
     alone = validate(None, *stored(renamed, [(0, 1)]), (1, 2), LossOptions(), Team())[0]
-    assert validate(None, *stored(renamed, [(0, 1), (2, 3)]), (1, 2), LossOptions(), Team())[0]["dice"] == alone["dice"]
+    assert (
+        validate(None, *stored(renamed, [(0, 1), (2, 3)]), (1, 2), LossOptions(), Team())[0]["dice"]
+        == alone["dice"]
+    )
 
 
 def test_the_pairs_are_shared_over_the_team(pack):
@@ -96,5 +116,8 @@ def test_the_pairs_are_shared_over_the_team(pack):
 
     pairs = [(0, 1), (2, 3), (4, 5), (1, 0)]
     whole = validate(None, *stored(pack, pairs), (1, 2), LossOptions(), Team())[0]
-    halves = [validate(None, *stored(pack, pairs), (1, 2), LossOptions(), Half(rank, 2))[0] for rank in (0, 1)]
+    halves = [
+        validate(None, *stored(pack, pairs), (1, 2), LossOptions(), Half(rank, 2))[0]
+        for rank in (0, 1)
+    ]
     assert whole["dice"] == pytest.approx((halves[0]["dice"] + halves[1]["dice"]) / 2)

@@ -74,18 +74,24 @@ def compare(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Standing, ...]
     out = []
     for method in present:
         mine = [row for row in rows if row["method"] == method]
-        numbers = {name: summarise(v[method].values()) for name, v in values.items() if v.get(method)}
+        numbers = {
+            name: summarise(v[method].values()) for name, v in values.items() if v.get(method)
+        }
         pairs = len({(row["moving"], row["fixed"]) for row in mine})
         out.append(Standing(method, pairs, numbers, _by_seed(mine), against[method]))
     return tuple(out)
 
 
-def over_seeds(rows: Sequence[Row], name: str, methods: Sequence[str]) -> dict[str, dict[Pair, float]]:
+def over_seeds(
+    rows: Sequence[Row], name: str, methods: Sequence[str]
+) -> dict[str, dict[Pair, float]]:
     """A number by method and pair, the mean over the seeds; only where there is one."""
     found: dict[str, dict[Pair, list[float]]] = {}
     for row in rows:
         if name in row and row["method"] in methods:
-            found.setdefault(row["method"], {}).setdefault((row["moving"], row["fixed"]), []).append(row[name])
+            found.setdefault(row["method"], {}).setdefault(
+                (row["moving"], row["fixed"]), []
+            ).append(row[name])
     return {m: {pair: float(np.mean(v)) for pair, v in pairs.items()} for m, pairs in found.items()}
 
 
@@ -134,7 +140,11 @@ def table(standings: Sequence[Standing], facts: Mapping[str, Mapping[str, Any]],
         cells += [_mean(s.numbers.get(name), SHOWN[name][1]) + _largest(s, name) for name in shown]
         cells += [f"{mine['parameters']:,}" if "parameters" in mine else ""]
         cells += [f"{mine['training_minutes']:.1f}" if "training_minutes" in mine else ""]
-        cells += [" ".join(f"{v:.4f}" for v in s.by_seed.values()) if len(s.by_seed) > 1 else ""] if seeds else []
+        cells += (
+            [" ".join(f"{v:.4f}" for v in s.by_seed.values()) if len(s.by_seed) > 1 else ""]
+            if seeds
+            else []
+        )
         cells += _against(s.against_first.get(tested), SHOWN[tested][1]) if tested else []
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -151,10 +161,19 @@ def page(standings: Sequence[Standing], report: Mapping[str, Any]) -> str:
         told += f" Each network: {steps} steps of recipe {plan['recipe']}, seeds {seeds}, {plan['keep']} weights."
     told += f" {where['processor']}, {where['device']}, {where['threads']} threads; sacbnet {where['sacbnet']}."
     lines = [f"# {plan['name']}", "", *([plan["about"], ""] if plan["about"] else [])]
-    lines += [told + (" Not finished." if report["incomplete"] else ""), "", table(standings, facts, asked), ""]
+    lines += [
+        told + (" Not finished." if report["incomplete"] else ""),
+        "",
+        table(standings, facts, asked),
+        "",
+    ]
     lines += [f"- {name}: {found['tool']}." for name, found in facts.items() if "tool" in found]
     silent = {s.method for s in standings} | {row["method"] for row in failed}
-    lines += [f"- {method['name']}: not run yet." for method in plan["methods"] if method["name"] not in silent]
+    lines += [
+        f"- {method['name']}: not run yet."
+        for method in plan["methods"]
+        if method["name"] not in silent
+    ]
     for row in failed:
         what = row["method"] + (f", seed {row['seed']}" if row["seed"] else "")
         what += f", {row['moving']} -> {row['fixed']}" if "moving" in row else ""
@@ -165,7 +184,11 @@ def page(standings: Sequence[Standing], report: Mapping[str, Any]) -> str:
 def _by_seed(rows: Sequence[Row]) -> dict[str, float]:
     name = next((name for name in TESTED if any(name in row for row in rows)), None)
     seeds = dict.fromkeys(row["seed"] for row in rows)
-    return {s: float(np.mean([r[name] for r in rows if r["seed"] == s and name in r])) for s in seeds} if name else {}
+    return (
+        {s: float(np.mean([r[name] for r in rows if r["seed"] == s and name in r])) for s in seeds}
+        if name
+        else {}
+    )
 
 
 def _mean(found: Summary | None, how: str) -> str:
@@ -177,7 +200,9 @@ def _mean(found: Summary | None, how: str) -> str:
 def _largest(standing: Standing, name: str) -> str:
     """Folding is told by the worst pair, too, to the last digit: 0 is none at all."""
     found = standing.numbers.get(name)
-    return f" ({found.max:.2g})" if name == "non_diffeomorphic_percent" and found and found.n else ""
+    return (
+        f" ({found.max:.2g})" if name == "non_diffeomorphic_percent" and found and found.n else ""
+    )
 
 
 def _against(found: Difference | None, how: str) -> list[str]:
@@ -186,4 +211,7 @@ def _against(found: Difference | None, how: str) -> list[str]:
     signed = how.replace("{:", "{:+")
     low, high = (signed.format(x) for x in found.mean.ci95)
     interval = f" [{low}, {high}]" if found.mean.n > 1 else ""
-    return [signed.format(found.mean.mean) + interval, f"{found.p_holm:.2g}" + ("" if found.p_holm >= 0.05 else " *")]
+    return [
+        signed.format(found.mean.mean) + interval,
+        f"{found.p_holm:.2g}" + ("" if found.p_holm >= 0.05 else " *"),
+    ]

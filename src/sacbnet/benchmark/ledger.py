@@ -58,16 +58,24 @@ class Ledger:
     def has(self, method: str, seed: int | None, names: Row) -> bool:
         return _key(names | {"method": method, "seed": _text(seed)}) in self.pairs
 
-    def add(self, method: str, seed: int | None, names: Row, row: Row, labels: Sequence[Row]) -> None:
+    def add(
+        self, method: str, seed: int | None, names: Row, row: Row, labels: Sequence[Row]
+    ) -> None:
         """Scores of a pair (names: moving and fixed); on the disk within seconds, and at the next `save`."""
         key = names | {"method": method, "seed": _text(seed)}
         self.pairs[_key(key)] = _as_written(row, OF_PAIRS) | key
-        self.labels[_key(key)] = [_as_written(x, OF_A_LABEL) | key | {"label": str(x["label"])} for x in labels]
+        self.labels[_key(key)] = [
+            _as_written(x, OF_A_LABEL) | key | {"label": str(x["label"])} for x in labels
+        ]
         if time.monotonic() - self._saved > PAUSE:
             self.save()
 
     def tell(
-        self, method: str, seed: int | None, facts: Mapping[str, Any] | None = None, failed: Sequence[Row] | None = None
+        self,
+        method: str,
+        seed: int | None,
+        facts: Mapping[str, Any] | None = None,
+        failed: Sequence[Row] | None = None,
     ) -> None:
         """facts: of a method's seed, in place of those known; InputError where there are rows that another version of
         the tool, or other finished weights, made. failed: what went wrong now, in place of what did before."""
@@ -75,7 +83,9 @@ class Ledger:
         if facts is not None:
             before = known["facts"].get(_text(seed), {})
             for name in ("tool", "weights"):
-                if before.get(name) != facts.get(name) and any(key[:2] == (method, _text(seed)) for key in self.pairs):
+                if before.get(name) != facts.get(name) and any(
+                    key[:2] == (method, _text(seed)) for key in self.pairs
+                ):
                     raise InputError(
                         f"{self.folder} holds scores of {method} by {before.get(name)}; it is {facts.get(name)} now:"
                         " choose another --out"
@@ -90,25 +100,35 @@ class Ledger:
         out: dict[str, Any] = {}
         for facts in seeds.values():
             out |= {name: facts[name] for name in ("parameters", "steps", "tool") if name in facts}
-        if spent := [facts["training_seconds"] for facts in seeds.values() if "training_seconds" in facts]:
+        if spent := [
+            facts["training_seconds"] for facts in seeds.values() if "training_seconds" in facts
+        ]:
             out["training_minutes"] = round(sum(spent) / len(spent) / 60, 2)
         return out | {"seeds": seeds}
 
     def failures(self, method: str) -> list[Row]:
         """method, seed and error, and the pair where it is one that failed; of the last time that each was tried."""
         found = self.methods.get(method, {}).get("failed", {})
-        return [{"method": method, "seed": seed} | row for seed, rows in found.items() for row in rows]
+        return [
+            {"method": method, "seed": seed} | row for seed, rows in found.items() for row in rows
+        ]
 
     def rows(self, names: Collection[tuple[str, str]], labels: bool = False) -> list[Row]:
         """Of the pairs (moving, fixed) that are named, as the files tell them."""
         found = [key for key in self.pairs if key[2:] in names]
-        return [row for key in found for row in (self.labels.get(key, []) if labels else [self.pairs[key]])]
+        return [
+            row
+            for key in found
+            for row in (self.labels.get(key, []) if labels else [self.pairs[key]])
+        ]
 
     def save(self) -> None:
         """OutputError where the files cannot be written."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        _write(self.folder / LABELS, OF_LABELS, (row for rows in self.labels.values() for row in rows))
+        _write(
+            self.folder / LABELS, OF_LABELS, (row for rows in self.labels.values() for row in rows)
+        )
         _write(self.folder / PAIRS, OF_PAIRS, self.pairs.values())
         with atomic_file(self.folder / METHODS) as path:
             path.write_text(json.dumps(self.methods, indent=1), encoding="utf-8")
@@ -144,19 +164,30 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
 def _numbers(row: dict[str, str]) -> Row:
     """Empty cells are left out, and all but names and labels are numbers."""
     text = (*KEY, "label")
-    return {name: value if name in text else float(value) for name, value in row.items() if value or name in text}
+    return {
+        name: value if name in text else float(value)
+        for name, value in row.items()
+        if value or name in text
+    }
 
 
 def _as_written(row: Row, columns: Collection[str]) -> Row:
     """With the digits that the file has: the table is the same, whether its rows were read or just made."""
-    return {name: float(f"{v:.{DIGITS}g}") for name, v in row.items() if name in columns and name not in KEY}
+    return {
+        name: float(f"{v:.{DIGITS}g}")
+        for name, v in row.items()
+        if name in columns and name not in KEY
+    }
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns)
         table.writeheader()
-        table.writerows({k: f"{v:.{DIGITS}g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        table.writerows(
+            {k: f"{v:.{DIGITS}g}" if isinstance(v, float) else v for k, v in row.items()}
+            for row in rows
+        )
 
 
 def _read_json(path: Path) -> dict[str, dict[str, Any]]:
@@ -165,4 +196,6 @@ def _read_json(path: Path) -> dict[str, dict[str, Any]]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is no file of sacbnet benchmark ({error}); choose another --out") from error
+        raise InputError(
+            f"{path} is no file of sacbnet benchmark ({error}); choose another --out"
+        ) from error

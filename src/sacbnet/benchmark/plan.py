@@ -56,19 +56,31 @@ class Method:
 
     def __post_init__(self) -> None:
         if not self.slug:
-            raise InputError(f"method.name is {self.name!r}; a name with a letter or a digit was expected")
+            raise InputError(
+                f"method.name is {self.name!r}; a name with a letter or a digit was expected"
+            )
         given = [kind for kind in KINDS if getattr(self, kind) not in (None, "")]
         if len(given) != 1:
             told = " and ".join(given) or "none"
-            raise InputError(f"the method {self.name!r} has {told} of {', '.join(KINDS)}; exactly one was expected")
+            raise InputError(
+                f"the method {self.name!r} has {told} of {', '.join(KINDS)}; exactly one was expected"
+            )
         if (self.stages or self.seeds) and self.train is None:
-            raise InputError(f"the method {self.name!r} has stages or seeds, but is not trained; remove them, or train")
-        one_of(f"the affine of {self.name!r}", self.affine, AFFINES if not self.tool else ("none", "affine"))
+            raise InputError(
+                f"the method {self.name!r} has stages or seeds, but is not trained; remove them, or train"
+            )
+        one_of(
+            f"the affine of {self.name!r}",
+            self.affine,
+            AFFINES if not self.tool else ("none", "affine"),
+        )
         one_of(f"the preset of {self.name!r}", self.preset, ("", *PRESETS))
         if self.tool:
             one_of(f"the tool of {self.name!r}", self.tool, TOOLS)
             if self.preset or self.refine is not None or self.repair:
-                raise InputError(f"the tool {self.name!r} has preset, refine or repair, which are ours; remove them")
+                raise InputError(
+                    f"the tool {self.name!r} has preset, refine or repair, which are ours; remove them"
+                )
 
     @property
     def slug(self) -> str:
@@ -110,13 +122,17 @@ class Plan:
         for what in ("name", "slug"):
             found = [getattr(method, what) for method in self.methods]
             if twice := sorted({x for x in found if found.count(x) > 1}):
-                raise InputError(f"two methods have the {what} {twice[0]!r}; each must have its own")
+                raise InputError(
+                    f"two methods have the {what} {twice[0]!r}; each must have its own"
+                )
 
     def data(self) -> DataOptions:
         """Which pairs are scored (as `validation`), which labels, and how images are aligned."""
         found = self._recipe().data if self.recipe else DataOptions(validation_pairs="all")
         return replace(
-            found, validation=self.subset or found.validation, validation_pairs=self.pairs or found.validation_pairs
+            found,
+            validation=self.subset or found.validation,
+            validation_pairs=self.pairs or found.validation_pairs,
         )
 
     def seeds_of(self, method: Method) -> tuple[int | None, ...]:
@@ -128,7 +144,8 @@ class Plan:
         base = self._recipe().with_changes(self.changes)
         stages, steps = method.stages or (Stage(),), self.steps or base.run.steps
         ends = [
-            steps * sum(s.share for s in stages[:n]) // sum(s.share for s in stages) for n in range(len(stages) + 1)
+            steps * sum(s.share for s in stages[:n]) // sum(s.share for s in stages)
+            for n in range(len(stages) + 1)
         ]
         out = []
         for n, stage in enumerate(stages):
@@ -137,7 +154,13 @@ class Plan:
             if self.keep == "last":
                 fixed.append(f"run.validate_every={max(mine, 1)}")
             recipe = base.with_changes([*(method.train or ()), *stage.train, *fixed])
-            out.append(replace(recipe, name=f"{self.name}: {method.name}", about=f"Of the benchmark {self.name}."))
+            out.append(
+                replace(
+                    recipe,
+                    name=f"{self.name}: {method.name}",
+                    about=f"Of the benchmark {self.name}.",
+                )
+            )
         return tuple(out)
 
     def _recipe(self) -> Recipe:
@@ -159,7 +182,9 @@ def read_plan(path: str | Path) -> Plan:
     try:
         tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the benchmark {path} cannot be read ({error}); give a TOML file, or a name") from error
+        raise InputError(
+            f"the benchmark {path} cannot be read ({error}); give a TOML file, or a name"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"the benchmark {path} is no TOML: {error}") from error
     plan = plan_from_dict(tree)
@@ -175,8 +200,14 @@ def plan_from_dict(tree: Mapping[str, Any]) -> Plan:
     methods = []
     for table in _tables(tree, "method"):
         stages = tuple(_built(Stage, stage, "method.stage.") for stage in _tables(table, "stage"))
-        methods.append(_built(Method, {k: v for k, v in table.items() if k != "stage"}, "method.", stages=stages))
-    return _built(Plan, {k: v for k, v in tree.items() if k != "method"}, "", methods=tuple(methods))
+        methods.append(
+            _built(
+                Method, {k: v for k, v in table.items() if k != "stage"}, "method.", stages=stages
+            )
+        )
+    return _built(
+        Plan, {k: v for k, v in tree.items() if k != "method"}, "", methods=tuple(methods)
+    )
 
 
 def _tables(tree: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -190,8 +221,12 @@ def _built(kind: type, table: Mapping[str, Any], prefix: str, **more: Any) -> An
     """A dataclass of values that are checked against its annotations; more: those that are not of TOML."""
     hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in more}
     if unknown := sorted(set(table) - set(hints)):
-        raise InputError(f"the benchmark has no option {prefix}{unknown[0]}; known are {', '.join(hints)}")
-    if missing := [f.name for f in fields(kind) if f.default is MISSING and f.name not in (*table, *more)]:
+        raise InputError(
+            f"the benchmark has no option {prefix}{unknown[0]}; known are {', '.join(hints)}"
+        )
+    if missing := [
+        f.name for f in fields(kind) if f.default is MISSING and f.name not in (*table, *more)
+    ]:
         raise InputError(f"the benchmark lacks the option {prefix}{missing[0]}")
     values = {}
     for name, value in table.items():

@@ -28,7 +28,10 @@ def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str
     except ImportError:
         return False
     labels = sorted({row["label"] for row in rows}, key=natural)
-    found = {label: over_seeds([r for r in rows if r["label"] == label], "dice_nearest", methods) for label in labels}
+    found = {
+        label: over_seeds([r for r in rows if r["label"] == label], "dice_nearest", methods)
+        for label in labels
+    }
     shown = [method for method in methods if any(method in of_label for of_label in found.values())]
     if not shown:
         return False
@@ -43,7 +46,13 @@ def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str
     axes = figure.subplots(lines, 1, squeeze=False, sharey=True)[:, 0]
     looks = _looks(len(shown))
     for n, axis in enumerate(axes):
-        _row(axis, {label: found[label] for label in labels[n * at_once : (n + 1) * at_once]}, shown, looks, at_once)
+        _row(
+            axis,
+            {label: found[label] for label in labels[n * at_once : (n + 1) * at_once]},
+            shown,
+            looks,
+            at_once,
+        )
     handles = _handles(shown, looks)
     total = head + ROW_INCHES * lines
     figure.suptitle(title, y=1 - 0.12 / total, va="top", fontsize=10)
@@ -52,7 +61,11 @@ def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str
         ncols=min(len(shown), max(1, int(width // 1.7))),
     )  # fmt: skip
     figure.subplots_adjust(
-        left=0.65 / width, right=1 - 0.15 / width, top=1 - head / total, bottom=0.5 / total, hspace=0.28
+        left=0.65 / width,
+        right=1 - 0.15 / width,
+        top=1 - head / total,
+        bottom=0.5 / total,
+        hspace=0.28,
     )
     with atomic_file(path) as part:
         figure.savefig(part)
@@ -60,7 +73,11 @@ def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str
 
 
 def _row(
-    axis: Any, found: dict[str, Any], methods: Sequence[str], looks: Sequence[dict[str, Any]], places: int
+    axis: Any,
+    found: dict[str, Any],
+    methods: Sequence[str],
+    looks: Sequence[dict[str, Any]],
+    places: int,
 ) -> None:
     """One row of the picture: a group of boxes for each label."""
     step = len(methods) + 1
@@ -77,7 +94,11 @@ def _row(
             parts["boxes"][0].set(**looks[n])
         if group:
             axis.axvline(group * step - 1, color="0.85", linewidth=0.6)
-    axis.set_xticks([group * step + (len(methods) - 1) / 2 for group in range(len(found))], list(found), fontsize=8)
+    axis.set_xticks(
+        [group * step + (len(methods) - 1) / 2 for group in range(len(found))],
+        list(found),
+        fontsize=8,
+    )
     axis.set_xlim(-1, places * step - 1)
     axis.tick_params(axis="y", labelsize=8)
     axis.set_ylabel("Dice, nearest", fontsize=8)
@@ -90,10 +111,16 @@ def _looks(count: int) -> list[dict[str, Any]]:
     """Of each method's boxes: twenty colours, which those after the twentieth share with another hatching."""
     from matplotlib import colormaps
 
-    return [{"facecolor": colormaps["tab20"](n % 20), "hatch": "/////" * (n // 20)} for n in range(count)]
+    return [
+        {"facecolor": colormaps["tab20"](n % 20), "hatch": "/////" * (n // 20)}
+        for n in range(count)
+    ]
 
 
 def _handles(methods: Sequence[str], looks: Sequence[dict[str, Any]]) -> list[Any]:
     from matplotlib.patches import Patch
 
-    return [Patch(edgecolor="black", linewidth=0.6, label=m, **look) for m, look in zip(methods, looks, strict=True)]
+    return [
+        Patch(edgecolor="black", linewidth=0.6, label=m, **look)
+        for m, look in zip(methods, looks, strict=True)
+    ]

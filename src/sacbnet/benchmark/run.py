@@ -21,7 +21,14 @@ from sacbnet.data.cases import Case
 from sacbnet.environment import environment, processor
 from sacbnet.errors import InputError, SacbnetError
 from sacbnet.evaluation.run import Engine
-from sacbnet.evaluation.scoring import OF_A_LABEL, Registration, Row, outcomes, pairs_to_score, summary
+from sacbnet.evaluation.scoring import (
+    OF_A_LABEL,
+    Registration,
+    Row,
+    outcomes,
+    pairs_to_score,
+    summary,
+)
 from sacbnet.evaluation.tables import plain
 from sacbnet.files import atomic_file
 from sacbnet.kernels.cpu.memory import release_memory
@@ -40,7 +47,13 @@ from .plots import boxplots
 from .tools.adapter import Tool
 
 SUMMARY, TABLE, PLOT = "summary.json", "table.md", "boxplots.png"
-NOT_DEFINING = ("run.device", "data.source", "run.start_from", "run.checkpoint_every", "run.log_every")
+NOT_DEFINING = (
+    "run.device",
+    "data.source",
+    "run.start_from",
+    "run.checkpoint_every",
+    "run.log_every",
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,11 @@ def benchmark(
         for method in methods:
             work.ledger.begin(method.name, work.definition(method))
         todo = sorted(
-            ((n, seed) for n, method in enumerate(methods) for seed in enumerate(plan.seeds_of(method))),
+            (
+                (n, seed)
+                for n, method in enumerate(methods)
+                for seed in enumerate(plan.seeds_of(method))
+            ),
             key=lambda item: item[1][0],  # a first seed of every method comes before further ones
         )
         incomplete = True
@@ -142,17 +159,28 @@ class _Work:
     def definition(self, method: Method) -> dict[str, Any]:
         """What a method's scores depend on, and not on which pairs are scored."""
         trees = {}
-        for n, recipe in enumerate(self.plan.recipes(method, 0) if method.train is not None else ()):
+        for n, recipe in enumerate(
+            self.plan.recipes(method, 0) if method.train is not None else ()
+        ):
             tree = recipe.to_dict()
             for place in NOT_DEFINING:
                 section, _, option = place.partition(".")
                 del tree[section][option]
             trees[f"stage {n + 1}"] = {k: v for k, v in tree.items() if isinstance(v, dict)}
-        mine = {k: v for k, v in asdict(method).items() if k not in ("name", "seeds", "train", "stages")}
+        mine = {
+            k: v for k, v in asdict(method).items() if k not in ("name", "seeds", "train", "stages")
+        }
         of_data = {"labels": self.data.labels, "align": self.data.align}
-        return {"method": mine, "recipes": trees, "keep": self.plan.keep if trees else "", "data": of_data}
+        return {
+            "method": mine,
+            "recipes": trees,
+            "keep": self.plan.keep if trees else "",
+            "data": of_data,
+        }
 
-    def do(self, method: Method, seed: int | None, progress: Callable[[str, float], None] | None) -> None:
+    def do(
+        self, method: Method, seed: int | None, progress: Callable[[str, float], None] | None
+    ) -> None:
         """Train, and score the pairs that have no scores yet."""
         missing = [
             pair
@@ -170,7 +198,12 @@ class _Work:
             self.say(f"{what}: {len(missing)} pairs")
             centre = self.data.align == "centre"
             for names, outcome in outcomes(
-                self.cases, missing, self.data.labels, register, centre, progress=_prefixed(progress, what)
+                self.cases,
+                missing,
+                self.data.labels,
+                register,
+                centre,
+                progress=_prefixed(progress, what),
             ):
                 if isinstance(outcome, SacbnetError):
                     failed.append(names | {"error": str(outcome)})
@@ -182,7 +215,11 @@ class _Work:
         except _Stopped:
             raise
         except Exception as error:
-            told = str(error) if isinstance(error, SacbnetError) else f"{type(error).__name__}: {error}"
+            told = (
+                str(error)
+                if isinstance(error, SacbnetError)
+                else f"{type(error).__name__}: {error}"
+            )
             failed.append({"error": " ".join(told.split())})
             self.say(f"{what} failed: {failed[-1]['error']}")
         self.ledger.tell(method.name, seed, failed=failed)
@@ -238,13 +275,18 @@ class _Work:
         """One pack for all that agree on the data with the first method that is trained; others have their own."""
         first = next(method for method in self.plan.methods if method.train is not None)
         usual = self.plan.recipes(first, 0)[0]
-        same = replace(recipe.data, source=usual.data.source) == usual.data and recipe.synthesis == usual.synthesis
+        same = (
+            replace(recipe.data, source=usual.data.source) == usual.data
+            and recipe.synthesis == usual.synthesis
+        )
         return self.setting.out if same else folder
 
     def tell(self, incomplete: bool) -> tuple[dict[str, Any], str]:
         """summary.json, table.md and boxplots.png, of all methods that have rows, whenever they were made."""
         out, names = self.setting.out, [method.name for method in self.plan.methods]
-        rows, labels = (self.ledger.rows(set(self.names()), labels=labels) for labels in (False, True))
+        rows, labels = (
+            self.ledger.rows(set(self.names()), labels=labels) for labels in (False, True)
+        )
         standings = compare(rows, names)
         shown = [s.method for s in standings]
         device = pick_device(self.setting.device)
@@ -257,13 +299,18 @@ class _Work:
             "incomplete": incomplete,
             "methods": {s.method: s.to_dict() | self.ledger.facts(s.method) for s in standings},
             "failed": [row for name in names for row in self.ledger.failures(name)],
-            "labels": {m: summary([r for r in labels if r["method"] == m], OF_A_LABEL, "label") for m in shown},
+            "labels": {
+                m: summary([r for r in labels if r["method"] == m], OF_A_LABEL, "label")
+                for m in shown
+            },
         }
         text = page(standings, report)
         for name, content in ((SUMMARY, json.dumps(plain(report), indent=1)), (TABLE, text)):
             with atomic_file(out / name) as path:
                 path.write_text(content, encoding="utf-8")
-        if labels and not boxplots(out / PLOT, labels, shown, f"{self.plan.name}: {len(self.pairs)} pairs"):
+        if labels and not boxplots(
+            out / PLOT, labels, shown, f"{self.plan.name}: {len(self.pairs)} pairs"
+        ):
             self.say(f"{PLOT} is not drawn: matplotlib is not installed")
         return report, text
 
@@ -282,7 +329,9 @@ def _finished(folder: Path, recipe: Recipe) -> bool:
         return False
     state = json.loads((folder / RUN).read_text(encoding="utf-8"))["state"]
     before = read_recipe(folder / RECIPE)
-    differ = same_training(before, recipe) + (["run.steps"] if before.run.steps != recipe.run.steps else [])
+    differ = same_training(before, recipe) + (
+        ["run.steps"] if before.run.steps != recipe.run.steps else []
+    )
     if differ:
         raise InputError(
             f"{folder} was trained with another recipe ({', '.join(differ)} differ); choose another --out, or remove it"
@@ -290,5 +339,7 @@ def _finished(folder: Path, recipe: Recipe) -> bool:
     return bool(state["step"] >= recipe.run.steps)
 
 
-def _prefixed(progress: Callable[[str, float], None] | None, what: str) -> Callable[[str, float], None] | None:
+def _prefixed(
+    progress: Callable[[str, float], None] | None, what: str
+) -> Callable[[str, float], None] | None:
     return None if progress is None else lambda names, done: progress(f"{what}: {names}", done)

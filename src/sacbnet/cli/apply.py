@@ -37,10 +37,15 @@ def apply(
     image: Annotated[
         Path | None, typer.Option(help="An image, interpolated linearly.", rich_help_panel="One of")
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="A segmentation.", rich_help_panel="One of")] = None,
-    points: Annotated[Path | None, typer.Option(help="Landmarks.", rich_help_panel="One of")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A segmentation.", rich_help_panel="One of")
+    ] = None,
+    points: Annotated[
+        Path | None, typer.Option(help="Landmarks.", rich_help_panel="One of")
+    ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Another grid to write on, in the world of the --onto image.")
+        Path | None,
+        typer.Option(help="Another grid to write on, in the world of the --onto image."),
     ] = None,
     label_interpolation: Annotated[
         Labels, typer.Option(help="nearest, or onehot: each label linearly, the largest wins.")
@@ -50,7 +55,9 @@ def apply(
     """Carry further images, labels or points through a registration, in either direction."""
     given = [source for source in (image, labels, points) if source is not None]
     if len(given) != 1:
-        raise typer.BadParameter(f"{len(given)} of --image, --labels and --points were given; give one")
+        raise typer.BadParameter(
+            f"{len(given)} of --image, --labels and --points were given; give one"
+        )
     if points is not None and reference is not None:
         raise typer.BadParameter("--reference is a grid for images and labels; points need none")
 
@@ -63,7 +70,10 @@ def apply(
         moved, outside = warper.points(load_points(points), onto.value)
         save_points(out, moved)
         if outside:
-            typer.echo(f"note: {outside} points lay outside the transform's grid, where its edge was used", err=True)
+            typer.echo(
+                f"note: {outside} points lay outside the transform's grid, where its edge was used",
+                err=True,
+            )
     else:
         interpolation = "linear" if image is not None else label_interpolation.value
         carried = warper.image(given[0], onto.value, interpolation, reference)  # type: ignore[arg-type]

@@ -37,26 +37,47 @@ def _threads(number: int) -> Iterator[int]:
 
 def benchmark(
     name: Annotated[
-        str, typer.Argument(metavar="BENCHMARK", help="A TOML file, or the name of one that comes with sacbnet.")
+        str,
+        typer.Argument(
+            metavar="BENCHMARK", help="A TOML file, or the name of one that comes with sacbnet."
+        ),
     ],
-    data: Annotated[Path, typer.Option(help="Folder, CSV or Learn2Reg JSON: what is trained on, and scored.")],
-    out: Annotated[Path, typer.Option(help="Folder for all that comes out; what is in it is not done again.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder, CSV or Learn2Reg JSON: what is trained on, and scored.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for all that comes out; what is in it is not done again.")
+    ],
     only: Annotated[
-        list[str] | None, typer.Option(help="Run no more than this method; may be repeated. The table shows all.")
+        list[str] | None,
+        typer.Option(help="Run no more than this method; may be repeated. The table shows all."),
     ] = None,
-    limit: Annotated[int, typer.Option(help="At most so many pairs, spread over all; 0: all.", min=0)] = 0,
+    limit: Annotated[
+        int, typer.Option(help="At most so many pairs, spread over all; 0: all.", min=0)
+    ] = 0,
     seeds: Annotated[
-        str | None, typer.Option(help="Seeds of the trainings, '0,1,2'; instead of all that the benchmark names.")
+        str | None,
+        typer.Option(
+            help="Seeds of the trainings, '0,1,2'; instead of all that the benchmark names."
+        ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Of each training, instead of the benchmark's.", min=1)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Of each training, instead of the benchmark's.", min=1)
+    ] = None,
     tools_python: Annotated[
-        str | None, typer.Option(help="Python that has antspyx, picsl-greedy, itk-elastix; default: this one.")
+        str | None,
+        typer.Option(help="Python that has antspyx, picsl-greedy, itk-elastix; default: this one."),
     ] = None,
     threads: Annotated[
-        int, typer.Option(help="Of the tools, and of ours on a CPU; 0: as many as torch takes.", min=0)
+        int,
+        typer.Option(help="Of the tools, and of ours on a CPU; 0: as many as torch takes.", min=0),
     ] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; tools run on the CPU.")] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the table and errors.")] = False,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N; tools run on the CPU.")
+    ] = "auto",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but the table and errors.")
+    ] = False,
 ) -> None:
     """Train, run and score methods side by side on the same pairs."""
     import shutil
@@ -76,7 +97,9 @@ def benchmark(
     if steps is not None:
         plan = replace(plan, steps=steps)
     if (chosen := numbers("--seeds", seeds)) is not None:
-        plan = replace(plan, seeds=chosen, methods=tuple(replace(m, seeds=()) for m in plan.methods))
+        plan = replace(
+            plan, seeds=chosen, methods=tuple(replace(m, seeds=()) for m in plan.methods)
+        )
     python = shutil.which(tools_python or sys.executable)
     if python is None:
         raise InputError(f"--tools-python is {tools_python}; a Python that can be run was expected")
@@ -91,7 +114,12 @@ def benchmark(
         found = run(plan, setting, only or (), say, progress)
     typer.echo(found.table)
     if found.signal:
-        typer.echo(f"sacbnet: interrupted; the same command goes on, and what there is is in {out}", err=True)
+        typer.echo(
+            f"sacbnet: interrupted; the same command goes on, and what there is is in {out}",
+            err=True,
+        )
         raise SystemExit(128 + found.signal)
     if failed := {row["method"] for row in found.report["failed"]}:
-        raise RegistrationError(f"{', '.join(sorted(failed))} failed, wholly or in part; {out / 'table.md'} tells why")
+        raise RegistrationError(
+            f"{', '.join(sorted(failed))} failed, wholly or in part; {out / 'table.md'} tells why"
+        )

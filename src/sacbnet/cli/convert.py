@@ -9,12 +9,17 @@ import typer
 
 
 def convert_checkpoint(
-    checkpoint: Annotated[Path, typer.Argument(help="A published SACB-Net checkpoint (.pth, .pth.tar).")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A published SACB-Net checkpoint (.pth, .pth.tar).")
+    ],
     out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
-    licence: Annotated[str | None, typer.Option(help="Licence of the weights; the publisher states none.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the weights; the publisher states none.")
+    ] = None,
     trained_on: Annotated[str, typer.Option(help="The data they were trained on.")] = "unknown",
     spacing: Annotated[
-        float | None, typer.Option(help="Isotropic voxel spacing of the training images, mm.", min=1e-6)
+        float | None,
+        typer.Option(help="Isotropic voxel spacing of the training images, mm.", min=1e-6),
     ] = None,
 ) -> None:
     """Turn a published checkpoint into safetensors that `register --weights` takes.

@@ -12,14 +12,22 @@ import typer
 if TYPE_CHECKING:
     from sacbnet.data.cases import PairList
 
-app = typer.Typer(help="Sets of images for training and evaluation: check them, pack them.", rich_markup_mode="rich")
+app = typer.Typer(
+    help="Sets of images for training and evaluation: check them, pack them.",
+    rich_markup_mode="rich",
+)
 
 Source = Annotated[
-    Path, typer.Argument(help="A folder, a CSV of pairs or of cases, a Learn2Reg .json, or a folder of pickles.")
+    Path,
+    typer.Argument(
+        help="A folder, a CSV of pairs or of cases, a Learn2Reg .json, or a folder of pickles."
+    ),
 ]
 Subset = Annotated[
     str,
-    typer.Option(help="Of the cases by name: a slice such as 0:160, a glob such as 'Train/*', or several, by commas."),
+    typer.Option(
+        help="Of the cases by name: a slice such as 0:160, a glob such as 'Train/*', or several, by commas."
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
@@ -35,7 +43,10 @@ class Bits(StrEnum):
 
 
 Alignment = Annotated[
-    Align, typer.Option(help="header: the images share a world; centre: bring the centres of their boxes together.")
+    Align,
+    typer.Option(
+        help="header: the images share a world; centre: bring the centres of their boxes together."
+    ),
 ]
 
 
@@ -64,7 +75,9 @@ def check(
     console = Console(highlight=False, markup=False)  # paths may hold brackets
     counts = {"cases": len(chosen.cases), "pairs": len(chosen.pairs), "errors": errors}
     if as_json:
-        typer.echo(json.dumps(counts | {"findings": [asdict(found) for found in findings]}, indent=2))
+        typer.echo(
+            json.dumps(counts | {"findings": [asdict(found) for found in findings]}, indent=2)
+        )
     else:
         if findings:
             table = Table("", "case", "finding", show_edge=False, pad_edge=False)
@@ -72,9 +85,15 @@ def check(
                 style = "red" if found.severity == "error" else "yellow"
                 table.add_row(Text(found.severity, style=style), found.case, found.sentence)
             console.print(table)
-        console.print(", ".join(f"{n} {what}" for what, n in (counts | {"warnings": len(findings) - errors}).items()))
+        console.print(
+            ", ".join(
+                f"{n} {what}" for what, n in (counts | {"warnings": len(findings) - errors}).items()
+            )
+        )
     if errors:
-        raise InputError(f"{errors} errors were found in {source}; correct them, or leave those cases out by --subset")
+        raise InputError(
+            f"{errors} errors were found in {source}; correct them, or leave those cases out by --subset"
+        )
 
 
 @app.command("pack")
@@ -83,17 +102,26 @@ def pack(
     out: Annotated[Path, typer.Option(help="The pack to write.")],
     subset: Subset = "",
     spacing: Annotated[
-        float | None, typer.Option(help="Isotropic spacing in mm; default: the images' own.", min=1e-6)
+        float | None,
+        typer.Option(help="Isotropic spacing in mm; default: the images' own.", min=1e-6),
     ] = None,
     shape: Annotated[
-        str | None, typer.Option(help="Of the box, such as 160,192,160, axes R, A, S; default: the first case's.")
+        str | None,
+        typer.Option(
+            help="Of the box, such as 160,192,160, axes R, A, S; default: the first case's."
+        ),
     ] = None,
     bits: Annotated[Bits, typer.Option(help="Of an intensity.")] = Bits.sixteen,
     align: Alignment = Align.header,
     label_maps: Annotated[
-        bool, typer.Option("--label-maps", help="The images are label maps, to make images from while training.")
+        bool,
+        typer.Option(
+            "--label-maps", help="The images are label maps, to make images from while training."
+        ),
     ] = False,
-    noise_maps: Annotated[int, typer.Option(help="Maps of random shapes to add to label maps.", min=0)] = 0,
+    noise_maps: Annotated[
+        int, typer.Option(help="Maps of random shapes to add to label maps.", min=0)
+    ] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Bring a set to one grid and to [0, 1], and write it as one memory-mapped file to train from."""
@@ -117,7 +145,9 @@ def pack(
 def _shape(text: str) -> tuple[int, int, int]:
     sizes = text.replace("x", ",").replace("×", ",").split(",")
     if len(sizes) != 3 or not all(size.strip().isdecimal() for size in sizes):
-        raise typer.BadParameter(f"--shape is {text!r}; three sizes were expected, such as 160,192,160")
+        raise typer.BadParameter(
+            f"--shape is {text!r}; three sizes were expected, such as 160,192,160"
+        )
     return int(sizes[0]), int(sizes[1]), int(sizes[2])
 
 

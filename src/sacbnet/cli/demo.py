@@ -9,7 +9,9 @@ import typer
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the pair and the results.")] = Path("demo-out"),
+    out: Annotated[Path, typer.Option(help="Folder for the pair and the results.")] = Path(
+        "demo-out"
+    ),
     seed: Annotated[int, typer.Option(help="Another head, another warp.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
@@ -35,7 +37,9 @@ def demo(
         table.add_row(name, f"{before:.3f}", f"{after:.3f}", style="bold" if name == "mean" else "")
     console.print(table)
     before, after = score.error_mm
-    console.print(f"error against the known warp, mean over landmarks: {before:.2f} mm before, {after:.2f} mm after")
+    console.print(
+        f"error against the known warp, mean over landmarks: {before:.2f} mm before, {after:.2f} mm after"
+    )
     for line in registration_lines(result.report):
         console.print(line)
     console.print(f"the pair is in {out / 'input'}, the results in {out}")

@@ -120,7 +120,9 @@ def evaluate(
     told = {} if weights == "none" else describe_weights(weights)
     if not quiet and (notice := licence_notice(told)):
         typer.echo(f"sacbnet: {notice}", err=True)
-    chosen = replace(_protocol(recipe, told), **{name: v for name, v in given.items() if v is not None})
+    chosen = replace(
+        _protocol(recipe, told), **{name: v for name, v in given.items() if v is not None}
+    )
     cases, list_of_pairs = pairs_to_score(data, chosen, limit)
     options = Options(
         weights=weights,
@@ -142,7 +144,9 @@ def evaluate(
         typer.echo(f"sacbnet: interrupted; what was scored until then is in {out}", err=True)
         raise SystemExit(130)
     if failed := found.report["failed"]:
-        raise RegistrationError(f"{failed} of {len(list_of_pairs)} pairs failed; the scores of the others are in {out}")
+        raise RegistrationError(
+            f"{failed} of {len(list_of_pairs)} pairs failed; the scores of the others are in {out}"
+        )
 
 
 def _protocol(recipe: str | None, told: Mapping[str, Any]) -> DataOptions:
@@ -163,7 +167,9 @@ def _protocol(recipe: str | None, told: Mapping[str, Any]) -> DataOptions:
         data = json.loads(told["recipe"])["data"]
         known = {f.name: data[f.name] for f in fields(DataOptions) if f.name in data}
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"the weights' own recipe cannot be used ({error}); name one by --recipe") from error
+        raise WeightsError(
+            f"the weights' own recipe cannot be used ({error}); name one by --recipe"
+        ) from error
     return recipe_from_dict({"data": known}).data
 
 
@@ -176,4 +182,6 @@ def numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise InputError(f"{option} is {text!r}; whole numbers joined by commas were expected") from error
+        raise InputError(
+            f"{option} is {text!r}; whole numbers joined by commas were expected"
+        ) from error

@@ -14,7 +14,9 @@ from sacbnet.errors import SacbnetError
 from . import apply, benchmark, convert, data, demo, evaluate, info, register, train, weights
 
 USAGE, INTERRUPTED = 2, 130
-UsageError: Any = typer.BadParameter.__base__  # click's, or typer's own copy of it: its versions differ
+UsageError: Any = (
+    typer.BadParameter.__base__
+)  # click's, or typer's own copy of it: its versions differ
 
 app = typer.Typer(
     name="sacbnet",
@@ -45,7 +47,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     pass
@@ -67,7 +70,10 @@ def main() -> None:
     except (MemoryError, RuntimeError) as error:  # torch and ITK raise RuntimeError
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
-        fail("the memory is not enough for images of this size; use a coarser --spacing or a larger machine", 1)
+        fail(
+            "the memory is not enough for images of this size; use a coarser --spacing or a larger machine",
+            1,
+        )
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code
         fail("interrupted; nothing was written", INTERRUPTED)
 

@@ -41,25 +41,41 @@ class Precision(StrEnum):
 def register(
     fixed: Annotated[
         Path,
-        typer.Option(help="The image that stays: NIfTI, MGH, NRRD, MHA, or a DICOM folder.", rich_help_panel="Images"),
+        typer.Option(
+            help="The image that stays: NIfTI, MGH, NRRD, MHA, or a DICOM folder.",
+            rich_help_panel="Images",
+        ),
     ],
-    moving: Annotated[Path, typer.Option(help="The image that is deformed onto it.", rich_help_panel="Images")],
+    moving: Annotated[
+        Path, typer.Option(help="The image that is deformed onto it.", rich_help_panel="Images")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results.", rich_help_panel="Images")],
     fixed_mask: Annotated[
-        Path | None, typer.Option(help="Region of the fixed image that counts.", rich_help_panel="Images")
+        Path | None,
+        typer.Option(help="Region of the fixed image that counts.", rich_help_panel="Images"),
     ] = None,
     moving_mask: Annotated[
-        Path | None, typer.Option(help="Region of the moving image that counts.", rich_help_panel="Images")
+        Path | None,
+        typer.Option(help="Region of the moving image that counts.", rich_help_panel="Images"),
     ] = None,
     fixed_labels: Annotated[
-        Path | None, typer.Option(help="Segmentation of the fixed image, to report Dice.", rich_help_panel="Images")
+        Path | None,
+        typer.Option(
+            help="Segmentation of the fixed image, to report Dice.", rich_help_panel="Images"
+        ),
     ] = None,
     moving_labels: Annotated[
-        Path | None, typer.Option(help="Segmentation to carry along, by nearest neighbour.", rich_help_panel="Images")
+        Path | None,
+        typer.Option(
+            help="Segmentation to carry along, by nearest neighbour.", rich_help_panel="Images"
+        ),
     ] = None,
     affine: Annotated[
         Affine,
-        typer.Option(help="Alignment before all else; none if the headers already agree.", rich_help_panel="Method"),
+        typer.Option(
+            help="Alignment before all else; none if the headers already agree.",
+            rich_help_panel="Method",
+        ),
     ] = Affine.affine,
     weights: Annotated[
         str | None,
@@ -88,13 +104,19 @@ def register(
     spacing: Annotated[
         float | None,
         typer.Option(
-            help="Working resolution in mm; default: the weights' own, or 1 for human scans.", rich_help_panel="Method"
+            help="Working resolution in mm; default: the weights' own, or 1 for human scans.",
+            rich_help_panel="Method",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel="Method")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel="Method")
+    ] = "auto",
     precision: Annotated[
         Precision,
-        typer.Option(help="Of the network's features; bfloat16 halves their memory.", rich_help_panel="Method"),
+        typer.Option(
+            help="Of the network's features; bfloat16 halves their memory.",
+            rich_help_panel="Method",
+        ),
     ] = Precision.float32,
     save_clusters: Annotated[
         bool,
@@ -107,7 +129,9 @@ def register(
     save_uncertainty: Annotated[
         bool,
         typer.Option(
-            "--save-uncertainty", help="Also how far each voxel's match spreads, in mm.", rich_help_panel="Images"
+            "--save-uncertainty",
+            help="Also how far each voxel's match spreads, in mm.",
+            rich_help_panel="Images",
         ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,

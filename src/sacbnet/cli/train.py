@@ -26,16 +26,25 @@ metrics.csv; tensorboard/, where tensorboard is installed."""
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A TOML file, or the name of a recipe that comes with sacbnet.")],
-    out: Annotated[Path, typer.Option(help="The run folder. A run that is in it already is gone on with.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A TOML file, or the name of a recipe that comes with sacbnet.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The run folder. A run that is in it already is gone on with.")
+    ],
     data: Annotated[
-        Path | None, typer.Option(help="Folder, CSV, Learn2Reg JSON or pack; instead of the recipe's data.source.")
+        Path | None,
+        typer.Option(
+            help="Folder, CSV, Learn2Reg JSON or pack; instead of the recipe's data.source."
+        ),
     ] = None,
     change: Annotated[
-        list[str] | None, typer.Option("--set", help="Override an option: section.option=value. May be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="Override an option: section.option=value. May be repeated."),
     ] = None,
     max_minutes: Annotated[
-        float | None, typer.Option(help="Stop with a checkpoint before this much time is over.", min=0.0)
+        float | None,
+        typer.Option(help="Stop with a checkpoint before this much time is over.", min=0.0),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
@@ -71,7 +80,9 @@ def train(
             pack = open_data(chosen, out, team, say)
             outcome = run(chosen, pack, out, team, max_minutes=max_minutes, since=start, say=say)
         except KeyboardInterrupt:
-            say("interrupted at once; the last checkpoint, if there is one, is where the same command goes on")
+            say(
+                "interrupted at once; the last checkpoint, if there is one, is where the same command goes on"
+            )
             raise SystemExit(130) from None
         if team.leads:
             say(_told(outcome, out, chosen.run.steps))

@@ -10,9 +10,15 @@ import typer
 if TYPE_CHECKING:
     from sacbnet.networks.weights.catalogue import Entry
 
-app = typer.Typer(help="Weights by name: list them, show all about them, verify the files.", rich_markup_mode="rich")
+app = typer.Typer(
+    help="Weights by name: list them, show all about them, verify the files.",
+    rich_markup_mode="rich",
+)
 
-Which = Annotated[str, typer.Argument(metavar="NAME|FILE|RUN", help="A name, a safetensors file, or a training run.")]
+Which = Annotated[
+    str,
+    typer.Argument(metavar="NAME|FILE|RUN", help="A name, a safetensors file, or a training run."),
+]
 
 
 @app.command("list")
@@ -54,7 +60,8 @@ def _local_row(file: str) -> tuple[str, str]:
 
 @app.command("show")
 def show(
-    which: Which, as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False
+    which: Which,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """All that is known of weights: use, licence, training data, recipe, validation, configuration, hash."""
     from rich.console import Console
@@ -65,12 +72,17 @@ def show(
 
     file = weights_file(which)
     told = describe_weights(file)
-    facts: dict[str, Any] = {"file": str(file.absolute())} | _of_catalogue(entry_of(file), told["sha256"])
+    facts: dict[str, Any] = {"file": str(file.absolute())} | _of_catalogue(
+        entry_of(file), told["sha256"]
+    )
     facts |= {name: _decoded(value) for name, value in told.items() if name not in facts}
     if as_json:
         typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
-        plain = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in facts.items()}
+        plain = {
+            k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)
+            for k, v in facts.items()
+        }
         Console(highlight=False, markup=False).print(facts_table(plain))
 
 
@@ -78,7 +90,9 @@ def _of_catalogue(entry: Entry | None, sha256: str) -> dict[str, Any]:
     if entry is None:
         return {}
     names = ("name", "about", "licence_text", "restricted", "default", "flags")
-    return {name: getattr(entry, name) for name in names} | {"as_in_the_catalogue": entry.sha256 == sha256}
+    return {name: getattr(entry, name) for name in names} | {
+        "as_in_the_catalogue": entry.sha256 == sha256
+    }
 
 
 def _decoded(value: Any) -> Any:
@@ -95,7 +109,9 @@ def _decoded(value: Any) -> Any:
 def verify(
     which: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME|FILE|RUN]...", help="Default: all that `sacbnet weights list` shows."),
+        typer.Argument(
+            metavar="[NAME|FILE|RUN]...", help="Default: all that `sacbnet weights list` shows."
+        ),
     ] = None,
 ) -> None:
     """Compare each file's hash with the catalogue's, and its parameters with its configuration; exit 4 if wrong."""
@@ -111,7 +127,9 @@ def verify(
         except WeightsError as error:
             wrong.append(str(error))
     if wrong:
-        raise WeightsError(f"{len(wrong)} of {len(names)} weights cannot be used: {'; '.join(wrong)}")
+        raise WeightsError(
+            f"{len(wrong)} of {len(names)} weights cannot be used: {'; '.join(wrong)}"
+        )
 
 
 @app.command("path")

@@ -37,7 +37,9 @@ class Augmentation:
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
             if not 0 <= value < inf:
-                raise InputError(f"the augmentation {field.name} is {value}; a number of at least 0 was expected")
+                raise InputError(
+                    f"the augmentation {field.name} is {value}; a number of at least 0 was expected"
+                )
 
     @property
     def moves(self) -> bool:

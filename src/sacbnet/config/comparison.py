@@ -64,9 +64,13 @@ class TransMorphOptions(NetworkOptions):
                 f"depths is {self.depths}, heads {self.heads}, window {self.window}; 4, 4 and 3 numbers were expected"
             )
         if any(self.embedding * 2**stage % heads for stage, heads in enumerate(self.heads)):
-            raise InputError(f"embedding is {self.embedding}, heads {self.heads}; each must divide its stage's width")
+            raise InputError(
+                f"embedding is {self.embedding}, heads {self.heads}; each must divide its stage's width"
+            )
         if not isinstance(self.drop_path, int | float) or not 0 <= self.drop_path < 1:
-            raise InputError(f"drop_path is {self.drop_path!r}; a rate from 0 to below 1 was expected")
+            raise InputError(
+                f"drop_path is {self.drop_path!r}; a rate from 0 to below 1 was expected"
+            )
 
 
 @dataclass(frozen=True)

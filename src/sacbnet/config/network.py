@@ -34,7 +34,9 @@ class NetworkOptions:
         """From to_dict's form; raises InputError for options it does not know."""
         known = [f.name for f in fields(cls)]
         if unknown := sorted(set(options) - set(known)):
-            raise InputError(f"unknown network options {', '.join(unknown)}; known are {', '.join(known) or 'none'}")
+            raise InputError(
+                f"unknown network options {', '.join(unknown)}; known are {', '.join(known) or 'none'}"
+            )
         return cls(**options)
 
     def _whole(self, **least: int) -> None:
@@ -42,14 +44,20 @@ class NetworkOptions:
         for name, low in least.items():
             value = getattr(self, name)
             if not is_whole(value) or value < low:
-                raise InputError(f"{name} is {value!r}; a whole number of at least {low} was expected")
+                raise InputError(
+                    f"{name} is {value!r}; a whole number of at least {low} was expected"
+                )
 
     def _wholes(self, **least: int) -> None:
         """InputError for an option that is not a list of such; lists become tuples."""
         for name, low in least.items():
             value = getattr(self, name)
-            if not isinstance(value, list | tuple) or not all(is_whole(v) and v >= low for v in value):
-                raise InputError(f"{name} is {value!r}; a list of whole numbers of at least {low} was expected")
+            if not isinstance(value, list | tuple) or not all(
+                is_whole(v) and v >= low for v in value
+            ):
+                raise InputError(
+                    f"{name} is {value!r}; a list of whole numbers of at least {low} was expected"
+                )
             object.__setattr__(self, name, tuple(value))
 
     def _one_of(self, **known: tuple[object, ...]) -> None:

@@ -58,7 +58,9 @@ class DataOptions:
         one_of("data.bits", self.bits, (8, 16))
         at_least("data.spacing_mm", self.spacing_mm, 0)
         if len(self.shape) not in (0, 3) or any(n < 1 for n in self.shape):
-            raise InputError(f"data.shape is {list(self.shape)}; three positive whole numbers, or [], were expected")
+            raise InputError(
+                f"data.shape is {list(self.shape)}; three positive whole numbers, or [], were expected"
+            )
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,9 @@ class OptimiserOptions:
         for name in ("power", "warmup_steps", "weight_decay", "clip"):
             at_least(f"optimiser.{name}", getattr(self, name), 0)
         if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"optimiser.learning_rate is {self.learning_rate}; a positive number was expected")
+            raise InputError(
+                f"optimiser.learning_rate is {self.learning_rate}; a positive number was expected"
+            )
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of step 0 <= step < steps."""
@@ -149,7 +153,14 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         one_of("run.precision", self.precision, PRECISIONS)
-        for name in ("steps", "batch", "pairs_at_once", "validate_every", "checkpoint_every", "log_every"):
+        for name in (
+            "steps",
+            "batch",
+            "pairs_at_once",
+            "validate_every",
+            "checkpoint_every",
+            "log_every",
+        ):
             at_least(f"run.{name}", getattr(self, name), 1)
         for name in ("seed", "validation_limit"):
             at_least(f"run.{name}", getattr(self, name), 0)
@@ -188,13 +199,21 @@ class Recipe:
 
     def to_dict(self) -> Tree:
         """Plain nested values; tuples become lists; without a section that is None."""
-        tree = {name: value for name, value in json.loads(json.dumps(asdict(self))).items() if value is not None}
+        tree = {
+            name: value
+            for name, value in json.loads(json.dumps(asdict(self))).items()
+            if value is not None
+        }
         return tree | {"model": _model_tree(self.model)}
 
     def to_toml(self) -> str:
         """The recipe as `read_recipe` takes it. JSON's strings, numbers, booleans and lists are TOML's as well."""
         tree = self.to_dict()
-        lines = [f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in tree.items() if not isinstance(v, dict)]
+        lines = [
+            f"{k} = {json.dumps(v, ensure_ascii=False)}"
+            for k, v in tree.items()
+            if not isinstance(v, dict)
+        ]
         for section, values in tree.items():
             if isinstance(values, dict):
                 lines += [
@@ -209,7 +228,9 @@ class Recipe:
         tree = self.to_dict()
         for change in changes:
             path, equals, text = change.partition("=")
-            if path.strip() == ARCHITECTURE:  # another network: its own options, as they are by default
+            if (
+                path.strip() == ARCHITECTURE
+            ):  # another network: its own options, as they are by default
                 tree["model"] = _model_tree(options_of(str(_value(text.strip())))())
             *sections, option = path.strip().split(".")
             place = tree
@@ -217,7 +238,9 @@ class Recipe:
                 place = place.get(section, {}) if isinstance(place, dict) else {}
             if not equals or option not in place or isinstance(place[option], dict):
                 known = ", ".join(".".join([*sections, name]) for name in place) or ", ".join(tree)
-                raise InputError(f"--set {change}: section.option=value was expected, an option of {known}")
+                raise InputError(
+                    f"--set {change}: section.option=value was expected, an option of {known}"
+                )
             place[option] = _value(text.strip())
         return recipe_from_dict(tree)
 
@@ -245,10 +268,27 @@ def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
 
 def same_training(a: Recipe, b: Recipe) -> list[str]:
     """The options by which two recipes differ, of those that change what is learnt."""
-    free = {"name", "about", "trained_on", "licence", "restricted", "symmetric", "mirrored", "data.source"}
-    free |= {"run.device", "run.steps", "run.checkpoint_every", "run.log_every", "run.pairs_at_once"}
+    free = {
+        "name",
+        "about",
+        "trained_on",
+        "licence",
+        "restricted",
+        "symmetric",
+        "mirrored",
+        "data.source",
+    }
+    free |= {
+        "run.device",
+        "run.steps",
+        "run.checkpoint_every",
+        "run.log_every",
+        "run.pairs_at_once",
+    }
     flat_a, flat_b = _flat(a.to_dict()), _flat(b.to_dict())
-    return [key for key in flat_a | flat_b if key not in free and flat_a.get(key) != flat_b.get(key)]
+    return [
+        key for key in flat_a | flat_b if key not in free and flat_a.get(key) != flat_b.get(key)
+    ]
 
 
 def _flat(tree: Tree, prefix: str = "") -> Tree:
@@ -262,10 +302,14 @@ def _build(kind: type, tree: Mapping[str, Any], prefix: str) -> Any:
     """A dataclass from a table, its values checked against the annotations."""
     hints = get_type_hints(kind)
     if unknown := sorted(set(tree) - set(hints)):
-        raise InputError(f"the recipe has no option {prefix}{unknown[0]}; known are {', '.join(hints)}")
+        raise InputError(
+            f"the recipe has no option {prefix}{unknown[0]}; known are {', '.join(hints)}"
+        )
     values = {}
     for name, value in tree.items():
-        hint = next((h for h in get_args(hints[name]) if is_dataclass(h)), hints[name])  # of an optional section
+        hint = next(
+            (h for h in get_args(hints[name]) if is_dataclass(h)), hints[name]
+        )  # of an optional section
         if is_dataclass(hint):
             if not isinstance(value, Mapping):
                 raise InputError(f"{prefix}{name} is {value!r}; a section of options was expected")

@@ -85,7 +85,9 @@ class Options:
         if self.refine is not None and self.refine < 0:
             raise InputError(f"refine is {self.refine}; a number of steps, 0 or more, was expected")
         if self.precision not in PRECISIONS:
-            raise InputError(f"precision is {self.precision!r}; {', '.join(PRECISIONS)} were expected")
+            raise InputError(
+                f"precision is {self.precision!r}; {', '.join(PRECISIONS)} were expected"
+            )
         if self.spacing is not None and not (isfinite(self.spacing) and self.spacing > 0):
             raise InputError(f"spacing is {self.spacing} mm; a positive number was expected")
 

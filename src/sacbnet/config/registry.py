@@ -37,7 +37,10 @@ BUILT_IN: dict[str, type[NetworkOptions]] = {
 @cache
 def architectures() -> tuple[str, ...]:
     """The names of all networks: those of this package first, then those of entry points."""
-    return (*BUILT_IN, *sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - set(BUILT_IN)))
+    return (
+        *BUILT_IN,
+        *sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - set(BUILT_IN)),
+    )
 
 
 @cache
@@ -51,15 +54,22 @@ def options_of(architecture: str) -> type[NetworkOptions]:
     for point in entry_points(group=ENTRY_POINTS):
         if point.name == architecture:
             return _loaded(point)
-    raise InputError(f"the network {architecture!r} is not known; one of {', '.join(architectures())} was expected")
+    raise InputError(
+        f"the network {architecture!r} is not known; one of {', '.join(architectures())} was expected"
+    )
 
 
 def _loaded(point: Any) -> type[NetworkOptions]:
     try:
         kind = point.load()
     except Exception as error:  # somebody else's module may raise anything
-        raise InputError(f"the network {point.name!r} ({point.value}) cannot be imported: {error}") from error
-    if not (isinstance(kind, type) and issubclass(kind, NetworkOptions)) or kind.architecture != point.name:
+        raise InputError(
+            f"the network {point.name!r} ({point.value}) cannot be imported: {error}"
+        ) from error
+    if (
+        not (isinstance(kind, type) and issubclass(kind, NetworkOptions))
+        or kind.architecture != point.name
+    ):
         raise InputError(
             f"the network {point.name!r} ({point.value}) is no NetworkOptions of that architecture; correct its package"
         )

@@ -73,19 +73,31 @@ class SACBNetConfig(NetworkOptions):
                 raise InputError(f"{name} is {value!r}; a list of whole numbers was expected")
             object.__setattr__(self, name, tuple(value))
         if len(self.clusters) != 4 or min(self.clusters) < 1:
-            raise InputError(f"clusters is {self.clusters}; four numbers >= 1, for levels 2, 3, 4, 5, were expected")
-        if len(set(self.sacb_levels)) != len(self.sacb_levels) or not set(self.sacb_levels) <= set(LEVELS):
-            raise InputError(f"sacb_levels is {self.sacb_levels}; different ones of {LEVELS} were expected")
+            raise InputError(
+                f"clusters is {self.clusters}; four numbers >= 1, for levels 2, 3, 4, 5, were expected"
+            )
+        if len(set(self.sacb_levels)) != len(self.sacb_levels) or not set(self.sacb_levels) <= set(
+            LEVELS
+        ):
+            raise InputError(
+                f"sacb_levels is {self.sacb_levels}; different ones of {LEVELS} were expected"
+            )
         object.__setattr__(self, "sacb_levels", tuple(sorted(self.sacb_levels)))
         self._one_of(descriptor=DESCRIPTORS, assignment=ASSIGNMENTS, number=NUMBERS)
         self._one_of(scores=SCORES, window=(3, 5), level1=LEVEL1)
         self._one_of(diffeomorphic=(False, True), symmetric=(False, True))
         if not isinstance(self.least_share, float | int) or not 0 < self.least_share < 1:
-            raise InputError(f"least_share is {self.least_share!r}; a share between 0 and 1 was expected")
+            raise InputError(
+                f"least_share is {self.least_share!r}; a share between 0 and 1 was expected"
+            )
 
     @property
     def network(self) -> str:
-        return "sacbnet.networks.sacbnet.symmetric:SymmetricSACBNet" if self.symmetric else self.implementation
+        return (
+            "sacbnet.networks.sacbnet.symmetric:SymmetricSACBNet"
+            if self.symmetric
+            else self.implementation
+        )
 
     def channels(self, level: int) -> int:
         """Channels of the features at a level 1..5."""

@@ -60,12 +60,22 @@ class SynthesisOptions:
     def __post_init__(self) -> None:
         for name in ("warp_knots_mm", "box", "classes", "removable"):
             value = getattr(self, name)
-            object.__setattr__(self, name, tuple(tuple(v) if isinstance(v, list | tuple) else v for v in value))
+            object.__setattr__(
+                self, name, tuple(tuple(v) if isinstance(v, list | tuple) else v for v in value)
+            )
         for name, value in vars(self).items():
-            least, most = (1, inf) if name in ("factor", "thick") else (0, 1 if name in _SHARES else inf)
+            least, most = (
+                (1, inf) if name in ("factor", "thick") else (0, 1 if name in _SHARES else inf)
+            )
             if isinstance(value, int | float) and not least <= value <= most:
-                raise InputError(f"synthesis.{name} is {value}; a number from {least} to {most} was expected")
+                raise InputError(
+                    f"synthesis.{name} is {value}; a number from {least} to {most} was expected"
+                )
         if len(self.box) != 2 or not 0.1 <= self.box[0] <= self.box[1] <= 10:
-            raise InputError(f"synthesis.box is {list(self.box)}; the least and the largest side were expected")
+            raise InputError(
+                f"synthesis.box is {list(self.box)}; the least and the largest side were expected"
+            )
         if any(not 0 < knots < inf for knots in self.warp_knots_mm):
-            raise InputError(f"synthesis.warp_knots_mm is {list(self.warp_knots_mm)}; positive lengths were expected")
+            raise InputError(
+                f"synthesis.warp_knots_mm is {list(self.warp_knots_mm)}; positive lengths were expected"
+            )

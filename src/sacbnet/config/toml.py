@@ -15,7 +15,14 @@ def find_toml(name: str, kind: str, places: Sequence[Path]) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    known = {path.stem: path for place in places if place.is_dir() for path in sorted(place.glob("*.toml"))}
+    known = {
+        path.stem: path
+        for place in places
+        if place.is_dir()
+        for path in sorted(place.glob("*.toml"))
+    }
     if name not in known:
-        raise InputError(f"the {kind} {name!r} is no file, and none of {', '.join(known) or 'the package'}")
+        raise InputError(
+            f"the {kind} {name!r} is no file, and none of {', '.join(known) or 'the package'}"
+        )
     return known[name]

@@ -48,10 +48,14 @@ class MeanAnatomy:
         self.affines: dict[str, Affine] = {}
         middle = np.zeros(3)
         if cases:
-            centres, volumes = _shared([_landmarks(load_image(case.image, "labels")) for case in cases])
+            centres, volumes = _shared(
+                [_landmarks(load_image(case.image, "labels")) for case in cases]
+            )
             mean = (centres - centres.mean(1, keepdims=True)).mean(0)
             fits = [_fit(mean, x) for x in centres]
-            self.affines = {case.name: affine for case, (affine, _) in zip(cases, fits, strict=True)}
+            self.affines = {
+                case.name: affine for case, (affine, _) in zip(cases, fits, strict=True)
+            }
             middle = np.average(mean, 0, volumes.mean(0) * np.mean([trust for _, trust in fits], 0))
         affine = np.diag([spacing_mm] * 3 + [1.0])
         affine[:3, 3] = middle - spacing_mm * (np.array(shape) - 1) / 2
@@ -60,7 +64,9 @@ class MeanAnatomy:
     def place(self, case: Case) -> NDArray[np.int32]:
         """The labels (i, j, k) of a case on the common grid, by nearest; values below 0 become 0."""
         image = load_image(case.image, "labels")
-        placed = resample(np.maximum(image.data, 0), image.grid, self.grid, self.affines[case.name], "nearest")
+        placed = resample(
+            np.maximum(image.data, 0), image.grid, self.grid, self.affines[case.name], "nearest"
+        )
         return placed.astype(np.int32)
 
 
@@ -86,7 +92,9 @@ def _shared(found: Sequence[_Landmarks]) -> tuple[NDArray[np.float64], NDArray[n
     return centres, np.array([[f.volumes[v] for v in labels] for f in found])
 
 
-def _fit(mean: NDArray[np.float64], centres: NDArray[np.float64]) -> tuple[Affine, NDArray[np.float64]]:
+def _fit(
+    mean: NDArray[np.float64], centres: NDArray[np.float64]
+) -> tuple[Affine, NDArray[np.float64]]:
     """The affine from the mean's landmarks to a map's, and how far each of them is trusted.
 
     Least squares, reweighted by Cauchy's rule: the middle of a neck that the image cuts is no landmark.

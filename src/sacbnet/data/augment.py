@@ -34,7 +34,11 @@ def augment(
     spacing_mm: of the grid, along (i, j, k). What was not changed is returned as it came; nothing is changed in place.
     """
     common, relative, *own = (np.random.default_rng((*seed, n)) for n in range(4))
-    flips = [axis + 2 for axis, mirrored in zip(range(3), common.random(3) < 0.5, strict=True) if mirrored]
+    flips = [
+        axis + 2
+        for axis, mirrored in zip(range(3), common.random(3) < 0.5, strict=True)
+        if mirrored
+    ]
     flips = [axis for axis in flips if axis - 2 in options.flip]
     shared = _affine(options, 1.0, common)
     affines = (shared @ _affine(options, options.relative, relative), shared)
@@ -75,7 +79,9 @@ def _affine(options: Augmentation, part: float, rng: np.random.Generator) -> NDA
     return affine
 
 
-def _coordinates(affine: NDArray[np.float64], shape: tuple[int, ...], spacing_mm: Sequence[float]) -> Tensor:
+def _coordinates(
+    affine: NDArray[np.float64], shape: tuple[int, ...], spacing_mm: Sequence[float]
+) -> Tensor:
     """(1, 3, i, j, k): the voxel from which each voxel of the result takes its value."""
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     linear = affine[:3, :3] * spacing / spacing[:, None]  # in voxels
@@ -98,6 +104,8 @@ def _intensity(options: Augmentation, image: Tensor, rng: np.random.Generator) -
     if options.gamma:
         out = out.clamp(0, 1) ** exponent
     if options.noise:
-        grain = torch.from_numpy(rng.standard_normal(tuple(image.shape), dtype=np.float32)).to(image)
+        grain = torch.from_numpy(rng.standard_normal(tuple(image.shape), dtype=np.float32)).to(
+            image
+        )
         out = out + noise * grain * (image != 0)
     return image if out is image else out.clamp(0, 1)

@@ -55,10 +55,14 @@ def read_cases(source: str | Path) -> PairList:
     if source.is_dir():
         return sources.read_folder(source)
     if not source.is_file():
-        raise InputError(f"{source} does not exist; a folder, a .csv or a Learn2Reg .json was expected")
+        raise InputError(
+            f"{source} does not exist; a folder, a .csv or a Learn2Reg .json was expected"
+        )
     readers = {".csv": sources.read_csv, ".json": sources.read_learn2reg}
     if source.suffix.lower() not in readers:
-        raise InputError(f"{source} is no list of cases; a folder, a .csv or a Learn2Reg .json was expected")
+        raise InputError(
+            f"{source} is no list of cases; a folder, a .csv or a Learn2Reg .json was expected"
+        )
     return readers[source.suffix.lower()](source)
 
 
@@ -85,7 +89,9 @@ def select(cases: Sequence[Case] | Sequence[str], subset: str) -> tuple[int, ...
     for part in (p.strip() for p in subset.split(",")):
         chosen = _part(part, names, order)
         if not chosen:
-            raise InputError(f"the subset {part!r} means none of the {len(names)} cases ({_some(names, order)})")
+            raise InputError(
+                f"the subset {part!r} means none of the {len(names)} cases ({_some(names, order)})"
+            )
         found.update(chosen)
     return tuple(n for n in order if n in found)
 
@@ -96,7 +102,9 @@ def _part(part: str, names: Sequence[str], order: Sequence[int]) -> list[int]:
         return [n for n in order if names[n] == part or fnmatchcase(names[n], part)]
     start, stop, step = (int(g) if g not in (None, "", "-") else None for g in match.groups())
     if step == 0:
-        raise InputError(f"the subset {part!r} has a step of 0; a slice as in Python was expected, such as 0:160")
+        raise InputError(
+            f"the subset {part!r} has a step of 0; a slice as in Python was expected, such as 0:160"
+        )
     return list(order[start:stop:step])
 
 
@@ -127,10 +135,16 @@ def pair_up(
     elif how == "listed":
         pairs = tuple((m, f) for m, f in listed if m in chosen and f in chosen)
     else:
-        raise InputError(f"the pairing {how!r} is unknown; one of {', '.join(PAIRINGS)} was expected")
+        raise InputError(
+            f"the pairing {how!r} is unknown; one of {', '.join(PAIRINGS)} was expected"
+        )
     if not pairs:
-        among = f"{len(chosen)} chosen cases" + (f" and {len(listed)} listed pairs" if how == "listed" else "")
-        raise InputError(f"the pairing {how!r} makes no pair of {among}; choose more cases or another pairing")
+        among = f"{len(chosen)} chosen cases" + (
+            f" and {len(listed)} listed pairs" if how == "listed" else ""
+        )
+        raise InputError(
+            f"the pairing {how!r} makes no pair of {among}; choose more cases or another pairing"
+        )
     return pairs
 
 
@@ -146,13 +160,18 @@ def spread(pairs: Sequence[tuple[int, int]], limit: int) -> tuple[tuple[int, int
     if not 0 < limit < len(pairs):
         return tuple(pairs)
     ends = [n * len(pairs) // limit for n in range(limit + 1)]
-    return tuple(pairs[low + int(n * _GOLDEN % 1 * (high - low))] for n, (low, high) in enumerate(pairwise(ends)))
+    return tuple(
+        pairs[low + int(n * _GOLDEN % 1 * (high - low))]
+        for n, (low, high) in enumerate(pairwise(ends))
+    )
 
 
 def _atlas(cases: Sequence[Case] | Sequence[str], atlas: str) -> int:
     found = select(cases, atlas) if atlas else ()
     if len(found) != 1:
-        raise InputError(f"the atlas {atlas!r} means {len(found)} cases; the name of one case was expected")
+        raise InputError(
+            f"the atlas {atlas!r} means {len(found)} cases; the name of one case was expected"
+        )
     return found[0]
 
 

@@ -104,7 +104,9 @@ def _look(case: Case, findings: list[Finding]) -> _Seen | None:
     return _Seen(image.grid, hashlib.sha256(image.data.tobytes()).digest(), values, points)
 
 
-def _values(labels: Image, note: Callable[[Literal["error", "warning"], str], None]) -> frozenset[int]:
+def _values(
+    labels: Image, note: Callable[[Literal["error", "warning"], str], None]
+) -> frozenset[int]:
     values, counts = np.unique(labels.data, return_counts=True)
     below = values < 0
     if below.any():
@@ -126,7 +128,11 @@ def _label_values(cases: Sequence[Case], seen: Mapping[int, _Seen]) -> Iterator[
     usual = {value for value, times in count.items() if 2 * times > len(labelled)}
     for n in seen:
         if n not in labelled:
-            yield Finding("warning", cases[n].name, f"has no labels, as {len(labelled)} other cases have; give it some")
+            yield Finding(
+                "warning",
+                cases[n].name,
+                f"has no labels, as {len(labelled)} other cases have; give it some",
+            )
             continue
         missing, extra = sorted(usual - labelled[n]), sorted(labelled[n] - usual)
         parts = [f"lack {_list(missing)}"] if missing else []
@@ -163,14 +169,20 @@ def _differences(cases: Sequence[Case], seen: Mapping[int, _Seen]) -> Iterator[F
             yield Finding("warning", "", sentence)
 
 
-def _pairs(cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seen: Mapping[int, _Seen]) -> Iterator[Finding]:
+def _pairs(
+    cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seen: Mapping[int, _Seen]
+) -> Iterator[Finding]:
     for (moving, fixed), times in Counter(pairs).items():
         m, f = cases[moving].name, cases[fixed].name
         if moving == fixed:
-            yield Finding("error", m, f"a pair has {m} as moving and as fixed image; two cases were expected")
+            yield Finding(
+                "error", m, f"a pair has {m} as moving and as fixed image; two cases were expected"
+            )
         if times > 1:
             yield Finding(
-                "warning", f, f"the pair of {m} (moving) and {f} (fixed) is listed {times} times; list it once"
+                "warning",
+                f,
+                f"the pair of {m} (moving) and {f} (fixed) is listed {times} times; list it once",
             )
         counts = [seen[n].points for n in (moving, fixed) if n in seen]
         if len(counts) == 2 and None not in counts and counts[0] != counts[1]:
@@ -178,7 +190,9 @@ def _pairs(cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seen: Mappin
             yield Finding("error", f, sentence)
 
 
-def _apart(cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seen: Mapping[int, _Seen]) -> Iterator[Finding]:
+def _apart(
+    cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seen: Mapping[int, _Seen]
+) -> Iterator[Finding]:
     """Cases that share no place in the world with the first one (whose box a pack takes), or their pair."""
     first = next(iter(seen), 0)
     against = {(first, n): None for n in seen if n != first} | dict.fromkeys(pairs)
@@ -198,4 +212,6 @@ def _times(values: object) -> str:
 
 
 def _list(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values[:8])) + (f" and {len(values) - 8} more" if len(values) > 8 else "")
+    return ", ".join(map(str, values[:8])) + (
+        f" and {len(values) - 8} more" if len(values) > 8 else ""
+    )

@@ -55,15 +55,25 @@ class PackOptions:
         if self.shape is not None:
             object.__setattr__(self, "shape", tuple(self.shape))  # JSON has lists
         if self.label_maps and (self.spacing_mm is None or self.shape is None):
-            raise InputError("a pack of label maps needs a spacing and a shape, such as 1 mm and 160 × 192 × 160")
+            raise InputError(
+                "a pack of label maps needs a spacing and a shape, such as 1 mm and 160 × 192 × 160"
+            )
         if self.noise_maps < 0 or (self.noise_maps and not self.label_maps):
-            raise InputError(f"{self.noise_maps} noise maps were asked for; they belong to a pack of label maps")
+            raise InputError(
+                f"{self.noise_maps} noise maps were asked for; they belong to a pack of label maps"
+            )
         if self.spacing_mm is not None and not 0 < self.spacing_mm < np.inf:
-            raise InputError(f"the spacing of a pack is {self.spacing_mm} mm; a positive number was expected")
+            raise InputError(
+                f"the spacing of a pack is {self.spacing_mm} mm; a positive number was expected"
+            )
         if self.shape is not None and (len(self.shape) != 3 or min(self.shape) < 2):
-            raise InputError(f"the shape of a pack is {self.shape}; three sizes of at least 2 were expected")
+            raise InputError(
+                f"the shape of a pack is {self.shape}; three sizes of at least 2 were expected"
+            )
         if self.align not in ("header", "centre"):
-            raise InputError(f"the alignment of a pack is {self.align!r}; 'header' or 'centre' was expected")
+            raise InputError(
+                f"the alignment of a pack is {self.align!r}; 'header' or 'centre' was expected"
+            )
         if self.bits not in (8, 16):
             raise InputError(f"a pack of {self.bits} bits was asked for; 8 or 16 were expected")
 
@@ -86,7 +96,9 @@ class Pack:
         self.affine: NDArray[np.float64] = np.array(facts["affine"])
         self.options = PackOptions(**json.loads(self.metadata["options"]))
         self.pictured = not self.options.label_maps  # whether it holds images
-        self.shape: Shape = tuple(self._tensors.get_slice("images" if self.pictured else "labels").get_shape()[1:])
+        self.shape: Shape = tuple(
+            self._tensors.get_slice("images" if self.pictured else "labels").get_shape()[1:]
+        )
 
     @cached_property
     def grid(self) -> Grid:
@@ -122,7 +134,9 @@ class Pack:
     def image(self, case: int) -> Tensor:
         """(1, 1, i, j, k) float32 in [0, 1]. In a pack of label maps: each label's place among them all, as a grey."""
         if not self.pictured:
-            values = np.searchsorted((0, *self.label_values), self._read("labels", case)).astype(np.float32)
+            values = np.searchsorted((0, *self.label_values), self._read("labels", case)).astype(
+                np.float32
+            )
             return torch.from_numpy(values / max(len(self.label_values), 1))[None, None]
         values = self._read("images", case).astype(np.float32)
         values /= self._highest
@@ -146,7 +160,9 @@ class Pack:
         if not self._labelled[case]:
             return None
         values = self._read("labels", case)
-        return torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.int32))[None, None]
+        return torch.from_numpy(values if values.dtype == np.uint8 else values.astype(np.int32))[
+            None, None
+        ]
 
     def changed_sources(self) -> tuple[str, ...]:
         """Files and folders that the pack was made of and that have changed since; those that are gone do not count.
@@ -163,7 +179,11 @@ def stamp(path: Path) -> list[int]:
     A folder is that of a DICOM series: what lies deeper, and what is hidden, is none of it.
     """
     files = [p.stat() for p in _files(path)]
-    return [len(files), sum(s.st_size for s in files), max((s.st_mtime_ns for s in files), default=0)]
+    return [
+        len(files),
+        sum(s.st_size for s in files),
+        max((s.st_mtime_ns for s in files), default=0),
+    ]
 
 
 def digest(path: Path) -> int:
@@ -194,7 +214,9 @@ def open_pack(path: str | Path) -> Pack:
     try:
         return Pack(path)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read as a pack ({error}); make it again by sacbnet data pack") from error
+        raise InputError(
+            f"{path} cannot be read as a pack ({error}); make it again by sacbnet data pack"
+        ) from error
 
 
 def build_pack(
@@ -212,7 +234,13 @@ def build_pack(
     """
     from .packing import write_pack  # which needs the readers of images
 
-    write_pack(cases, Path(path), options or PackOptions(), progress or (lambda name, fraction: None), pairs)
+    write_pack(
+        cases,
+        Path(path),
+        options or PackOptions(),
+        progress or (lambda name, fraction: None),
+        pairs,
+    )
     return open_pack(path)
 
 
@@ -221,7 +249,9 @@ _FACTS = ("names", "pairs", "label_values", "sources", "labelled", "bits", "affi
 
 def _metadata(path: Path) -> dict[str, str]:
     if not path.is_file():
-        raise InputError(f"{path} does not exist or is no file; a pack was expected: make one by sacbnet data pack")
+        raise InputError(
+            f"{path} does not exist or is no file; a pack was expected: make one by sacbnet data pack"
+        )
     with safe_open(path, framework="numpy") as file:
         metadata: dict[str, str] = file.metadata() or {}
     if metadata.get("format") != FORMAT:

@@ -26,7 +26,9 @@ from .cases import Case
 from .pack import FORMAT, FORMAT_VERSION, PackOptions, digest, stamp
 from .read import canonical, check_labels, load_case, unit
 
-Placed = tuple[NDArray[np.float32] | None, NDArray[np.int32] | None]  # image and labels on the common grid
+Placed = tuple[
+    NDArray[np.float32] | None, NDArray[np.int32] | None
+]  # image and labels on the common grid
 _NOWHERE = Path("/nowhere")  # the folder of maps that are in no file
 SAME_VOXEL = 0.01  # voxels: what lies within that of a lattice lies on it
 MOST_LABELS = 4096  # different label values, room for which is kept in the header
@@ -41,18 +43,29 @@ def write_pack(
     pairs: Sequence[tuple[int, int]],
 ) -> None:
     """See `pack.build_pack`. The images are written as they come; the labels, whose type is known last, behind them."""
-    cases = (*cases, *(Case(f"noise-{n + 1:03d}", _NOWHERE / str(n)) for n in range(options.noise_maps)))
+    cases = (
+        *cases,
+        *(Case(f"noise-{n + 1:03d}", _NOWHERE / str(n)) for n in range(options.noise_maps)),
+    )
     if not cases:
         raise InputError("there are no cases to pack; choose at least one")
     grid, place = _placer(cases, options)
-    with atomic_file(path) as part, part.open("wb") as file, part.with_name("labels").open("w+b") as spool:
+    with (
+        atomic_file(path) as part,
+        part.open("wb") as file,
+        part.with_name("labels").open("w+b") as spool,
+    ):
         contents = _Contents(cases, grid, options, pairs)
         file.write(bytes(contents.room))
         for n, case in enumerate(cases):
             progress(case.name, n / len(cases))
             image, labels = place(case)
             if image is not None:
-                file.write(np.rint(image * np.float32(2**options.bits - 1)).astype(f"<u{options.bits // 8}").tobytes())
+                file.write(
+                    np.rint(image * np.float32(2**options.bits - 1))
+                    .astype(f"<u{options.bits // 8}")
+                    .tobytes()
+                )
             contents.saw(case, labels)
             spool.write((np.zeros(grid.shape, "<i4") if labels is None else labels).tobytes())
         if contents.label_type:
@@ -93,7 +106,10 @@ def common_grid(case: Case, options: PackOptions) -> Grid:
     more at the upper one.
     """
     grid = canonical(load_case(case)[0], None)[0].grid.orthogonal()
-    if options.spacing_mm is not None and np.abs(grid.spacing - options.spacing_mm).max() > 1e-3 * options.spacing_mm:
+    if (
+        options.spacing_mm is not None
+        and np.abs(grid.spacing - options.spacing_mm).max() > 1e-3 * options.spacing_mm
+    ):
         grid = grid.with_spacing(options.spacing_mm)
     if options.shape is not None:
         low = (np.array(grid.shape) - options.shape) // 2
@@ -131,7 +147,9 @@ def on_common_grid(
 
 def _whole(labels: Image) -> NDArray[np.int32]:
     if labels.data.max() > np.iinfo(np.int32).max:
-        raise InputError(f"{labels.name} holds the label value {labels.data.max()}; values below 2^31 were expected")
+        raise InputError(
+            f"{labels.name} holds the label value {labels.data.max()}; values below 2^31 were expected"
+        )
     return np.maximum(labels.data, 0).astype(np.int32)
 
 
@@ -149,7 +167,9 @@ def _placed(data: NDArray[Any], source: Grid, grid: Grid, options: PackOptions) 
     return resample(data, source, grid, Affine.translation(shift + nudge), "nearest")
 
 
-def lattice_offset(source: Grid, grid: Grid, shift: NDArray[np.float64], free: bool) -> NDArray[np.intp] | None:
+def lattice_offset(
+    source: Grid, grid: Grid, shift: NDArray[np.float64], free: bool
+) -> NDArray[np.intp] | None:
     """The voxel of `source` that is voxel 0 of `grid`, where both have one lattice; else None.
 
     free: the shift may be rounded to the lattice, for it only says where the image roughly belongs.
@@ -161,7 +181,9 @@ def lattice_offset(source: Grid, grid: Grid, shift: NDArray[np.float64], free: b
     return offset.astype(np.intp) if np.abs(moved).max() <= SAME_VOXEL else None
 
 
-def _boxed(data: NDArray[Any], offset: NDArray[np.intp], shape: tuple[int, int, int]) -> NDArray[Any]:
+def _boxed(
+    data: NDArray[Any], offset: NDArray[np.intp], shape: tuple[int, int, int]
+) -> NDArray[Any]:
     """out[p] = data[p + offset], 0 outside."""
     out = np.zeros(shape, data.dtype)
     low, high = np.maximum(offset, 0), np.minimum(offset + shape, data.shape)
@@ -186,7 +208,12 @@ class _Contents:
     room: int = field(init=False)
 
     def __post_init__(self) -> None:
-        paths = [p for case in self.cases for p in (case.image, case.labels) if p is not None and p.exists()]
+        paths = [
+            p
+            for case in self.cases
+            for p in (case.image, case.labels)
+            if p is not None and p.exists()
+        ]
         # seen before they are read: what changes meanwhile is found to have changed
         self.sources = {str(p.absolute()): [*stamp(p), digest(p)] for p in paths}
         growth = 12 * MOST_LABELS + 8 * len(self.cases) + 512
@@ -210,15 +237,23 @@ class _Contents:
 
     @property
     def _image_bytes(self) -> int:
-        return 0 if self.options.label_maps else len(self.cases) * prod(self.grid.shape) * self.options.bits // 8
+        return (
+            0
+            if self.options.label_maps
+            else len(self.cases) * prod(self.grid.shape) * self.options.bits // 8
+        )
 
     def _json(self) -> bytes:
         shape, end = [len(self.cases), *self.grid.shape], self._image_bytes
-        tensors: dict[str, Any] = {"images": (f"U{self.options.bits}", shape, [0, end])} if end else {}
+        tensors: dict[str, Any] = (
+            {"images": (f"U{self.options.bits}", shape, [0, end])} if end else {}
+        )
         if self.label_type:
             name = {"<u1": "U8", "<u2": "U16", "<i4": "I32"}[self.label_type]
             tensors["labels"] = (name, shape, [end, end + prod(shape) * int(self.label_type[-1])])
-        blocks = {n: {"dtype": d, "shape": s, "data_offsets": o} for n, (d, s, o) in tensors.items()}
+        blocks = {
+            n: {"dtype": d, "shape": s, "data_offsets": o} for n, (d, s, o) in tensors.items()
+        }
         facts = {
             "names": [case.name for case in self.cases],
             "affine": self.grid.affine.tolist(),
@@ -231,7 +266,11 @@ class _Contents:
             "sources": self.sources,
         }
         text = {name: json.dumps(value) for name, value in facts.items()}
-        text |= {"format": FORMAT, "format_version": str(FORMAT_VERSION), "sacbnet_version": VERSION}
+        text |= {
+            "format": FORMAT,
+            "format_version": str(FORMAT_VERSION),
+            "sacbnet_version": VERSION,
+        }
         return json.dumps({"__metadata__": text, **blocks}).encode()
 
     def header(self) -> bytes:

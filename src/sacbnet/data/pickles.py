@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 
 from sacbnet.errors import InputError
 
-_ROLES = {("numpy", "ndarray"): "ndarray", ("numpy", "dtype"): "dtype", ("_codecs", "encode"): "encode"}
+_ROLES = {
+    ("numpy", "ndarray"): "ndarray",
+    ("numpy", "dtype"): "dtype",
+    ("_codecs", "encode"): "encode",
+}
 for _core in ("numpy.core", "numpy._core"):  # numpy 1 and 2
     _ROLES[f"{_core}.multiarray", "_reconstruct"] = "reconstruct"
     _ROLES[f"{_core}.numeric", "_frombuffer"] = "frombuffer"  # protocol 5
@@ -39,18 +43,26 @@ def read_pickle(path: str | Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     except Exception as error:  # what damaged bytes make an unpickler do is not foreseen
         raise InputError(f"{path} is no pickle of numpy arrays, or damaged ({error})") from error
     parts = found if isinstance(found, (tuple, list)) else (found,)
-    if not 1 <= len(parts) <= 2 or not all(isinstance(p, _Array) and p.values is not None for p in parts):
-        raise InputError(f"{path} holds {_describe(found)}; a pair of arrays, image and labels, was expected")
+    if not 1 <= len(parts) <= 2 or not all(
+        isinstance(p, _Array) and p.values is not None for p in parts
+    ):
+        raise InputError(
+            f"{path} holds {_describe(found)}; a pair of arrays, image and labels, was expected"
+        )
     image, labels = parts[0].values, parts[1].values if len(parts) == 2 else None
     if labels is not None and labels.shape != image.shape:
-        raise InputError(f"{path} holds an image of shape {image.shape} and labels of shape {labels.shape}")
+        raise InputError(
+            f"{path} holds an image of shape {image.shape} and labels of shape {labels.shape}"
+        )
     return image, labels
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ROLES:
-            raise InputError(f"asks for {module}.{name}; only numpy arrays are read from a pickle, convert it to NIfTI")
+            raise InputError(
+                f"asks for {module}.{name}; only numpy arrays are read from a pickle, convert it to NIfTI"
+            )
         return _Global(_ROLES[module, name])
 
 
@@ -66,7 +78,9 @@ class _Global:
         if self.role == "reconstruct":  # (ndarray, (0,), b"b"); the state follows
             return _Array()
         if self.role == "frombuffer":
-            raw, dtype, shape, order, *axes = arguments  # axes: of an array stored with them in another order
+            raw, dtype, shape, order, *axes = (
+                arguments  # axes: of an array stored with them in another order
+            )
             array = _Array()
             array.fill(shape, dtype, order == "F", raw)
             if axes and array.values is not None:
@@ -74,7 +88,10 @@ class _Global:
             return array
         if self.role == "dtype":
             return _Type(arguments[0])
-        if self.role == "encode" and arguments[1] in ("latin1", "latin-1"):  # bytes in protocols below 3
+        if self.role == "encode" and arguments[1] in (
+            "latin1",
+            "latin-1",
+        ):  # bytes in protocols below 3
             return arguments[0].encode("latin1")
         raise InputError(f"calls {self.role} in a way that numpy does not; convert it to NIfTI")
 
@@ -85,9 +102,15 @@ class _Type:
     __slots__ = ("order", "spec")
 
     def __init__(self, spec: str) -> None:
-        match = re.fullmatch(r"([<>|=]?)(b1|[iu][1248]|f[248])", spec) if isinstance(spec, str) else None
+        match = (
+            re.fullmatch(r"([<>|=]?)(b1|[iu][1248]|f[248])", spec)
+            if isinstance(spec, str)
+            else None
+        )
         if match is None:
-            raise InputError(f"holds an array of type {str(spec)[:20]!r}; arrays of real numbers were expected")
+            raise InputError(
+                f"holds an array of type {str(spec)[:20]!r}; arrays of real numbers were expected"
+            )
         self.order, self.spec = match.groups()
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -113,10 +136,14 @@ class _Array:
         self.fill(*state[-4:])
 
     def fill(self, shape: tuple[int, ...], dtype: _Type, fortran: bool, raw: Any) -> None:
-        data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)  # text: written by Python 2
+        data = (
+            raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
+        )  # text: written by Python 2
         kind = dtype.dtype
         if len(data) != prod(shape) * kind.itemsize:
-            raise InputError(f"holds {len(data)} bytes for an array of shape {shape} and type {kind}; it is damaged")
+            raise InputError(
+                f"holds {len(data)} bytes for an array of shape {shape} and type {kind}; it is damaged"
+            )
         values = np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
         self.values = values.astype(kind.newbyteorder("="))
 

@@ -26,7 +26,9 @@ def load_case(case: Case) -> tuple[Image, Image | None]:
     A pickle has no header: its grid is 1 mm along its own axes, and its image is where its labels are.
     """
     if not is_pickle(case):
-        return load_image(case.image), None if case.labels is None else load_image(case.labels, "labels")
+        return load_image(case.image), None if case.labels is None else load_image(
+            case.labels, "labels"
+        )
     values, inside = read_pickle(case.image)
     image = load_image(_headless(values, case))
     if case.labels is not None:

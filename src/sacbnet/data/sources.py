@@ -21,7 +21,9 @@ PICKLES = (".pkl", ".pickle")
 _IMAGES = (*NIBABEL_FORMATS, *ITK_FORMATS)
 _POINTS = (".csv", ".mrk.json", ".json", ".fcsv")
 _SUFFIXES = sorted((*_IMAGES, *PICKLES, *_POINTS), key=len, reverse=True)
-_MODALITY = re.compile(r"_\d{4}$")  # that Learn2Reg and nnU-Net give to images, and nnU-Net not to their labels
+_MODALITY = re.compile(
+    r"_\d{4}$"
+)  # that Learn2Reg and nnU-Net give to images, and nnU-Net not to their labels
 _LABELS, _LANDMARKS = ("labels",), ("points", "landmarks", "keypoints")
 _PAIR = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_points", "moving_points")
 _CASE = ("name", "image", "labels", "points")
@@ -36,13 +38,19 @@ def stem(path: str | Path) -> str:
 # -- folders ------------------------------------------------------------------------------------------------------
 def read_folder(folder: Path) -> PairList:
     """images*/ with labels*/ and points*/; or a folder of pickles and its sub-folders; or a flat folder of images."""
-    beside = sorted(p for p in folder.iterdir() if p.is_dir() and re.fullmatch(r"images(Tr|Ts|Va|Val)?", p.name))
+    beside = sorted(
+        p for p in folder.iterdir() if p.is_dir() and re.fullmatch(r"images(Tr|Ts|Va|Val)?", p.name)
+    )
     if beside:
-        return _sorted([case for images in beside for case in _beside(images, len(beside) > 1)], folder)
+        return _sorted(
+            [case for images in beside for case in _beside(images, len(beside) > 1)], folder
+        )
     pickles = list(_files(folder, PICKLES))
     found = pickles or [p for p in _files(folder, _IMAGES) if p.parent == folder]
     if not found:
-        raise InputError(f"{folder} holds no images; images/, images of a known format, or .pkl were expected")
+        raise InputError(
+            f"{folder} holds no images; images/, images of a known format, or .pkl were expected"
+        )
     return _sorted([Case(stem(path.relative_to(folder)), path) for path in found], folder)
 
 
@@ -67,7 +75,9 @@ def _beside(images: Path, prefixed: bool) -> Iterator[Case]:
     yield from cases
 
 
-def _companions(images: Path, ending: str, kinds: Iterable[str], formats: tuple[str, ...]) -> dict[str, Path]:
+def _companions(
+    images: Path, ending: str, kinds: Iterable[str], formats: tuple[str, ...]
+) -> dict[str, Path]:
     folders = [images.parent / f"{kind}{ending}" for kind in kinds]
     return {stem(p.relative_to(f)): p for f in folders if f.is_dir() for p in _files(f, formats)}
 
@@ -101,7 +111,9 @@ def read_csv(path: Path) -> PairList:
             " expected"
         )
     if unknown := [column for column in header if column not in known]:
-        raise InputError(f"{path} has the unknown column {unknown[0]!r}; {', '.join(known)} were expected")
+        raise InputError(
+            f"{path} has the unknown column {unknown[0]!r}; {', '.join(known)} were expected"
+        )
     if not rows:
         raise InputError(f"{path} holds no row below its header; at least one was expected")
     return _pair_rows(path, rows) if known is _PAIR else _case_rows(path, rows)
@@ -113,12 +125,18 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             header = [cell.strip().lower() for cell in next(reader, [])]
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+            rows = [
+                (reader.line_num, [cell.strip() for cell in row])
+                for row in reader
+                if any(map(str.strip, row))
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV ({error})") from error
     for line, row in rows:
         if len(row) != len(header):
-            raise InputError(f"{path}, line {line} has {len(row)} values; {len(header)} were expected, as in line 1")
+            raise InputError(
+                f"{path}, line {line} has {len(row)} values; {len(header)} were expected, as in line 1"
+            )
     return header, [(line, dict(zip(header, row, strict=True))) for line, row in rows]
 
 
@@ -161,7 +179,9 @@ def _file(source: Path, where: str, text: str) -> Path:
         raise InputError(f"{source}, {where} names no image; a path was expected")
     path = Path(os.path.normpath(source.parent / text))
     if not path.exists():
-        raise InputError(f"{source}, {where} names {text}, but {path} does not exist; paths are relative to the list")
+        raise InputError(
+            f"{source}, {where} names {text}, but {path} does not exist; paths are relative to the list"
+        )
     return path
 
 
@@ -178,22 +198,30 @@ def read_learn2reg(path: Path) -> PairList:
         raise InputError(f"{path} cannot be read as JSON ({error})") from error
     fields = ("training", "test", "training_paired_images", "registration_val", "registration_test")
     if not isinstance(lists, dict) or not any(isinstance(lists.get(name), list) for name in fields):
-        raise InputError(f"{path} is no dataset of Learn2Reg; one of the lists {', '.join(fields)} was expected")
+        raise InputError(
+            f"{path} is no dataset of Learn2Reg; one of the lists {', '.join(fields)} was expected"
+        )
     found: dict[Path, list[Path | None]] = {}
     pairs: list[tuple[Path, Path]] = []
     for field in fields:
         for n, entry in enumerate(lists.get(field) or []):
             where, absent_ok = f"entry {n + 1} of {field}", field.endswith("test")
             names = _entry(path, where, entry)
-            images = [p for name in names for p in [_image(path, where, name, absent_ok)] if p is not None]
+            images = [
+                p for name in names for p in [_image(path, where, name, absent_ok)] if p is not None
+            ]
             for image in images:
-                found.setdefault(image, _beside_learn2reg(path.parent, image, entry if len(names) == 1 else None))
+                found.setdefault(
+                    image, _beside_learn2reg(path.parent, image, entry if len(names) == 1 else None)
+                )
             if len(images) == 2:
                 pairs.append((images[1], images[0]))
     if not found:
         raise InputError(f"{path} names no image that exists; its folders are expected beside it")
     stems = {image: Path(stem(image)).name for image in found}
-    return _paired(found, pairs, stems if len(set(stems.values())) == len(stems) else _named(found), path)
+    return _paired(
+        found, pairs, stems if len(set(stems.values())) == len(stems) else _named(found), path
+    )
 
 
 def _entry(path: Path, where: str, entry: Any) -> tuple[str, ...]:
@@ -203,7 +231,9 @@ def _entry(path: Path, where: str, entry: Any) -> tuple[str, ...]:
     for keys in (("image",), ("fixed", "moving")):
         if isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in keys):
             return tuple(entry[key] for key in keys)
-    raise InputError(f"{path}, {where} is {json.dumps(entry)[:80]}; an image, or fixed and moving, was expected")
+    raise InputError(
+        f"{path}, {where} is {json.dumps(entry)[:80]}; an image, or fixed and moving, was expected"
+    )
 
 
 def _image(path: Path, where: str, name: str, absent_ok: bool) -> Path | None:
@@ -220,9 +250,17 @@ def _beside_learn2reg(root: Path, image: Path, entry: Any) -> list[Path | None]:
     ending, key = images.name.removeprefix("images"), stem(image.relative_to(images))
     out: list[Path | None] = []
     for kinds, formats in ((("label", *_LABELS), _IMAGES), (_LANDMARKS, _POINTS)):
-        named = [entry[kind] for kind in kinds if isinstance(entry, dict) and isinstance(entry.get(kind), str)]
+        named = [
+            entry[kind]
+            for kind in kinds
+            if isinstance(entry, dict) and isinstance(entry.get(kind), str)
+        ]
         bases = [os.path.normpath(root / stem(name)) for name in named]
-        bases += [str(images.parent / (kind + ending) / k) for kind in kinds for k in (key, _MODALITY.sub("", key))]
+        bases += [
+            str(images.parent / (kind + ending) / k)
+            for kind in kinds
+            for k in (key, _MODALITY.sub("", key))
+        ]
         candidates = (Path(base + suffix) for base in bases for suffix in formats)
         out.append(next((path for path in candidates if path.is_file()), None))
     return out
@@ -237,9 +275,14 @@ def _named(images: Iterable[Path]) -> dict[Path, str]:
 
 
 def _paired(
-    found: Mapping[Path, list[Path | None]], pairs: Iterable[tuple[Path, Path]], names: Mapping[Path, str], source: Path
+    found: Mapping[Path, list[Path | None]],
+    pairs: Iterable[tuple[Path, Path]],
+    names: Mapping[Path, str],
+    source: Path,
 ) -> PairList:
-    cases = _sorted([Case(names[image], image, *more) for image, more in found.items()], source).cases
+    cases = _sorted(
+        [Case(names[image], image, *more) for image, more in found.items()], source
+    ).cases
     index = {case.image: n for n, case in enumerate(cases)}
     return PairList(cases, tuple((index[moving], index[fixed]) for moving, fixed in pairs))
 

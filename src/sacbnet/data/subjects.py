@@ -51,7 +51,9 @@ class Reader:
     def __call__(self, n: int) -> Subject:
         subject = self._kept.pop(n, None) or _read(self.cases[n])
         self._kept[n] = subject
-        while len(self._kept) > KEPT_CASES and sum(s.bytes for s in self._kept.values()) > KEPT_BYTES:
+        while (
+            len(self._kept) > KEPT_CASES and sum(s.bytes for s in self._kept.values()) > KEPT_BYTES
+        ):
             self._kept.pop(next(iter(self._kept)))
         return subject
 
@@ -75,5 +77,7 @@ def centred(moving: Subject, onto: Grid) -> Subject:
         moving,
         image=moved(moving.image),
         labels=None if moving.labels is None else moved(moving.labels),
-        points=None if moving.points is None else replace(moving.points, xyz=there(moving.points.xyz)),
+        points=None
+        if moving.points is None
+        else replace(moving.points, xyz=there(moving.points.xyz)),
     )

@@ -39,7 +39,9 @@ def run_demo(
     (folder / "input").mkdir(parents=True, exist_ok=True)
     for name in ("fixed", "moving", "fixed_labels", "moving_labels"):
         image = getattr(pair, name)
-        save_image(folder / "input" / f"{name}.nii.gz", image.data, image, labels=name.endswith("labels"))
+        save_image(
+            folder / "input" / f"{name}.nii.gz", image.data, image, labels=name.endswith("labels")
+        )
     result = register(
         folder / "input" / "fixed.nii.gz",
         folder / "input" / "moving.nii.gz",
@@ -57,11 +59,19 @@ def score(pair: PhantomPair, transform: PointMap) -> DemoScore:
     overlap, errors = [], []
     truth = pair.true_map(pair.landmarks)
     for step in (Affine(), transform):
-        overlap.append(dice(carry(pair.moving_labels, pair.fixed_labels, step, "nearest").data, pair.fixed_labels.data))
+        overlap.append(
+            dice(
+                carry(pair.moving_labels, pair.fixed_labels, step, "nearest").data,
+                pair.fixed_labels.data,
+            )
+        )
         errors.append(np.linalg.norm(step(pair.landmarks) - truth, axis=1))
     before, after = (o.per_label for o in overlap)
     return DemoScore(
-        {name: (before.get(label, 0.0), after.get(label, 0.0)) for label, name in pair.structures.items()},
+        {
+            name: (before.get(label, 0.0), after.get(label, 0.0))
+            for label, name in pair.structures.items()
+        },
         (float(errors[0].mean()), float(errors[1].mean())),
         (float(np.percentile(errors[0], 95)), float(np.percentile(errors[1], 95))),
     )

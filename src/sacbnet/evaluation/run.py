@@ -72,13 +72,17 @@ class Engine:
         start = time.perf_counter()
         pair = _pair(moving, fixed, o, self.metadata)
         affine = align_by_intensity(pair.fixed, pair.moving, o.affine)
-        found, _ = displacement(pair, affine, self.network, o, device, Account(), lambda stage, fraction: None)
+        found, _ = displacement(
+            pair, affine, self.network, o, device, Account(), lambda stage, fraction: None
+        )
         u = found[0].float().cpu()
         if self.repair:
             transform, _ = deliver(u, pair.grid, affine, fixed.image.grid)
         else:
             smooth = DisplacementField.from_voxels(pair.grid, u.permute(1, 2, 3, 0).numpy())
-            transform = DisplacementField.from_map(chain(affine, smooth), fixed.image.grid.orthogonal())
+            transform = DisplacementField.from_map(
+                chain(affine, smooth), fixed.image.grid.orthogonal()
+            )
         return Found(transform, time.perf_counter() - start, peak_memory_mb(device), affine)
 
 
@@ -103,7 +107,9 @@ def evaluate(
     where every pair fails, and KeyboardInterrupt where none is done yet.
     """
     if not pairs:
-        raise InputError("there are no pairs to evaluate; name a source, a subset or a pairing that has some")
+        raise InputError(
+            "there are no pairs to evaluate; name a source, a subset or a pairing that has some"
+        )
     if align not in ("header", "centre"):
         raise InputError(f"the alignment is {align!r}; 'header' or 'centre' was expected")
     engine, centre = Engine.of(options, repair), align == "centre" and options.affine == "none"
@@ -128,7 +134,12 @@ def evaluate(
 
 
 def _report(
-    found: Evaluation, engine: Engine, centre: bool, labels: tuple[int, ...], asked: int, interrupted: bool
+    found: Evaluation,
+    engine: Engine,
+    centre: bool,
+    labels: tuple[int, ...],
+    asked: int,
+    interrupted: bool,
 ) -> dict[str, Any]:
     """What summary.json holds: how it was done, how many pairs there were, and the rows summed up."""
     o, metadata, align = engine.options, engine.metadata, "centre" if centre else "header"
@@ -146,7 +157,9 @@ def _report(
         "errors": errors,
         "incomplete": interrupted,
         "summary": summary(scored, OF_A_PAIR, "method"),
-        "labels": summary([r for r in found.labels if r["method"] == "registered"], OF_A_LABEL, "label"),
+        "labels": summary(
+            [r for r in found.labels if r["method"] == "registered"], OF_A_LABEL, "label"
+        ),
     }
 
 
@@ -159,7 +172,11 @@ def _pair(moving: Subject, fixed: Subject, o: Options, metadata: Mapping[str, st
             f"{moving.case.name} and {fixed.case.name} share no place in the world; repair the headers, or give"
             " --align centre, or --affine rigid or affine"
         )
-    if o.affine != "none" or not f.grid.is_orthogonal or not f.grid.matches(m.grid, tolerance_mm=0.01):
+    if (
+        o.affine != "none"
+        or not f.grid.is_orthogonal
+        or not f.grid.matches(m.grid, tolerance_mm=0.01)
+    ):
         return prepare(inputs, o.spacing, metadata, o.refinement is not None)
     own = f.grid.spacing
     isotropic = own.max() - own.min() <= 1e-3 * own.min()
@@ -173,4 +190,10 @@ def _pair(moving: Subject, fixed: Subject, o: Options, metadata: Mapping[str, st
     if grid is not f.grid:
         of_fixed = on_grid(of_fixed, f.grid, grid)[0, 0].numpy()
         inside = None if inside is None else mask_on_grid(inside, f.grid, grid)[0, 0].numpy() > 0
-    return Pair(grid, spacing, Layer(of_fixed, grid, inside), Layer(of_moving, m.grid, within(None, m.data)), factor)
+    return Pair(
+        grid,
+        spacing,
+        Layer(of_fixed, grid, inside),
+        Layer(of_moving, m.grid, within(None, m.data)),
+        factor,
+    )

@@ -44,7 +44,9 @@ class Found:
     affine: Affine = field(default_factory=Affine)
 
 
-Registration = Callable[[Subject, Subject], Found]  # of moving to fixed; raises a SacbnetError where it cannot be
+Registration = Callable[
+    [Subject, Subject], Found
+]  # of moving to fixed; raises a SacbnetError where it cannot be
 Scores = tuple[list[Row], list[Row]]  # by method; by method and label
 
 
@@ -54,10 +56,14 @@ def pairs_to_score(
     """The cases of a source, and the pairs (moving, fixed) of them that the validation of `chosen` means; at most
     `limit` of these, spread over all (0: all). InputError for a pack, and for what names no pair."""
     if source.suffix == ".pack":
-        raise InputError(f"{source} is a pack, which is for training; give the images it was made of: they are scored")
+        raise InputError(
+            f"{source} is a pack, which is for training; give the images it was made of: they are scored"
+        )
     found = read_cases(source)
     which = select(found.cases, chosen.validation)
-    pairs = pair_up(found.cases, which, chosen.validation_pairs, atlas=chosen.atlas, listed=found.pairs)
+    pairs = pair_up(
+        found.cases, which, chosen.validation_pairs, atlas=chosen.atlas, listed=found.pairs
+    )
     return found.cases, spread(pairs, limit)
 
 
@@ -86,7 +92,11 @@ def outcomes(
             _refuse_unscorable(cases[m], cases[f])
             moving, fixed = read(m), read(f)
             outcome = _of_pair(
-                centred(moving, fixed.image.grid) if centre else moving, fixed, labels, register, baseline
+                centred(moving, fixed.image.grid) if centre else moving,
+                fixed,
+                labels,
+                register,
+                baseline,
             )
         except SacbnetError as error:
             outcome = error
@@ -94,7 +104,11 @@ def outcomes(
 
 
 def _of_pair(
-    moving: Subject, fixed: Subject, labels: tuple[int, ...], register: Registration, baseline: str | None
+    moving: Subject,
+    fixed: Subject,
+    labels: tuple[int, ...],
+    register: Registration,
+    baseline: str | None,
 ) -> Scores:
     """A row per method; a row per method and label."""
     present = _labels_of(moving, fixed, labels)
@@ -129,7 +143,9 @@ def _labels_of(moving: Subject, fixed: Subject, asked: tuple[int, ...]) -> tuple
     return present
 
 
-def score(moving: Subject, fixed: Subject, point_map: PointMap, labels: tuple[int, ...]) -> tuple[Row, list[Row]]:
+def score(
+    moving: Subject, fixed: Subject, point_map: PointMap, labels: tuple[int, ...]
+) -> tuple[Row, list[Row]]:
     """Means over `labels` and the error at landmarks, as far as there are any; and a row per label.
 
     labels: those of `metrics.present_labels` of the pair, so the same for every method. One that the map makes vanish
@@ -140,9 +156,14 @@ def score(moving: Subject, fixed: Subject, point_map: PointMap, labels: tuple[in
     rows: list[Row] = []
     if labels and moving.labels is not None and fixed.labels is not None:
         reference = fixed.labels.data
-        moved = {how: carry(moving.labels, fixed.image, point_map, how).data for how in ("nearest", "onehot")}
+        moved = {
+            how: carry(moving.labels, fixed.image, point_map, how).data
+            for how in ("nearest", "onehot")
+        }
         overlap = {how: dice_of_present(x, reference, labels) for how, x in moved.items()}
-        distance = hausdorff95(moved["nearest"], reference, labels, tuple(fixed.labels.grid.spacing))
+        distance = hausdorff95(
+            moved["nearest"], reference, labels, tuple(fixed.labels.grid.spacing)
+        )
         rows = [
             {
                 "label": label,
@@ -160,7 +181,9 @@ def score(moving: Subject, fixed: Subject, point_map: PointMap, labels: tuple[in
             "hd95_left_out": len(labels) - len(both),
         }
     if moving.points is not None and fixed.points is not None:
-        row["tre_mm"] = float(target_registration_error(point_map, fixed.points.xyz, moving.points.xyz).mean())
+        row["tre_mm"] = float(
+            target_registration_error(point_map, fixed.points.xyz, moving.points.xyz).mean()
+        )
     return row, rows
 
 
@@ -170,7 +193,9 @@ def summary(rows: Sequence[Row], names: Sequence[str], by: str) -> dict[str, dic
     for key in dict.fromkeys(row[by] for row in rows):
         those = [row for row in rows if row[by] == key]
         found = {name: [row[name] for row in those if name in row] for name in names}
-        out[str(key)] = {name: asdict(summarise(values)) for name, values in found.items() if values}
+        out[str(key)] = {
+            name: asdict(summarise(values)) for name, values in found.items() if values
+        }
     return out
 
 

@@ -60,7 +60,9 @@ def scores_table(report: dict[str, Any]) -> Table:
 
 def failures(report: dict[str, Any], most: int = 10) -> list[str]:
     """A line for each pair that failed, up to `most`."""
-    lines = [f"{row['moving']} -> {row['fixed']}: {row['error']}" for row in report["errors"][:most]]
+    lines = [
+        f"{row['moving']} -> {row['fixed']}: {row['error']}" for row in report["errors"][:most]
+    ]
     more = report["failed"] - len(lines)
     return lines + ([f"and {more} more, which {SUMMARY} tells"] if more else [])
 
@@ -74,11 +76,15 @@ def _cell(numbers: dict[str, Any] | None, how: str) -> str:
 
 def _write(path: Path, rows: Sequence[Row]) -> None:
     found = dict.fromkeys(name for row in rows for name in row)
-    columns = sorted(found, key=lambda name: (name == "error", name not in FIRST))  # a first row that failed has few
+    columns = sorted(
+        found, key=lambda name: (name == "error", name not in FIRST)
+    )  # a first row that failed has few
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns)
         table.writeheader()
-        table.writerows({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+        table.writerows(
+            {k: f"{v:.7g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
+        )
 
 
 def plain(value: Any) -> Any:

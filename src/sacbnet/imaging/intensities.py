@@ -20,7 +20,11 @@ def unit_range(data: NDArray[np.floating]) -> tuple[float, float]:
     """
     low = float(data.min())
     above = data[data > low]
-    high = float(np.percentile(above[:: max(1, above.size // 1_000_000)], 99.9)) if above.size else low + 1.0
+    high = (
+        float(np.percentile(above[:: max(1, above.size // 1_000_000)], 99.9))
+        if above.size
+        else low + 1.0
+    )
     return low, high if high > low else low + 1.0
 
 

@@ -26,7 +26,9 @@ class Points:
     def __post_init__(self) -> None:
         xyz = np.array(self.xyz, dtype=np.float64)
         if xyz.ndim != 2 or xyz.shape[1] != 3 or not len(xyz):
-            raise InputError(f"the points have shape {xyz.shape}; (n, 3) with n of at least 1 was expected")
+            raise InputError(
+                f"the points have shape {xyz.shape}; (n, 3) with n of at least 1 was expected"
+            )
         if not np.isfinite(xyz).all():
             raise InputError("the points hold coordinates that are NaN or infinite")
         xyz.setflags(write=False)
@@ -34,7 +36,9 @@ class Points:
         columns = {name: tuple(values) for name, values in self.columns.items()}
         for name, values in {"label": labels, **columns}.items():
             if len(values) != len(xyz):
-                raise InputError(f"the column {name!r} of the points has {len(values)} entries for {len(xyz)} points")
+                raise InputError(
+                    f"the column {name!r} of the points has {len(values)} entries for {len(xyz)} points"
+                )
         object.__setattr__(self, "xyz", xyz)
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "columns", columns)

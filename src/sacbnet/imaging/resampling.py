@@ -22,13 +22,17 @@ def antialias(data: NDArray[np.float32], source: Grid, spacing: float) -> NDArra
     return data if not any(sigma) else gaussian_filter(data, sigma, mode="nearest", truncate=3.0)
 
 
-def on_grid(data: NDArray[np.float32], source: Grid, grid: Grid, point_map: PointMap | None = None) -> torch.Tensor:
+def on_grid(
+    data: NDArray[np.float32], source: Grid, grid: Grid, point_map: PointMap | None = None
+) -> torch.Tensor:
     """An image in [0, 1] on the engine's grid, (1, 1, i, j, k) float32; outside its field of view 0."""
     smooth = antialias(data, source, float(grid.spacing.mean()))
     return torch.from_numpy(resample(smooth, source, grid, point_map or Affine()))[None, None]
 
 
-def mask_on_grid(mask: NDArray[np.bool_], source: Grid, grid: Grid, point_map: PointMap | None = None) -> torch.Tensor:
+def mask_on_grid(
+    mask: NDArray[np.bool_], source: Grid, grid: Grid, point_map: PointMap | None = None
+) -> torch.Tensor:
     """A mask on the engine's grid, (1, 1, i, j, k) float32 of 0 and 1."""
     found = resample(mask, source, grid, point_map or Affine(), "nearest")
     return torch.from_numpy(found.astype(np.float32))[None, None]

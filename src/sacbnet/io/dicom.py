@@ -36,7 +36,9 @@ def read_dicom(path: Path) -> Parts:
         try:
             image = reader.Execute()
         except RuntimeError as error:
-            raise InputError(f"the DICOM series {path} cannot be read; files are damaged or differ in size") from error
+            raise InputError(
+                f"the DICOM series {path} cannot be read; files are damaged or differ in size"
+            ) from error
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise InputError(f"the DICOM series {path} holds colours; a grey-scale image was expected")
     while image.GetDimension() > 3:
@@ -52,10 +54,14 @@ def read_dicom(path: Path) -> Parts:
 def _folder_files(folder: Path) -> tuple[str, ...]:
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not series:
-        raise InputError(f"the folder {folder} holds no DICOM series; pass an image file or the folder of one series")
+        raise InputError(
+            f"the folder {folder} holds no DICOM series; pass an image file or the folder of one series"
+        )
     named = {uid: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid) for uid in series}
     if len(named) > 1:
-        listed = "; ".join(f"{uid}: {len(files)} files, e.g. {Path(files[0]).name}" for uid, files in named.items())
+        listed = "; ".join(
+            f"{uid}: {len(files)} files, e.g. {Path(files[0]).name}" for uid, files in named.items()
+        )
         raise InputError(
             f"the folder {folder} holds {len(named)} DICOM series ({listed}); pass one file of the series that is meant"
         )
@@ -81,25 +87,38 @@ def _sibling_files(path: Path) -> tuple[str, ...]:
 def _numbers(reader: sitk.ImageSeriesReader, count: int, tag: str) -> NDArray[np.float64] | None:
     if not all(reader.HasMetaDataKey(n, tag) for n in range(count)):
         return None
-    return np.array([[float(v) for v in reader.GetMetaData(n, tag).split("\\")] for n in range(count)])
+    return np.array(
+        [[float(v) for v in reader.GetMetaData(n, tag).split("\\")] for n in range(count)]
+    )
 
 
 def _check_slices(
     reader: sitk.ImageSeriesReader, count: int, affine: NDArray[np.float64], name: str
 ) -> tuple[str, ...]:
     """Warnings on gaps between the slices; a tilted gantry's shear is put into `affine`, which ITK leaves out."""
-    positions, orientations = _numbers(reader, count, _POSITION), _numbers(reader, count, _ORIENTATION)
+    positions, orientations = (
+        _numbers(reader, count, _POSITION),
+        _numbers(reader, count, _ORIENTATION),
+    )
     if positions is None or orientations is None:
-        return (f"{name} does not give the position of every slice; the slices are taken as evenly spaced",)
+        return (
+            f"{name} does not give the position of every slice; the slices are taken as evenly spaced",
+        )
     if np.abs(orientations - orientations[0]).max() > 1e-3:
-        raise InputError(f"{name} holds slices of several orientations (a scout?); parallel slices were expected")
+        raise InputError(
+            f"{name} holds slices of several orientations (a scout?); parallel slices were expected"
+        )
     normal = np.cross(orientations[0, :3], orientations[0, 3:])
     heights = positions @ normal
     if np.diff(np.sort(heights)).min() < 1e-3:
-        raise InputError(f"{name} holds several slices at one position (several volumes?); one volume was expected")
+        raise InputError(
+            f"{name} holds several slices at one position (several volumes?); one volume was expected"
+        )
     gaps = np.diff(heights) * np.sign(heights[-1] - heights[0])
     if gaps.min() < 0:
-        raise InputError(f"{name} gives its slices in no order of position; convert it to NIfTI, e.g. with dcm2niix")
+        raise InputError(
+            f"{name} gives its slices in no order of position; convert it to NIfTI, e.g. with dcm2niix"
+        )
     if gaps.max() - gaps.min() > max(0.01 * float(np.median(gaps)), 2e-3):
         return (
             f"{name} has slices missing or unevenly spaced (from {gaps.min():.4g} to {gaps.max():.4g} mm apart); they "
@@ -110,4 +129,6 @@ def _check_slices(
     if tilt <= 1e-3:
         return ()
     affine[:3, 2] = step * [-1, -1, 1]
-    return (f"{name} has a tilted gantry: its grid is sheared, which ITK, ANTs and 3D Slicer would not see",)
+    return (
+        f"{name} has a tilted gantry: its grid is sheared, which ITK, ANTs and 3D Slicer would not see",
+    )

@@ -41,7 +41,9 @@ def load_image(source: ImageSource, kind: Kind = "image") -> Image:
     image = source if isinstance(source, Image) else _read(source)
     check_shape(image.data.shape, image.name)
     if image.data.shape != image.grid.shape:
-        raise GridError(f"{image.name} has shape {image.data.shape}, its grid {image.grid.shape}; they must agree")
+        raise GridError(
+            f"{image.name} has shape {image.data.shape}, its grid {image.grid.shape}; they must agree"
+        )
     data = convert(image.data, kind, image.name)
     return image if data is image.data else replace(image, data=data)
 
@@ -58,7 +60,9 @@ def _read(source: ImageSource) -> Image:
         data = np.asarray(source[0])
         shape = check_shape(data.shape, "array")
         return Image(data.reshape(shape), named_grid(shape, source[1], "array"))
-    raise InputError(f"a {type(source).__name__} is no image; a path, an image or (array, affine) was expected")
+    raise InputError(
+        f"a {type(source).__name__} is no image; a path, an image or (array, affine) was expected"
+    )
 
 
 def _read_path(path: Path) -> Image:
@@ -80,9 +84,15 @@ def _read_path(path: Path) -> Image:
     except InputError:
         raise
     except MemoryError as error:
-        raise InputError(f"{path} does not fit into the memory; the header may be damaged") from error
-    except Exception as error:  # the readers raise a dozen kinds: EOFError, zlib.error, RuntimeError, ...
-        raise InputError(f"{path} cannot be read: damaged, cut short or not an image ({reason(error)})") from error
+        raise InputError(
+            f"{path} does not fit into the memory; the header may be damaged"
+        ) from error
+    except (
+        Exception
+    ) as error:  # the readers raise a dozen kinds: EOFError, zlib.error, RuntimeError, ...
+        raise InputError(
+            f"{path} cannot be read: damaged, cut short or not an image ({reason(error)})"
+        ) from error
     known = ", ".join(NIBABEL_FORMATS + ITK_FORMATS)
     raise InputError(f"{path} has an unknown format; one of {known}, or DICOM, was expected")
 
@@ -98,7 +108,9 @@ def _from_nibabel(image: SpatialImage, name: str) -> Image:
         warnings = check_pixdim(_raw_header(image, nifti), name)
         grid = nifti_grid(nifti, image.affine, shape, name)
         warnings += geometry_warnings(nifti, grid, name)
-    elif isinstance(image, nib.AnalyzeImage):  # also says nothing of the orientation: read as ITK reads it
+    elif isinstance(
+        image, nib.AnalyzeImage
+    ):  # also says nothing of the orientation: read as ITK reads it
         like = Nifti1Header()
         like["pixdim"][1:4] = header["pixdim"][1:4]
         warnings = check_pixdim(like, name)
@@ -128,11 +140,15 @@ def _from_itk(image: sitk.Image, name: str) -> Image:
     while image.GetDimension() > 3:
         image = image[..., 0]
     if "complex" in image.GetPixelIDTypeAsString():
-        raise InputError(f"{name} holds complex numbers; a real image was expected: take the magnitude")
+        raise InputError(
+            f"{name} holds complex numbers; a real image was expected: take the magnitude"
+        )
     return Image(array_of_itk(image), named_grid(shape, affine_of_itk(image), name), name)
 
 
-def save_image(path: str | Path, data: NDArray[Any], like: Image | Grid, labels: bool = False) -> None:
+def save_image(
+    path: str | Path, data: NDArray[Any], like: Image | Grid, labels: bool = False
+) -> None:
     """Write (i, j, k) voxels on exactly the grid of `like`: .nii, .nii.gz, .mgz, .nrrd or .mha by the extension.
 
     labels: write the smallest of uint8, int16, int32 that holds the values (whole numbers); else float32. NIfTI keeps
@@ -144,7 +160,9 @@ def save_image(path: str | Path, data: NDArray[Any], like: Image | Grid, labels:
     if data.shape != grid.shape:
         raise GridError(f"the data for {path} have shape {data.shape}; the grid has {grid.shape}")
     if not path.name.lower().endswith(WRITABLE):
-        raise OutputError(f"{path} has an extension that cannot be written; one of {', '.join(WRITABLE)} was expected")
+        raise OutputError(
+            f"{path} has an extension that cannot be written; one of {', '.join(WRITABLE)} was expected"
+        )
     voxels = _voxels_to_write(data, labels, path)
     with atomic_file(path) as part:
         if path.name.lower().endswith((".nrrd", ".mha")):
@@ -152,7 +170,9 @@ def save_image(path: str | Path, data: NDArray[Any], like: Image | Grid, labels:
         elif path.name.lower().endswith(".mgz"):
             nib.save(nib.MGHImage(voxels, grid.affine), part)
         else:
-            nib.save(nifti_image(voxels, grid, None if isinstance(like, Grid) else like.header), part)
+            nib.save(
+                nifti_image(voxels, grid, None if isinstance(like, Grid) else like.header), part
+            )
 
 
 def _voxels_to_write(data: NDArray[Any], labels: bool, path: Path) -> NDArray[Any]:
@@ -162,7 +182,9 @@ def _voxels_to_write(data: NDArray[Any], labels: bool, path: Path) -> NDArray[An
     out = np.asarray(data, dtype=np.float32)
     bad = out.size - int(np.count_nonzero(np.isfinite(out)))
     if bad:
-        raise InputError(f"the data for {path} hold {bad} voxels that are NaN or infinite; nothing was written")
+        raise InputError(
+            f"the data for {path} hold {bad} voxels that are NaN or infinite; nothing was written"
+        )
     return out
 
 

@@ -32,7 +32,9 @@ def array_of_itk(image: sitk.Image) -> NDArray[np.generic]:
 def image_to_itk(data: NDArray[np.generic], grid: Grid) -> sitk.Image:
     """(i, j, k) or (i, j, k, c) voxels on a grid -> SimpleITK image (vector pixels for c components)."""
     order = (2, 1, 0) if data.ndim == 3 else (2, 1, 0, 3)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(data.transpose(order)), isVector=data.ndim == 4)
+    image = sitk.GetImageFromArray(
+        np.ascontiguousarray(data.transpose(order)), isVector=data.ndim == 4
+    )
     affine = LPS @ grid.affine
     image.SetSpacing(grid.spacing.tolist())
     image.SetDirection((affine[:3, :3] / grid.spacing).ravel().tolist())
@@ -45,7 +47,9 @@ def matrix_of_itk(transform: sitk.Transform) -> NDArray[np.float64]:
     matrix = np.eye(4)
     matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
     for axis in range(3):
-        matrix[:3, axis] = np.array(transform.TransformPoint(np.eye(3)[axis].tolist())) - matrix[:3, 3]
+        matrix[:3, axis] = (
+            np.array(transform.TransformPoint(np.eye(3)[axis].tolist())) - matrix[:3, 3]
+        )
     return LPS @ matrix @ LPS
 
 

@@ -22,7 +22,16 @@ from sacbnet.spatial.grid import Grid, Shape
 from .itk import LPS
 
 _GEOMETRY = (
-    *("pixdim", "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *(
+        "pixdim",
+        "qform_code",
+        "quatern_b",
+        "quatern_c",
+        "quatern_d",
+        "qoffset_x",
+        "qoffset_y",
+        "qoffset_z",
+    ),
     *("sform_code", "srow_x", "srow_y", "srow_z"),
 )
 _MM = {"meter": 1000.0, "micron": 0.001}
@@ -41,10 +50,14 @@ def check_pixdim(header: Nifti1Header, name: str) -> tuple[str, ...]:
         raise GridError(f"{name} has the voxel size {size.tolist()} mm (pixdim); repair the header")
     if (size > 0).all():
         return ()
-    return (f"{name} has the voxel size {size.tolist()} (pixdim): its magnitude is used, but ITK mirrors the image",)
+    return (
+        f"{name} has the voxel size {size.tolist()} (pixdim): its magnitude is used, but ITK mirrors the image",
+    )
 
 
-def nifti_grid(header: Nifti1Header, affine: NDArray[np.float64] | None, shape: Shape, name: str) -> Grid:
+def nifti_grid(
+    header: Nifti1Header, affine: NDArray[np.float64] | None, shape: Shape, name: str
+) -> Grid:
     """The grid in mm (RAS): nibabel's affine, but ITK's reading where the header says nothing of the orientation."""
     scale = _to_mm(header)
     if affine is None or codes(header) == (0, 0):
@@ -123,7 +136,9 @@ def geometry_warnings(header: Nifti1Header, grid: Grid, name: str) -> tuple[str,
         out += _disagreement(header, grid, name)
     itk = itk_grid(header, grid.shape)
     if itk is None:
-        out.append(f"{name} has axes that are not perpendicular: ITK, ANTs and 3D Slicer refuse to read it")
+        out.append(
+            f"{name} has axes that are not perpendicular: ITK, ANTs and 3D Slicer refuse to read it"
+        )
     elif _voxels_apart(grid, itk) > 0.1:
         out.append(
             f"ITK, ANTs and 3D Slicer place {name} elsewhere, by up to {_voxels_apart(grid, itk):.3g} voxels "
@@ -141,11 +156,15 @@ def _disagreement(header: Nifti1Header, grid: Grid, name: str) -> list[str]:
         other = None
     if other is None:
         return [f"{name} has a qform that cannot be used; its sform is used"]
-    turn = float(np.linalg.norm(grid.direction - other.direction, axis=0).max())  # radians, for small angles
+    turn = float(
+        np.linalg.norm(grid.direction - other.direction, axis=0).max()
+    )  # radians, for small angles
     apart = _voxels_apart(grid, other)
     if apart <= 0.1 and turn <= 0.01:
         return []
-    return [f"{name} has a sform and a qform that differ, by up to {apart:.3g} voxels; the sform is used"]
+    return [
+        f"{name} has a sform and a qform that differ, by up to {apart:.3g} voxels; the sform is used"
+    ]
 
 
 def _voxels_apart(a: Grid, b: Grid) -> float:
@@ -153,7 +172,9 @@ def _voxels_apart(a: Grid, b: Grid) -> float:
     return float(np.linalg.norm(a.voxels(b.corners) - a.voxels(a.corners), axis=1).max())
 
 
-def nifti_image(data: NDArray[np.generic], grid: Grid, like: Nifti1Header | None = None) -> nib.Nifti1Image:
+def nifti_image(
+    data: NDArray[np.generic], grid: Grid, like: Nifti1Header | None = None
+) -> nib.Nifti1Image:
     """An image of (i, j, k, ...) voxels, unscaled, in mm, whose header says `grid`.
 
     like: header of an image on that grid; its sform and qform are kept to the bit, so that each program places the two
@@ -176,7 +197,9 @@ def nifti_image(data: NDArray[np.generic], grid: Grid, like: Nifti1Header | None
 def _says(header: Nifti1Header, grid: Grid) -> bool:
     if header.get_xyzt_units()[0] in _MM:
         return False
-    return nifti_grid(header, header.get_best_affine(), grid.shape, "the header").matches(grid, 1e-4)
+    return nifti_grid(header, header.get_best_affine(), grid.shape, "the header").matches(
+        grid, 1e-4
+    )
 
 
 def _set_geometry(header: Nifti1Header, grid: Grid, form_codes: tuple[int, int]) -> None:

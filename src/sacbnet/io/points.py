@@ -36,10 +36,14 @@ def load_points(path: str | Path) -> Points:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; a file was expected")
+        raise InputError(
+            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; a file was expected"
+        )
     readers = {".csv": _load_csv, ".json": _load_markups, ".fcsv": _load_fcsv}
     if path.suffix.lower() not in readers:
-        raise InputError(f"{path} has an unknown format; points are read from .csv, .mrk.json or .fcsv")
+        raise InputError(
+            f"{path} has an unknown format; points are read from .csv, .mrk.json or .fcsv"
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -71,10 +75,14 @@ def _turned(xyz: object, frame: str = "LPS") -> NDArray[np.float64]:
 # -- CSV --------------------------------------------------------------------------------------------------------------
 def _load_csv(text: str, path: Path) -> Points:
     rows = list(csv.reader(text.splitlines()))
-    return _from_table([name.strip().lstrip("# ") for name in rows[0]], list(enumerate(rows[1:], 2)), "LPS", path)
+    return _from_table(
+        [name.strip().lstrip("# ") for name in rows[0]], list(enumerate(rows[1:], 2)), "LPS", path
+    )
 
 
-def _from_table(header: list[str], rows: list[tuple[int, list[str]]], frame: str, path: Path) -> Points:
+def _from_table(
+    header: list[str], rows: list[tuple[int, list[str]]], frame: str, path: Path
+) -> Points:
     """header: names of the columns. rows: (line number, values); empty ones are skipped."""
     place = {name.lower(): n for n, name in enumerate(header)}
     missing = [name for name in "xyz" if name not in place]
@@ -83,14 +91,20 @@ def _from_table(header: list[str], rows: list[tuple[int, list[str]]], frame: str
             f"{path} has no column {', '.join(missing)} (its header: {','.join(header)}); x,y,z (commas) was expected"
         )
     if len(place) < len(header):
-        raise InputError(f"{path} has two columns of one name (its header: {','.join(header)}); rename one")
+        raise InputError(
+            f"{path} has two columns of one name (its header: {','.join(header)}); rename one"
+        )
     rows = [(line, row) for line, row in rows if any(value.strip() for value in row)]
     if not rows:
         raise InputError(f"{path} holds a header and no points")
     for line, row in rows:
         if len(row) != len(header):
-            raise InputError(f"{path}, line {line}, has {len(row)} values; its header names {len(header)} columns")
-    xyz = [[_number(row[place[name]], f"{path}, line {line},") for name in "xyz"] for line, row in rows]
+            raise InputError(
+                f"{path}, line {line}, has {len(row)} values; its header names {len(header)} columns"
+            )
+    xyz = [
+        [_number(row[place[name]], f"{path}, line {line},") for name in "xyz"] for line, row in rows
+    ]
     labels = [row[place["label"]] for _, row in rows] if "label" in place else []
     columns = {
         (name if name.lower() not in _ANTS else name.lower()): tuple(row[n] for _, row in rows)
@@ -112,12 +126,18 @@ def _number(value: object, where: str) -> float:
 
 def _write_csv(path: Path, points: Points) -> None:
     n = len(points.xyz)
-    columns: dict[str, Sequence[str]] = {"t": ("0",) * n, "label": points.labels, "comment": ("",) * n}
+    columns: dict[str, Sequence[str]] = {
+        "t": ("0",) * n,
+        "label": points.labels,
+        "comment": ("",) * n,
+    }
     columns |= points.columns
     xyz = _turned(points.xyz).tolist()
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["x", "y", "z", *columns])  # ANTs takes the first three columns, whatever their names
+        writer.writerow(
+            ["x", "y", "z", *columns]
+        )  # ANTs takes the first three columns, whatever their names
         for row, point in enumerate(xyz):
             writer.writerow([*map(repr, point), *(values[row] for values in columns.values())])
 
@@ -137,7 +157,9 @@ def _load_markups(text: str, path: Path) -> Points:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a markups file of 3D Slicer (.mrk.json)") from error
     if kinds != ["Fiducial"]:
-        raise InputError(f"{path} holds {', '.join(kinds) or 'nothing'}; one list of points (Fiducial) was expected")
+        raise InputError(
+            f"{path} holds {', '.join(kinds) or 'nothing'}; one list of points (Fiducial) was expected"
+        )
     unit = markups[0].get("coordinateUnits", "mm")
     if unit != "mm":
         raise InputError(f"{path} is in {unit}; mm was expected")
@@ -146,10 +168,14 @@ def _load_markups(text: str, path: Path) -> Points:
         raise InputError(f"{path} holds no points")
     unset = [p for p in points if p.get("positionStatus", "defined") != "defined"]
     if unset:
-        raise InputError(f"{path} holds {len(unset)} points that are not placed; place or delete them in 3D Slicer")
+        raise InputError(
+            f"{path} holds {len(unset)} points that are not placed; place or delete them in 3D Slicer"
+        )
     frame = _frame(markups[0].get("coordinateSystem", "LPS"), path)
     xyz = [_position(p.get("position"), f"{path}, point {n + 1},") for n, p in enumerate(points)]
-    labels, ids, comments = (tuple(str(p.get(key, "")) for p in points) for key in ("label", "id", "description"))
+    labels, ids, comments = (
+        tuple(str(p.get(key, "")) for p in points) for key in ("label", "id", "description")
+    )
     return Points(_turned(xyz, frame), labels, {"id": ids, "comment": comments})
 
 
@@ -177,7 +203,12 @@ def _write_markups(path: Path, points: Points) -> None:
         }
         for i, position in enumerate(_turned(points.xyz).tolist())
     ]
-    markup = {"type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": "mm", "controlPoints": controls}
+    markup = {
+        "type": "Fiducial",
+        "coordinateSystem": "LPS",
+        "coordinateUnits": "mm",
+        "controlPoints": controls,
+    }
     document = {"@schema": _SCHEMA, "markups": [markup]}
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -190,7 +221,9 @@ def _load_fcsv(text: str, path: Path) -> Points:
         key, _, value = line.lstrip("# ").partition("=")
         if not line.startswith("#"):
             row = next(csv.reader([line]), [])
-            rows.append((number, row + [""] * (len(header) - len(row))))  # Slicer drops empty values at the end
+            rows.append(
+                (number, row + [""] * (len(header) - len(row)))
+            )  # Slicer drops empty values at the end
         elif key.strip() == "CoordinateSystem":
             frame = _frame(value, path)
         elif key.strip() == "columns":

@@ -42,9 +42,13 @@ def save_displacement(path: str | Path, displacement: DisplacementField) -> None
     path = Path(path)
     grid = displacement.grid
     if not path.name.lower().endswith(FIELD_FORMATS):
-        raise OutputError(f"{path} is no name for a displacement field; {', '.join(FIELD_FORMATS)} were expected")
+        raise OutputError(
+            f"{path} is no name for a displacement field; {', '.join(FIELD_FORMATS)} were expected"
+        )
     if not grid.is_orthogonal:
-        raise GridError(f"the grid of {path} is sheared, which ITK cannot hold; write the field on grid.orthogonal()")
+        raise GridError(
+            f"the grid of {path} is sheared, which ITK cannot hold; write the field on grid.orthogonal()"
+        )
     components = displacement.displacement_mm * _SIGNS
     with atomic_file(path) as part:
         if path.name.lower().endswith((".nrrd", ".mha")):
@@ -68,9 +72,13 @@ def load_displacement(path: str | Path) -> DisplacementField:
     except InputError:
         raise
     except Exception as error:  # nibabel and zlib raise a dozen kinds
-        raise InputError(f"{path} cannot be read, it is damaged, cut short or no image ({reason(error)})") from error
+        raise InputError(
+            f"{path} cannot be read, it is damaged, cut short or no image ({reason(error)})"
+        ) from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
-        found = f"{image.GetNumberOfComponentsPerPixel()} values a voxel in {image.GetDimension()}-D"
+        found = (
+            f"{image.GetNumberOfComponentsPerPixel()} values a voxel in {image.GetDimension()}-D"
+        )
         raise InputError(f"{path} holds {found}; a displacement field has 3 in 3-D")
     grid = named_grid(image.GetSize(), affine_of_itk(image), str(path))
     return _field(grid, cast(NDArray[np.floating], array_of_itk(image)), path)
@@ -86,7 +94,9 @@ def _load_nifti_field(path: Path) -> DisplacementField:
         )
     intent = int(header["intent_code"])
     if header.get_intent()[2] == "Mapping":
-        raise InputError(f"{path} is a deformation of SPM (absolute positions); convert it to displacements first")
+        raise InputError(
+            f"{path} is a deformation of SPM (absolute positions); convert it to displacements first"
+        )
     if intent != _VECTOR:
         raise InputError(
             f"{path} has the intent code {intent}, whose components ITK ignores or turns, depending on its version; "
@@ -96,8 +106,12 @@ def _load_nifti_field(path: Path) -> DisplacementField:
     grid = nifti_grid(header, image.affine, shape[:3], str(path))
     itk = itk_grid(header, shape[:3])
     if itk is None:
-        raise GridError(f"{path} has a sheared or singular grid, which ITK refuses; write it on an orthogonal one")
-    return _field(grid if grid.matches(itk, _SAME_MM) else itk, np.asanyarray(image.dataobj)[:, :, :, 0], path)
+        raise GridError(
+            f"{path} has a sheared or singular grid, which ITK refuses; write it on an orthogonal one"
+        )
+    return _field(
+        grid if grid.matches(itk, _SAME_MM) else itk, np.asanyarray(image.dataobj)[:, :, :, 0], path
+    )
 
 
 def _field(grid: Grid, components_lps: NDArray[np.floating], path: Path) -> DisplacementField:
@@ -114,7 +128,9 @@ def save_affine(path: str | Path, affine: Affine) -> None:
     """
     path = Path(path)
     if path.suffix.lower() not in AFFINE_FORMATS:
-        raise OutputError(f"{path} is no name for an affine; {', '.join(AFFINE_FORMATS)} were expected")
+        raise OutputError(
+            f"{path} is no name for an affine; {', '.join(AFFINE_FORMATS)} were expected"
+        )
     matrix = LPS @ affine.matrix @ LPS
     transform = sitk.AffineTransform(3)
     transform.SetMatrix((matrix[:3, :3] + 0.0).ravel().tolist())  # + 0.0: no minus before a zero
@@ -136,7 +152,9 @@ def load_affine(path: str | Path) -> Affine:
     suffix = path.suffix.lower()
     if suffix not in (*AFFINE_FORMATS, ".h5"):
         hint = ": convert it with lta_convert --outitk" if suffix == ".lta" else ""
-        raise InputError(f"{path} is no transform file of ITK ({', '.join(AFFINE_FORMATS)}, .h5){hint}")
+        raise InputError(
+            f"{path} is no transform file of ITK ({', '.join(AFFINE_FORMATS)}, .h5){hint}"
+        )
     try:
         transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
@@ -144,7 +162,9 @@ def load_affine(path: str | Path) -> Affine:
             f"{path} is not a transform that ITK reads; convert matrices of FSL with c3d_affine_tool -fsl2ras -oitk"
         ) from error
     if transform.GetDimension() != 3:
-        raise InputError(f"{path} is a {transform.GetDimension()}-D transform; a 3-D one was expected")
+        raise InputError(
+            f"{path} is a {transform.GetDimension()}-D transform; a 3-D one was expected"
+        )
     if not transform.IsLinear():
         raise InputError(
             f"{path} is not linear ({transform.GetName()}); pass its displacement field as NIfTI, its affine apart"
@@ -164,7 +184,9 @@ def load_transform(path: str | Path) -> Transform:
 def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; a transform was expected")
+        raise InputError(
+            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; a transform was expected"
+        )
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); copy it again")
     return path
@@ -179,6 +201,8 @@ def _is_image(path: Path) -> bool:
             with gzip.open(path) as file:
                 head = file.read(12)
     except (OSError, EOFError) as error:
-        raise InputError(f"{path} cannot be read, it is damaged or cut short ({reason(error)})") from error
+        raise InputError(
+            f"{path} cannot be read, it is damaged or cut short ({reason(error)})"
+        ) from error
     sizes = [n.to_bytes(4, order) for n in (348, 540) for order in ("little", "big")]
     return head[:4] in sizes or head.startswith((b"NRRD", b"ObjectType", b"NDims"))

@@ -29,9 +29,13 @@ def check_shape(shape: tuple[int, ...], name: str, vector: bool = False) -> tupl
             f"{name} is a displacement field (shape {shape}); an image was expected: pass it as a transform instead"
         )
     if len(shape) > 4 and count > 1:
-        raise InputError(f"{name} has shape {shape}, several values a voxel; a 3-D image with one value was expected")
+        raise InputError(
+            f"{name} has shape {shape}, several values a voxel; a 3-D image with one value was expected"
+        )
     if count > 1:
-        raise InputError(f"{name} holds {count} volumes (shape {shape}); pass one of them, or their mean")
+        raise InputError(
+            f"{name} holds {count} volumes (shape {shape}); pass one of them, or their mean"
+        )
     if min(shape[:3]) < 2:
         raise InputError(f"{name} is a single slice (shape {shape[:3]}); a 3-D image was expected")
     return shape[0], shape[1], shape[2]
@@ -40,9 +44,13 @@ def check_shape(shape: tuple[int, ...], name: str, vector: bool = False) -> tupl
 def check_dtype(dtype: np.dtype, name: str) -> None:
     """InputError for colours, complex numbers and whatever else is not one real number a voxel."""
     if dtype.fields is not None:
-        raise InputError(f"{name} holds colours ({'/'.join(dtype.fields)}); a grey-scale image was expected")
+        raise InputError(
+            f"{name} holds colours ({'/'.join(dtype.fields)}); a grey-scale image was expected"
+        )
     if dtype.kind == "c":
-        raise InputError(f"{name} holds complex numbers ({dtype}); a real image was expected: take the magnitude")
+        raise InputError(
+            f"{name} holds complex numbers ({dtype}); a real image was expected: take the magnitude"
+        )
     if dtype.kind not in "biuf":
         raise InputError(f"{name} holds values of type {dtype}; numbers were expected")
 
@@ -68,19 +76,27 @@ def convert(data: NDArray[np.generic], kind: Kind, name: str) -> NDArray[np.gene
         raise ValueError(f"kind {kind!r}; 'image', 'labels' or 'mask' was expected")
     mask = np.ascontiguousarray(data != 0)
     if not mask.any():
-        raise InputError(f"{name} is an empty mask (every voxel is 0); some voxels inside were expected")
+        raise InputError(
+            f"{name} is an empty mask (every voxel is 0); some voxels inside were expected"
+        )
     return mask
 
 
 def _image(data: NDArray[np.generic], name: str) -> NDArray[np.float32]:
     low, high = data.min(), data.max()
     if max(abs(float(low)), abs(float(high))) > float(np.finfo(np.float32).max):
-        raise InputError(f"{name} holds values up to {float(high):.3g}, beyond single precision; rescale them")
+        raise InputError(
+            f"{name} holds values up to {float(high):.3g}, beyond single precision; rescale them"
+        )
     if low == high:
-        raise InputError(f"{name} is constant (every voxel is {float(low):g}); an image with contrast was expected")
+        raise InputError(
+            f"{name} is constant (every voxel is {float(low):g}); an image with contrast was expected"
+        )
     out = np.ascontiguousarray(data, dtype=np.float32)
     if out.min() == out.max():
-        raise InputError(f"{name} is constant in single precision (every voxel is near {float(low):g}); subtract that")
+        raise InputError(
+            f"{name} is constant in single precision (every voxel is near {float(low):g}); subtract that"
+        )
     return out
 
 
@@ -99,7 +115,9 @@ def _labels(data: NDArray[np.generic], name: str) -> NDArray[np.generic]:
         )
     low, high = float(whole.min()), float(whole.max())
     if max(-low, high) >= 2**31:
-        raise InputError(f"{name} holds label values from {low:g} to {high:g}; whole numbers below 2^31 were expected")
+        raise InputError(
+            f"{name} holds label values from {low:g} to {high:g}; whole numbers below 2^31 were expected"
+        )
     return np.ascontiguousarray(whole, dtype=integer_type(int(low), int(high)))
 
 

@@ -54,5 +54,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"the device {name!r} is not available here; give auto, cpu or cuda") from error
+        raise InputError(
+            f"the device {name!r} is not available here; give auto, cpu or cuda"
+        ) from error
     return device

@@ -33,9 +33,13 @@ def mind_loss(moved: Tensor, fixed: Tensor, radius: int = 2, dilation: int = 2) 
     """
     same_images(moved, fixed)
     if moved.shape[1] != 1:
-        raise InputError(f"images of {moved.shape[1]} channels were given; 1 was expected: add up the channels' losses")
+        raise InputError(
+            f"images of {moved.shape[1]} channels were given; 1 was expected: add up the channels' losses"
+        )
     if radius < 0 or dilation < 1:
-        raise InputError(f"radius {radius} and dilation {dilation} were given; at least 0 and 1 were expected")
+        raise InputError(
+            f"radius {radius} and dilation {dilation} were given; at least 0 and 1 were expected"
+        )
     moved, fixed = at_least_single(moved, fixed)
     with full_precision(moved):
         return _MIND.apply(moved, fixed, radius, dilation)
@@ -45,7 +49,8 @@ class _MIND(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, moved: Tensor, fixed: Tensor, radius: int, dilation: int) -> Tensor:
         slopes = [
-            torch.empty_like(x) if w else None for x, w in zip((moved, fixed), ctx.needs_input_grad[:2], strict=True)
+            torch.empty_like(x) if w else None
+            for x, w in zip((moved, fixed), ctx.needs_input_grad[:2], strict=True)
         ]
         loss = moved.new_zeros(())
         for n in range(len(moved)):  # one sample at a time: only its descriptors exist
@@ -63,7 +68,12 @@ class _MIND(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         moved, fixed = ctx.saved_tensors
-        return None if moved is None else moved * grad, None if fixed is None else fixed * grad, None, None
+        return (
+            None if moved is None else moved * grad,
+            None if fixed is None else fixed * grad,
+            None,
+            None,
+        )
 
 
 class _Descriptors:
@@ -92,16 +102,25 @@ class _Descriptors:
         of_noise *= inverse
         of_raw = of_noise.masked_fill(self.too_low | self.too_high, 0)
         for factor, clamped in zip(CLAMP, (self.too_low, self.too_high), strict=True):
-            of_raw += factor * of_noise[clamped].sum() / of_noise.numel()  # the clamps move with the image's mean
+            of_raw += (
+                factor * of_noise[clamped].sum() / of_noise.numel()
+            )  # the clamps move with the image's mean
         distances = -of_values * self.values
         distances *= inverse
         distances += of_raw / 12
-        distances.masked_fill_(self.noise == 0, 0)  # in a flat image no direction is better than another
-        least, of_smallest = self.values.max(0).indices, distances.sum(0)  # argmax takes six times as long
+        distances.masked_fill_(
+            self.noise == 0, 0
+        )  # in a flat image no direction is better than another
+        least, of_smallest = (
+            self.values.max(0).indices,
+            distances.sum(0),
+        )  # argmax takes six times as long
         out = torch.zeros_like(self.padded)
         for n, (g, pair) in enumerate(zip(distances, _pairs(self.dilation), strict=True)):
             g -= of_smallest * (least == n)
-            g = _box_mean(F.pad(g, (2 * self.radius,) * 6), self.radius)  # the box is its own transpose
+            g = _box_mean(
+                F.pad(g, (2 * self.radius,) * 6), self.radius
+            )  # the box is its own transpose
             g *= 2 * self._difference(pair)
             for corner, sign in zip(pair, (1, -1), strict=True):
                 self._part(out, corner).add_(g, alpha=sign)
@@ -113,7 +132,9 @@ class _Descriptors:
 
     def _part(self, padded: Tensor, at: tuple[int, int, int]) -> Tensor:
         for axis in range(3):
-            padded = padded.narrow(axis, self.dilation + at[axis], self.shape[axis] + 2 * self.radius)
+            padded = padded.narrow(
+                axis, self.dilation + at[axis], self.shape[axis] + 2 * self.radius
+            )
         return padded
 
 
@@ -143,7 +164,12 @@ def _pairs(dilation: int) -> list[Pair]:
         i, j, k = (sign * dilation * (a == axis) for a in range(3))
         return i, j, k
 
-    return [(neighbour(a, s), neighbour(b, t)) for a, b in ((0, 1), (0, 2), (1, 2)) for s in (-1, 1) for t in (-1, 1)]
+    return [
+        (neighbour(a, s), neighbour(b, t))
+        for a, b in ((0, 1), (0, 2), (1, 2))
+        for s in (-1, 1)
+        for t in (-1, 1)
+    ]
 
 
 def _fold_edges(x: Tensor, margin: int) -> Tensor:

@@ -38,7 +38,9 @@ def mutual_information_loss(moved: Tensor, fixed: Tensor, bins: int = 32) -> Ten
     # one transfer for both images: each makes the host wait for a GPU
     for name, (low, high) in zip(("moved", "fixed"), ends.view(2, 2).tolist(), strict=True):
         if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
-            raise InputError(f"the {name} image's values span {low:g} to {high:g}; 0 to 1 was expected: rescale it")
+            raise InputError(
+                f"the {name} image's values span {low:g} to {high:g}; 0 to 1 was expected: rescale it"
+            )
     with full_precision(moved):
         return _MutualInformation.apply(moved, fixed, bins)
 
@@ -47,7 +49,9 @@ class _MutualInformation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, moved: Tensor, fixed: Tensor, bins: int) -> Tensor:
         wanted = ctx.needs_input_grad[:2]
-        slopes = [torch.empty_like(x) if w else None for x, w in zip((moved, fixed), wanted, strict=True)]
+        slopes = [
+            torch.empty_like(x) if w else None for x, w in zip((moved, fixed), wanted, strict=True)
+        ]
         loss = torch.zeros((), dtype=torch.float64, device=moved.device)
         for n in range(len(moved)):
             m, f = moved[n].reshape(-1), fixed[n].reshape(-1)
@@ -64,7 +68,11 @@ class _MutualInformation(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         moved, fixed = ctx.saved_tensors
-        return None if moved is None else moved * grad, None if fixed is None else fixed * grad, None
+        return (
+            None if moved is None else moved * grad,
+            None if fixed is None else fixed * grad,
+            None,
+        )
 
 
 def _block(x: Tensor) -> int:

@@ -16,7 +16,9 @@ from sacbnet.spatial.warp import warp
 from .common import at_least_single, displacement, full_precision
 
 
-def dice_loss(displacement_vox: Tensor, moving_labels: Tensor, fixed_labels: Tensor, labels: Sequence[int]) -> Tensor:
+def dice_loss(
+    displacement_vox: Tensor, moving_labels: Tensor, fixed_labels: Tensor, labels: Sequence[int]
+) -> Tensor:
     """1 - mean soft Dice of the labels asked for: displacement_vox (b, 3, i, j, k) -> scalar in [0, 1].
 
     moving_labels, fixed_labels (b, 1, i, j, k), whole numbers. Dice of a label is 2 Σ A·B / (Σ A + Σ B), A its mask in
@@ -44,7 +46,9 @@ def _check(u: Tensor, moving: Tensor, fixed: Tensor, labels: Sequence[int]) -> N
                 f"the {name} labels have shape {tuple(x.shape)}; the displacement's {expected} was expected"
             )
         if x.is_floating_point():
-            raise InputError(f"the {name} labels are {x.dtype}; whole numbers were expected: convert with .long()")
+            raise InputError(
+                f"the {name} labels are {x.dtype}; whole numbers were expected: convert with .long()"
+            )
     if not labels:
         raise InputError("no labels were given for the Dice loss; name those to be scored")
 
@@ -63,7 +67,9 @@ class _Dice(torch.autograd.Function):
         slope = torch.zeros_like(u) if ctx.needs_input_grad[0] else None
         loss = u.new_zeros(())
         for n in range(len(u)):  # one sample at a time
-            loss += _sample_loss(u[n : n + 1], moving[n], fixed[n], count, None if slope is None else slope[n])
+            loss += _sample_loss(
+                u[n : n + 1], moving[n], fixed[n], count, None if slope is None else slope[n]
+            )
         ctx.save_for_backward(None if slope is None else slope.div_(len(u)))
         return loss / len(u)
 
@@ -74,13 +80,18 @@ class _Dice(torch.autograd.Function):
         return slope * grad, None, None, None
 
 
-def _sample_loss(u: Tensor, moving: Tensor, fixed: Tensor, count: int, slope: Tensor | None) -> Tensor:
+def _sample_loss(
+    u: Tensor, moving: Tensor, fixed: Tensor, count: int, slope: Tensor | None
+) -> Tensor:
     """Of one sample, u (1, 3, i, j, k), numbered labels (i, j, k); its gradient is added to slope (3, i, j, k)."""
     labelled = fixed.reshape(-1).nonzero()[:, 0]
     target = fixed.reshape(-1)[labelled]
     share, of_share = _matches(moving, u[0], labelled, target, slope is not None)
 
-    wanted, there = torch.bincount(target, minlength=count + 1), torch.bincount(moving.reshape(-1), minlength=count + 1)
+    wanted, there = (
+        torch.bincount(target, minlength=count + 1),
+        torch.bincount(moving.reshape(-1), minlength=count + 1),
+    )
     common = torch.bincount(target, share.double(), minlength=count + 1)
     warped = torch.bincount(moving.reshape(-1), _transposed_ones(u).double(), minlength=count + 1)
     total = (warped + wanted).clamp_(min=torch.finfo(u.dtype).tiny)
@@ -90,7 +101,8 @@ def _sample_loss(u: Tensor, moving: Tensor, fixed: Tensor, count: int, slope: Te
     dice = torch.where(present, 2 * common / total, 0)
     if slope is not None and of_share is not None:
         by_common, by_total = (
-            torch.where(present, x / (scored * total), 0).to(u.dtype) for x in (torch.full_like(dice, -2), dice)
+            torch.where(present, x / (scored * total), 0).to(u.dtype)
+            for x in (torch.full_like(dice, -2), dice)
         )
         slope.view(3, -1)[:, labelled] += by_common[target] * of_share
         with torch.enable_grad():
@@ -141,7 +153,9 @@ def _matches(
     return share, slope
 
 
-def _cell(moving: Tensor, points: _Points, corner: Tensor, with_slope: bool) -> tuple[Tensor, Tensor | None]:
+def _cell(
+    moving: Tensor, points: _Points, corner: Tensor, with_slope: bool
+) -> tuple[Tensor, Tensor | None]:
     """The same, seen from the cells whose lower corners are `corner` (3, n)."""
     size = torch.tensor(moving.shape, device=moving.device)[:, None]
     fraction = points.at - corner

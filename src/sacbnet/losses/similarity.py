@@ -14,11 +14,17 @@ from sacbnet.kernels.cpu import boxes
 
 from .common import at_least_single, full_precision, same_images
 
-EPSILON = 1e-5  # added to the product of two windows' summed squared deviations, as VoxelMorph has it
+EPSILON = (
+    1e-5  # added to the product of two windows' summed squared deviations, as VoxelMorph has it
+)
 
 
 def ncc_loss(
-    moved: Tensor, fixed: Tensor, window: int = 9, mask: Tensor | None = None, epsilon: float = EPSILON
+    moved: Tensor,
+    fixed: Tensor,
+    window: int = 9,
+    mask: Tensor | None = None,
+    epsilon: float = EPSILON,
 ) -> Tensor:
     """Negated mean squared local correlation: moved, fixed (b, 1, i, j, k) -> scalar in [-1, 0]. 0 is no likeness.
 
@@ -35,11 +41,15 @@ def ncc_loss(
     weight = None
     if mask is not None:
         if mask.shape[2:] != moved.shape[2:]:
-            raise InputError(f"the mask has shape {tuple(mask.shape)}; the images' {tuple(moved.shape)} was expected")
+            raise InputError(
+                f"the mask has shape {tuple(mask.shape)}; the images' {tuple(moved.shape)} was expected"
+            )
         weight = mask.to(moved.dtype).expand_as(moved)
         total = weight.flatten(1).sum(1)
         if not bool((total > 0).all()):
-            raise InputError("the mask of the loss is empty for a sample; give one that covers part of each image")
+            raise InputError(
+                "the mask of the loss is empty for a sample; give one that covers part of each image"
+            )
         weight = weight / (len(moved) * total).view(-1, 1, 1, 1, 1)
     with full_precision(moved):
         return _NCC.apply(moved, fixed, window, weight, epsilon)
@@ -72,7 +82,9 @@ def _pooled(x: Tensor, window: int) -> Tensor:
     y = x.reshape(-1, 1, *x.shape[-3:])
     for kernel in ((1, 1, window), (1, window, 1), (window, 1, 1)):
         sides = [n // 2 for n in reversed(kernel) for _ in range(2)]
-        y = F.avg_pool3d(F.pad(y, sides), kernel, stride=1)  # its own padding refuses boxes larger than the image
+        y = F.avg_pool3d(
+            F.pad(y, sides), kernel, stride=1
+        )  # its own padding refuses boxes larger than the image
     return y.view_as(x)
 
 
@@ -95,7 +107,9 @@ class _NCC(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, moved: Tensor, fixed: Tensor, window: int, weight: Tensor | None, epsilon: float) -> Tensor:
+    def forward(
+        ctx: Any, moved: Tensor, fixed: Tensor, window: int, weight: Tensor | None, epsilon: float
+    ) -> Tensor:
         for_moved, for_fixed = ctx.needs_input_grad[:2]
         if boxes.takes(moved, fixed, weight):
             compiled = window, weight, epsilon / window**6
@@ -110,7 +124,9 @@ class _NCC(torch.autograd.Function):
         # |c| cannot pass √(v v) but by rounding, in flat regions: without the bound they could score far beyond 1
         bound = (v_f * v_m).sqrt_()
         c = torch.minimum(torch.maximum(c, -bound), bound)
-        r = c / bound.square_().add_(epsilon / window**6)  # ε is meant for sums: two divisions by window³
+        r = c / bound.square_().add_(
+            epsilon / window**6
+        )  # ε is meant for sums: two divisions by window³
         share: Tensor | float = 1 / c.numel() if weight is None else weight
         loss = -(c * r * share).sum()
         if for_moved or for_fixed:
@@ -126,10 +142,18 @@ class _NCC(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         moved, fixed = ctx.saved_tensors
-        return None if moved is None else moved * grad, None if fixed is None else fixed * grad, None, None, None
+        return (
+            None if moved is None else moved * grad,
+            None if fixed is None else fixed * grad,
+            None,
+            None,
+            None,
+        )
 
 
-def _slope(x: Tensor, y: Tensor, m_x: Tensor, m_y: Tensor, r_w: Tensor, r2_w_v: Tensor, window: int) -> Tensor:
+def _slope(
+    x: Tensor, y: Tensor, m_x: Tensor, m_y: Tensor, r_w: Tensor, r2_w_v: Tensor, window: int
+) -> Tensor:
     """-d(Σ w c²/(v v + ε))/dx = 2 [B(r w m_y - r² w v_y m_x) - y B(r w) + x B(r² w v_y)], B the mean over the box."""
     out = box_mean(r_w * m_y - r2_w_v * m_x, window)
     out.addcmul_(y, box_mean(r_w, window), value=-1).addcmul_(x, box_mean(r2_w_v, window))

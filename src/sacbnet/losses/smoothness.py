@@ -124,7 +124,9 @@ class _BendingEnergy(torch.autograd.Function):
     def forward(ctx: Any, u: Tensor) -> Tensor:
         loss = u.new_zeros(())
         slope = torch.zeros_like(u) if ctx.needs_input_grad[0] else None
-        for a, b in combinations_with_replacement([axis for axis in (2, 3, 4) if u.shape[axis] > 2], 2):
+        for a, b in combinations_with_replacement(
+            [axis for axis in (2, 3, 4) if u.shape[axis] > 2], 2
+        ):
             taps = _second_derivative(a, b)
             second = sum(weight * _shifted(u, at) for at, weight in taps.items())
             assert isinstance(second, Tensor)
@@ -166,7 +168,11 @@ def _shifted(x: Tensor, at: tuple[int, int, int]) -> Tensor:
 class _Folding(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor, margin: float) -> Tensor:
-        places = [(n, slice(low, low + ROWS + 1)) for n in range(len(u)) for low in range(0, u.shape[2] - 1, ROWS)]
+        places = [
+            (n, slice(low, low + ROWS + 1))
+            for n in range(len(u))
+            for low in range(0, u.shape[2] - 1, ROWS)
+        ]
         lacking = torch.stack([_lacking(u[n, :, rows], margin) for n, rows in places])
         cells = len(u) * prod(n - 1 for n in u.shape[2:])
         slope = None
@@ -188,7 +194,10 @@ class _Folding(torch.autograd.Function):
 
 def _lacking(u: Tensor, margin: float) -> Tensor:
     """Σ over cells of what their tetrahedra lack of the margin, the mean of both cuts; u (3, i, j, k)."""
-    parts = [(margin - volume).clamp_(min=0).sum(dtype=torch.float64) * share / 2 for volume, share in tetrahedra(u)]
+    parts = [
+        (margin - volume).clamp_(min=0).sum(dtype=torch.float64) * share / 2
+        for volume, share in tetrahedra(u)
+    ]
     return torch.stack(parts).sum()
 
 

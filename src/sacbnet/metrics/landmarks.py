@@ -17,8 +17,15 @@ def target_registration_error(
     transform: world of the fixed image -> world of the moving image, where the distance is taken. Raises InputError
     for points that do not come in pairs.
     """
-    fixed_points, moving_points = np.asarray(fixed_points, np.float64), np.asarray(moving_points, np.float64)
-    if fixed_points.shape != moving_points.shape or fixed_points.ndim != 2 or fixed_points.shape[1] != 3:
+    fixed_points, moving_points = (
+        np.asarray(fixed_points, np.float64),
+        np.asarray(moving_points, np.float64),
+    )
+    if (
+        fixed_points.shape != moving_points.shape
+        or fixed_points.ndim != 2
+        or fixed_points.shape[1] != 3
+    ):
         raise InputError(
             f"points of shapes {fixed_points.shape} and {moving_points.shape} were given; two of one shape (n, 3) were"
             " expected: row n of both is the same landmark"

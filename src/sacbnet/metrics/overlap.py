@@ -42,16 +42,22 @@ class Dice:
         return float(np.mean(list(self.per_label.values()))) if self.per_label else float("nan")
 
 
-def dice(moved: NDArray[np.integer], fixed: NDArray[np.integer], labels: tuple[int, ...] | None = None) -> Dice:
+def dice(
+    moved: NDArray[np.integer], fixed: NDArray[np.integer], labels: tuple[int, ...] | None = None
+) -> Dice:
     """2|A∩B| / (|A|+|B|) per label of two label maps of one shape; background 0 is left out.
 
     labels: which to score; None scores every label found in either. Where methods are compared, or a label may vanish,
     give those of `present_labels`, and count as 0 those that come out absent.
     """
     if moved.shape != fixed.shape:
-        raise GridError(f"label maps of shapes {moved.shape} and {fixed.shape} were given; one shape was expected")
+        raise GridError(
+            f"label maps of shapes {moved.shape} and {fixed.shape} were given; one shape was expected"
+        )
     in_moved, in_fixed, both = counts(moved), counts(fixed), counts(fixed[moved == fixed])
-    asked = labels if labels is not None else tuple(sorted((in_moved.keys() | in_fixed.keys()) - {0}))
+    asked = (
+        labels if labels is not None else tuple(sorted((in_moved.keys() | in_fixed.keys()) - {0}))
+    )
     per_label = {}
     for label in asked:
         total = in_moved.get(label, 0) + in_fixed.get(label, 0)
@@ -70,7 +76,11 @@ def present_labels(
     lies in one map only.
     """
     found = counts(moving).keys() | counts(fixed).keys()
-    return tuple(int(n) for n in asked if n in found) if asked else tuple(sorted(n for n in found if n > 0))
+    return (
+        tuple(int(n) for n in asked if n in found)
+        if asked
+        else tuple(sorted(n for n in found if n > 0))
+    )
 
 
 def dice_of_present(

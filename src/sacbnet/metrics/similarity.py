@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 from sacbnet.losses import ncc_loss
 
 
-def local_correlation(moved: torch.Tensor, fixed: torch.Tensor, mask: torch.Tensor | None = None) -> float:
+def local_correlation(
+    moved: torch.Tensor, fixed: torch.Tensor, mask: torch.Tensor | None = None
+) -> float:
     """Mean squared local correlation in a 9³ box, in [0, 1]; (1, 1, i, j, k) both."""
     with torch.no_grad():
         return -float(ncc_loss(moved, fixed, 9, mask))
 
 
-def mutual_information(moved: NDArray[np.floating], fixed: NDArray[np.floating], bins: int = 32) -> float:
+def mutual_information(
+    moved: NDArray[np.floating], fixed: NDArray[np.floating], bins: int = 32
+) -> float:
     """Normalised mutual information (H(a) + H(b)) / H(a, b), in [1, 2]; 1 is independence (Studholme et al., 1999)."""
     counts = np.bincount(_binned(moved, bins) * bins + _binned(fixed, bins), minlength=bins * bins)
     joint = counts.reshape(bins, bins) / moved.size

@@ -27,17 +27,27 @@ def hausdorff95(
     0. Raises GridError for unequal shapes, InputError for a spacing that is not three positive numbers.
     """
     if moved.shape != fixed.shape:
-        raise GridError(f"label maps of shapes {moved.shape} and {fixed.shape} were given; one shape was expected")
+        raise GridError(
+            f"label maps of shapes {moved.shape} and {fixed.shape} were given; one shape was expected"
+        )
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     if spacing.shape != (moved.ndim,) or not (np.isfinite(spacing) & (spacing > 0)).all():
-        raise InputError(f"the spacing is {spacing_mm}; {moved.ndim} positive numbers in mm were expected")
-    asked = sorted((counts(moved).keys() | counts(fixed).keys()) - {0}) if labels is None else list(labels)
+        raise InputError(
+            f"the spacing is {spacing_mm}; {moved.ndim} positive numbers in mm were expected"
+        )
+    asked = (
+        sorted((counts(moved).keys() | counts(fixed).keys()) - {0})
+        if labels is None
+        else list(labels)
+    )
     out = {}
     boxes = (ndimage.find_objects(numbered(x, asked), max_label=len(asked)) for x in (moved, fixed))
     for label, a, b in zip(asked, *boxes, strict=True):
         out[int(label)] = float("nan")
         if a is not None and b is not None:
-            box = tuple(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
+            box = tuple(
+                slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True)
+            )
             out[int(label)] = _between(moved[box] == label, fixed[box] == label, spacing)
     return out
 

@@ -62,7 +62,9 @@ class Block(nn.Sequential):
     """3×3×3 convolution → PReLU: (b, c_in, i, j, k) -> (b, c_out, i / stride, ..)."""
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
-        convolution = Conv(c_in, c_out) if stride == 1 else nn.Conv3d(c_in, c_out, 3, stride, padding=1)
+        convolution = (
+            Conv(c_in, c_out) if stride == 1 else nn.Conv3d(c_in, c_out, 3, stride, padding=1)
+        )
         super().__init__(convolution, nn.PReLU())
 
 
@@ -84,7 +86,9 @@ def band_limited(low: Tensor, factor: int) -> Tensor:
     field = low
     for axis in (2, 3, 4):
         n = low.shape[axis]
-        before = factor * n // 2 - n // 2  # from the place of the zero frequency to that in the larger spectrum
+        before = (
+            factor * n // 2 - n // 2
+        )  # from the place of the zero frequency to that in the larger spectrum
         around = [0, 0] * (4 - axis) + [before, factor * n - n - before]
         spectrum = F.pad(torch.fft.fftshift(torch.fft.fft(field, dim=axis), dim=axis), around)
         field = torch.fft.ifft(torch.fft.ifftshift(spectrum, dim=axis), dim=axis)

@@ -40,7 +40,9 @@ class LapIRN(nn.Module):
         super().__init__()
         self.config = options = options or LapIRNOptions()
         names = ("coarse", "middle", "fine")[: options.levels]
-        self.levels = nn.ModuleDict({name: Level(2 if name == "coarse" else 5, options.channels) for name in names})
+        self.levels = nn.ModuleDict(
+            {name: Level(2 if name == "coarse" else 5, options.channels) for name in names}
+        )
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         size = check_pair(moving, fixed)
@@ -49,14 +51,18 @@ class LapIRN(nn.Module):
         quarter = pool(half)  # (b, 2, i/4, j/4, k/4)
 
         # the coarsest level sees the images alone; c = 28
-        field, features = self.levels["coarse"](quarter)  # (b, 3, i/4, j/4, k/4), (b, c, i/4, j/4, k/4)
+        field, features = self.levels["coarse"](
+            quarter
+        )  # (b, 3, i/4, j/4, k/4), (b, c, i/4, j/4, k/4)
         u = self.displacement(field)  # (b, 3, i/4, j/4, k/4), voxels of its own level
 
         # the others see the moving image warped, the fixed one and the field, (b, 5, i/2, ..), then (b, 5, i, ..)
         for name, images in (("middle", half), ("fine", full))[: self.config.levels - 1]:
             u, field = 2 * double(u), double(field)  # a unit is the same everywhere, a voxel is not
             warped = warp(images[:, :1], u, padding="border")
-            step, features = self.levels[name](torch.cat([warped, images[:, 1:], field], 1), features)
+            step, features = self.levels[name](
+                torch.cat([warped, images[:, 1:], field], 1), features
+            )
             field = field + step
             u = self.displacement(field)
 
@@ -66,7 +72,11 @@ class LapIRN(nn.Module):
 
     def displacement(self, field: Tensor) -> Tensor:
         """Of a level's field, in units: (b, 3, i, j, k), in voxels of the level."""
-        return exponential(in_voxels(field), steps=7) if self.config.diffeomorphic else in_voxels(field)
+        return (
+            exponential(in_voxels(field), steps=7)
+            if self.config.diffeomorphic
+            else in_voxels(field)
+        )
 
 
 class Level(nn.Module):
@@ -77,7 +87,9 @@ class Level(nn.Module):
 
     def __init__(self, c_in: int, c: int) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(Conv(c_in, c, bias=False), nn.LeakyReLU(SLOPE), Conv(c, c, bias=False))
+        self.encoder = nn.Sequential(
+            Conv(c_in, c, bias=False), nn.LeakyReLU(SLOPE), Conv(c, c, bias=False)
+        )
         self.down = nn.Conv3d(c, c, 3, stride=2, padding=1, bias=False)
         self.blocks = nn.Sequential(*(Block(c) for _ in range(5)))
         self.up = nn.ConvTranspose3d(c, c, 2, stride=2, bias=False)
@@ -87,7 +99,9 @@ class Level(nn.Module):
     def forward(self, images: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
         fine = self.encoder(images)  # (b, c, i, j, k)
         coarse = self.down(fine)  # (b, c, i/2, j/2, k/2)
-        features = self.up(self.blocks(coarse if below is None else coarse + below))  # (b, c, i, j, k)
+        features = self.up(
+            self.blocks(coarse if below is None else coarse + below)
+        )  # (b, c, i, j, k)
         merged = self.merge(torch.cat([features, fine], 1))
         return LARGEST * F.softsign(self.head(merged)), features
 

@@ -71,7 +71,9 @@ class Block(nn.Sequential):
     """3×3×3 convolution → PReLU: (b, c_in, i, j, k) -> (b, c_out, i / stride, ..)."""
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
-        convolve = Conv(c_in, c_out) if stride == 1 else nn.Conv3d(c_in, c_out, 3, stride, padding=1)
+        convolve = (
+            Conv(c_in, c_out) if stride == 1 else nn.Conv3d(c_in, c_out, 3, stride, padding=1)
+        )
         super().__init__(convolve, nn.PReLU())
 
 
@@ -80,7 +82,11 @@ class LargeKernel(nn.Module):
 
     def __init__(self, c: int) -> None:
         super().__init__()
-        self.five, self.three, self.one = nn.Conv3d(c, c, 5, padding=2), Conv(c, c), nn.Conv3d(c, c, 1)
+        self.five, self.three, self.one = (
+            nn.Conv3d(c, c, 5, padding=2),
+            Conv(c, c),
+            nn.Conv3d(c, c, 1),
+        )
         self.activate = nn.PReLU()
 
     def forward(self, x: Tensor) -> Tensor:

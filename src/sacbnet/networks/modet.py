@@ -43,18 +43,25 @@ class ModeT(nn.Module):
             Attention(width, heads) for width, heads in zip(c, HEADS, strict=True)
         )
         self.merge1, self.merge2, self.merge3, self.merge4, self.merge5 = (
-            Head(3 * heads) if options.version == 2 else Competition(heads) if heads > 1 else nn.Identity()
+            Head(3 * heads)
+            if options.version == 2
+            else Competition(heads)
+            if heads > 1
+            else nn.Identity()
             for heads in HEADS
         )
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         size = check_pair(moving, fixed)
         (f1, m1), (f2, m2), (f3, m3), (f4, m4), (f5, m5) = (
-            features.chunk(2) for features in self.encoder(pad_to(torch.cat([fixed, moving]), 16, least=32))
+            features.chunk(2)
+            for features in self.encoder(pad_to(torch.cat([fixed, moving]), 16, least=32))
         )  # with c = 4: (b, 8, i, j, k), (b, 16, i/2, ..), (b, 32, i/4, ..), (b, 64, i/8, ..), (b, 128, i/16, ..)
 
         # level 5
-        step = self.merge5(self.attend5(m5, f5))  # (b, 3, i/16, j/16, k/16); of version 1 (b, 3, i/8, j/8, k/8)
+        step = self.merge5(
+            self.attend5(m5, f5)
+        )  # (b, 3, i/16, j/16, k/16); of version 1 (b, 3, i/8, j/8, k/8)
         u = added(step.new_zeros(f5[:, :3].shape), step)  # (b, 3, i/8, j/8, k/8), in its voxels
 
         # level 4
@@ -89,7 +96,11 @@ class Pyramid(nn.ModuleList):
 
     def __init__(self, options: ModeTOptions) -> None:
         c = options.channels
-        first = [Conv(1, c), nn.LeakyReLU(SLOPE), Block(c, 2 * c)] if options.version == 1 else [Block(1, 2 * c)]
+        first = (
+            [Conv(1, c), nn.LeakyReLU(SLOPE), Block(c, 2 * c)]
+            if options.version == 1
+            else [Block(1, 2 * c)]
+        )
         super().__init__([Chain(*first, Block(2 * c, 2 * c))])
         for n in (2 * c, 4 * c, 8 * c, 16 * c):
             self.append(Chain(Pool(), Block(n, 2 * n), Block(2 * n, 2 * n)))
@@ -115,7 +126,8 @@ class Attention(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         b, _, i, j, k = fixed.shape
         key, query = (
-            self.project(x.movedim(1, -1)).movedim(-1, 1).reshape(-1, WIDTH, i, j, k) for x in (moving, fixed)
+            self.project(x.movedim(1, -1)).movedim(-1, 1).reshape(-1, WIDTH, i, j, k)
+            for x in (moving, fixed)
         )  # (b·heads, 6, i, j, k)
         return attend(key, query, self.bias.repeat(b, 1)).reshape(b, -1, i, j, k)
 
@@ -129,7 +141,11 @@ def attend(key: Tensor, query: Tensor, bias: Tensor) -> Tensor:
     """
     dtype = torch.promote_types(torch.promote_types(key.dtype, query.dtype), torch.float32)
     with torch.autocast(query.device.type, enabled=False):
-        padded, query, bias = F.pad(key.to(dtype), (1,) * 6), query.to(dtype), bias.to(dtype)[..., None, None, None]
+        padded, query, bias = (
+            F.pad(key.to(dtype), (1,) * 6),
+            query.to(dtype),
+            bias.to(dtype)[..., None, None, None],
+        )
         i, j, k = query.shape[2:]
         steps = list(product(range(3), repeat=3))
         scores = torch.stack(
@@ -151,9 +167,13 @@ class Competition(nn.Module):
 
     def __init__(self, heads: int) -> None:
         super().__init__()
-        self.weigh = Chain(Block(3 * heads, 6 * heads), Block(6 * heads, 6 * heads), Conv(6 * heads, heads))
+        self.weigh = Chain(
+            Block(3 * heads, 6 * heads), Block(6 * heads, 6 * heads), Conv(6 * heads, heads)
+        )
 
     def forward(self, offsets: Tensor) -> Tensor:
-        fine = F.interpolate(offsets, scale_factor=2, mode="trilinear", align_corners=True)  # (b, 3·heads, 2i, 2j, 2k)
+        fine = F.interpolate(
+            offsets, scale_factor=2, mode="trilinear", align_corners=True
+        )  # (b, 3·heads, 2i, 2j, 2k)
         weights = self.weigh(fine).softmax(1)  # (b, heads, 2i, 2j, 2k)
         return 2 * torch.einsum("bhijk,bhaijk->baijk", weights, fine.unflatten(1, (-1, 3)))

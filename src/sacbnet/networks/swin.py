@@ -34,7 +34,9 @@ class Swin(nn.Module):
         self.norm = nn.LayerNorm(widths[0])
         self.merges = nn.ModuleList([nn.Identity(), *(Merge(c) for c in widths[:-1])])
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(c, heads, options.window, n % 2 == 1, next(rates)) for n in range(depth)))
+            nn.Sequential(
+                *(Block(c, heads, options.window, n % 2 == 1, next(rates)) for n in range(depth))
+            )
             for c, heads, depth in zip(widths, options.heads, options.depths, strict=True)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in widths)
@@ -64,12 +66,16 @@ class Merge(nn.Module):
 class Block(nn.Module):
     """Window attention, then an MLP, each after a norm and added to what came in: (b, i, j, k, c) -> same shape."""
 
-    def __init__(self, channels: int, heads: int, window: tuple[int, ...], shifted: bool, drop: float) -> None:
+    def __init__(
+        self, channels: int, heads: int, window: tuple[int, ...], shifted: bool, drop: float
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(channels)
         self.attention = WindowAttention(channels, heads, window, shifted)
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels)
+        )
         self.drop = DropPath(drop)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,7 +96,9 @@ class WindowAttention(nn.Module):
         self.shift = tuple(w // 2 if shifted else 0 for w in window)
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.project = nn.Linear(channels, channels)
-        self.bias = nn.Parameter(torch.empty(prod(2 * w - 1 for w in window), heads))  # of each offset in a window
+        self.bias = nn.Parameter(
+            torch.empty(prod(2 * w - 1 for w in window), heads)
+        )  # of each offset in a window
         draw_normal(self.bias, 0.02)
 
     def forward(self, x: Tensor) -> Tensor:

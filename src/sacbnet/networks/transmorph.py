@@ -44,7 +44,9 @@ class TransMorph(nn.Module):
         x = self.up5(x6, x5)  # (b, 384, i/16, j/16, k/16)
         x = self.up4(x, x4)  # (b, 192, i/8, j/8, k/8)
         x = self.up3(x, x3)  # (b, 96, i/4, j/4, k/4)
-        x = self.up2(x, self.level2(F.avg_pool3d(images, 3, stride=2, padding=1)))  # (b, 48, i/2, j/2, k/2)
+        x = self.up2(
+            x, self.level2(F.avg_pool3d(images, 3, stride=2, padding=1))
+        )  # (b, 48, i/2, j/2, k/2)
         x = self.up1(x, self.level1(images))  # (b, 16, i, j, k)
         u = self.head(x)  # (b, 3, i, j, k)
 
@@ -55,7 +57,9 @@ class Block(nn.Sequential):
     """3×3×3 convolution → instance norm → leaky ReLU: (b, c_in, i, j, k) -> (b, c_out, i, j, k)."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__(Conv(c_in, c_out, bias=False), nn.InstanceNorm3d(c_out), nn.LeakyReLU(0.01))
+        super().__init__(
+            Conv(c_in, c_out, bias=False), nn.InstanceNorm3d(c_out), nn.LeakyReLU(0.01)
+        )
 
 
 class Up(nn.Module):

@@ -32,12 +32,19 @@ class VoxelMorph(nn.Module):
         levels = len(options.encoder)
         widths = (2, *options.encoder)
         self.encoder = nn.ModuleList(
-            nn.Sequential(*block(c_in, c, stride=2), *([SACB(c, options.sacb)] if options.sacb else []))
+            nn.Sequential(
+                *block(c_in, c, stride=2), *([SACB(c, options.sacb)] if options.sacb else [])
+            )
             for c_in, c in pairwise(widths)
         )
-        skips = [*widths[-2::-1], *[0] * (len(options.decoder) - levels)]  # put beside what a convolution gives
+        skips = [
+            *widths[-2::-1],
+            *[0] * (len(options.decoder) - levels),
+        ]  # put beside what a convolution gives
         seen = [widths[-1], *(c + skip for c, skip in zip(options.decoder, skips, strict=True))]
-        blocks = [nn.Sequential(*block(c_in, c)) for c_in, c in zip(seen, options.decoder, strict=False)]
+        blocks = [
+            nn.Sequential(*block(c_in, c)) for c_in, c in zip(seen, options.decoder, strict=False)
+        ]
         self.decoder = nn.ModuleList(blocks[:levels])
         self.full = nn.Sequential(*blocks[levels:])
         self.head = Head(seen[-1])
@@ -45,13 +52,19 @@ class VoxelMorph(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         size = check_pair(moving, fixed)
         multiple = 2 ** len(self.encoder)
-        maps = [pad_to(torch.cat([moving, fixed], 1), multiple, least=2 * multiple)]  # (b, 2, i, j, k)
+        maps = [
+            pad_to(torch.cat([moving, fixed], 1), multiple, least=2 * multiple)
+        ]  # (b, 2, i, j, k)
         for down in self.encoder:
-            maps.append(down(maps[-1]))  # by default (b, 16, i/2, ..), (b, 32, i/4, ..), .., (b, 32, i/16, ..)
+            maps.append(
+                down(maps[-1])
+            )  # by default (b, 16, i/2, ..), (b, 32, i/4, ..), .., (b, 32, i/16, ..)
 
         x = maps.pop()
         for convolve in self.decoder:
-            x = F.interpolate(convolve(x), scale_factor=2)  # (b, 32, i/8, ..), .., (b, 32, i, j, k); nearest
+            x = F.interpolate(
+                convolve(x), scale_factor=2
+            )  # (b, 32, i/8, ..), .., (b, 32, i, j, k); nearest
             x = torch.cat([x, maps.pop()], 1)  # the last of the maps are the images
         u = self.head(self.full(x))  # (b, 3, i, j, k)
 

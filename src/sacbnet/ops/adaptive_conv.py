@@ -13,7 +13,9 @@ from sacbnet.kernels.cpu.conv import AdaptiveConv
 from sacbnet.kernels.dispatch import fast_storage, triton_serves
 
 
-def adaptive_conv(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+def adaptive_conv(
+    z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor
+) -> Tensor:
     """y(v) = Σ_t a_n[t] · W[:, :, t] · z(v + t) + b_n at each voxel v of cluster n; zero padded.
 
     z (b, c, i, j, k); labels (b, i, j, k), clusters 0..n-1; tap_weights a (b, n, 27); kernel W (c_out, c, 27), taps
@@ -32,7 +34,9 @@ def adaptive_conv(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor
     return adaptive_conv_plain(z, labels, tap_weights, kernel, bias)
 
 
-def adaptive_conv_plain(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+def adaptive_conv_plain(
+    z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor
+) -> Tensor:
     """The definition of `adaptive_conv`.
 
     One ordinary convolution per cluster, of which its own voxels are kept: n times the arithmetic of one, but memory
@@ -46,7 +50,9 @@ def adaptive_conv_plain(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: 
     out = None
     for n in range(tap_weights.shape[1]):
         weight = (kernel * tap_weights[:, n, None, None]).reshape(b * c_out, c, 3, 3, 3)
-        y = F.conv3d(groups, weight, bias[:, n].reshape(-1), padding=1, groups=b).view(b, c_out, *size)
+        y = F.conv3d(groups, weight, bias[:, n].reshape(-1), padding=1, groups=b).view(
+            b, c_out, *size
+        )
         out = y if out is None else torch.where((labels == n)[:, None], y, out)
     assert out is not None, "at least one cluster"
     return out

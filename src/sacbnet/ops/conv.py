@@ -31,7 +31,9 @@ def conv_blocks_plain(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) ->
     """The definition of `conv_blocks`."""
     for weight, bias in parameters:
         x = F.instance_norm(F.conv3d(x, weight, bias, padding=1), eps=EPS)
-        x = F.leaky_relu_(x, SLOPE)  # in place is safe: the norm keeps its input, not its output, for the backward pass
+        x = F.leaky_relu_(
+            x, SLOPE
+        )  # in place is safe: the norm keeps its input, not its output, for the backward pass
     return x
 
 

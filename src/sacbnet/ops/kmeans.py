@@ -58,7 +58,9 @@ def kmeans(
     """
     _check(features, clusters, seeds, max_rounds)
     with torch.autocast(features.device.type, enabled=False):
-        x = features.detach().to(torch.promote_types(features.dtype, torch.float32)).contiguous()  # (b, p, c)
+        x = (
+            features.detach().to(torch.promote_types(features.dtype, torch.float32)).contiguous()
+        )  # (b, p, c)
         if seeds is not None:
             start = x.gather(1, seeds.to(x.device)[:, :, None].expand(-1, -1, x.shape[2]))
             result = _lloyd(x, start, max_rounds, tolerance)
@@ -71,20 +73,30 @@ def kmeans(
                 whole = _lloyd(x, result.centres, 1, tolerance)
                 result = KMeans(whole.labels, whole.centres, result.rounds + 1)
     if not bool(result.centres.isfinite().all()):  # one such voxel spoils a mean
-        raise InputError("the features to cluster hold NaN or infinite values; check the images and the weights")
+        raise InputError(
+            "the features to cluster hold NaN or infinite values; check the images and the weights"
+        )
     return result
 
 
 def _check(features: Tensor, clusters: int, seeds: Tensor | None, max_rounds: int) -> None:
     if features.ndim != 3 or 0 in features.shape:
-        raise InputError(f"the features to cluster have shape {tuple(features.shape)}; (b, p, c), none 0, was expected")
+        raise InputError(
+            f"the features to cluster have shape {tuple(features.shape)}; (b, p, c), none 0, was expected"
+        )
     if clusters < 1 or max_rounds < 1:
-        raise InputError(f"K-means got {clusters} clusters and {max_rounds} rounds; at least 1 of each was expected")
+        raise InputError(
+            f"K-means got {clusters} clusters and {max_rounds} rounds; at least 1 of each was expected"
+        )
     if seeds is not None:
         if tuple(seeds.shape) != (features.shape[0], clusters):
-            raise InputError(f"the seeds have shape {tuple(seeds.shape)}; {(features.shape[0], clusters)} was expected")
+            raise InputError(
+                f"the seeds have shape {tuple(seeds.shape)}; {(features.shape[0], clusters)} was expected"
+            )
         if int(seeds.min()) < 0 or int(seeds.max()) >= features.shape[1]:
-            raise InputError(f"a seed lies outside the {features.shape[1]} voxels; indices from 0 were expected")
+            raise InputError(
+                f"a seed lies outside the {features.shape[1]} voxels; indices from 0 were expected"
+            )
 
 
 def _draw(x: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -105,14 +117,20 @@ def _plus_plus(x: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
     race = torch.empty(clusters, p).exponential_(generator=generator).to(x)
     if x.dtype == torch.float32 and native.usable(x):
         centres = x.new_empty(b, clusters, c)
-        native.call("plus_plus", x, race, tries, centres, b, p, c, clusters, torch.get_num_threads())
+        native.call(
+            "plus_plus", x, race, tries, centres, b, p, c, clusters, torch.get_num_threads()
+        )
         return centres
     seeds = [x[:, race[0].argmin()]]  # (b, c)
     nearest = (x - seeds[0][:, None]).square().sum(2)  # (b, p)
     for n in range(1, clusters):
-        drawn = (race[n] / nearest).topk(tries, dim=1, largest=False).indices  # (b, t); all 0: infinite, any voxel
+        drawn = (
+            (race[n] / nearest).topk(tries, dim=1, largest=False).indices
+        )  # (b, t); all 0: infinite, any voxel
         candidates = x.gather(1, drawn[..., None].expand(b, tries, c))
-        reached = torch.stack([(x - s[:, None]).square().sum(2) for s in candidates.unbind(1)], 1)  # (b, t, p)
+        reached = torch.stack(
+            [(x - s[:, None]).square().sum(2) for s in candidates.unbind(1)], 1
+        )  # (b, t, p)
         reached = torch.minimum(reached, nearest[:, None])
         best = reached.sum(2).argmin(1)  # (b,)
         samples = torch.arange(b, device=x.device)
@@ -125,7 +143,10 @@ def _lloyd(x: Tensor, centres: Tensor, max_rounds: int, tolerance: float) -> KMe
     """Lloyd's rounds on each sample: x (b, p, c) from centres (b, n, c). Returns the centres' last means."""
     if x.dtype == torch.float32 and native.usable(x):
         b, p, c = x.shape
-        labels, centres = x.new_empty((b, p), dtype=torch.int64), centres.clone(memory_format=torch.contiguous_format)
+        labels, centres = (
+            x.new_empty((b, p), dtype=torch.int64),
+            centres.clone(memory_format=torch.contiguous_format),
+        )
         rounds, n = torch.empty(b, dtype=torch.int64), centres.shape[1]
         native.call(
             "lloyd", x, centres, max_rounds, tolerance, labels, rounds, b, p, c, n, torch.get_num_threads()
@@ -134,7 +155,9 @@ def _lloyd(x: Tensor, centres: Tensor, max_rounds: int, tolerance: float) -> KMe
     if x.is_cuda:
         return _lloyd_plain(x, centres, max_rounds, tolerance)
     # one by one, so that a sample's rounding does not depend on its neighbours in the batch
-    samples = [_lloyd_plain(x[s : s + 1], centres[s : s + 1], max_rounds, tolerance) for s in range(len(x))]
+    samples = [
+        _lloyd_plain(x[s : s + 1], centres[s : s + 1], max_rounds, tolerance) for s in range(len(x))
+    ]
     return KMeans(*(torch.cat(parts) for parts in zip(*samples, strict=True)))
 
 
@@ -143,22 +166,32 @@ def _lloyd_plain(x: Tensor, centres: Tensor, max_rounds: int, tolerance: float) 
     b, _, c = x.shape
     n = centres.shape[1]
     names = torch.arange(n, device=x.device)
-    duplicate = ((centres[:, :, None] - centres[:, None]).square().sum(-1) <= tolerance).tril(-1).any(2)  # (b, n)
+    duplicate = (
+        ((centres[:, :, None] - centres[:, None]).square().sum(-1) <= tolerance).tril(-1).any(2)
+    )  # (b, n)
     labels = torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device)
     rounds, going = labels.new_zeros(b), torch.ones(b, dtype=torch.bool, device=x.device)
     for r in range(max_rounds):
         norms = centres.square().sum(2).masked_fill(duplicate, torch.inf)
-        scores = torch.baddbmm(norms[:, :, None], centres, x.mT, alpha=-2)  # (b, n, p); argmin is 10 times slower:
+        scores = torch.baddbmm(
+            norms[:, :, None], centres, x.mT, alpha=-2
+        )  # (b, n, p); argmin is 10 times slower:
         labels = torch.where(going[:, None], scores.min(1).indices, labels)
         members = (labels[:, None] == names[:, None]).to(x.dtype)  # (b, n, p)
         counts = members.sum(2)  # a product of matrices sums in a fixed order, scatter does not
-        means = torch.where(counts[..., None] > 0, (members @ x) / counts.clamp(min=1)[..., None], centres)
+        means = torch.where(
+            counts[..., None] > 0, (members @ x) / counts.clamp(min=1)[..., None], centres
+        )
         emptied = (counts == 0) & ~duplicate
         if r + 1 < max_rounds and (x.is_cuda or bool(emptied.any())):
             distance = (x - centres.gather(1, labels[..., None].expand_as(x))).square().sum(2)
             far = distance.topk(min(n, x.shape[1])).indices  # (b, n)
-            of = far.gather(1, (emptied.cumsum(1) - 1).clamp(0, far.shape[1] - 1))  # the first emptied: the farthest
-            means = torch.where(emptied[..., None], x.gather(1, of[..., None].expand(-1, -1, c)), means)
+            of = far.gather(
+                1, (emptied.cumsum(1) - 1).clamp(0, far.shape[1] - 1)
+            )  # the first emptied: the farthest
+            means = torch.where(
+                emptied[..., None], x.gather(1, of[..., None].expand(-1, -1, c)), means
+            )
         shift = (means - centres).square().sum((1, 2))
         centres = torch.where(going[:, None, None], means, centres)
         rounds += going

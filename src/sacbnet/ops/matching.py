@@ -28,10 +28,14 @@ def match(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
     a few feature maps, whatever the window.
     """
     _check(window)
-    if native.usable(moving, fixed) and moving.shape == fixed.shape:  # unlike shapes: the plain form's error
+    if (
+        native.usable(moving, fixed) and moving.shape == fixed.shape
+    ):  # unlike shapes: the plain form's error
         return compiled.match(moving, fixed, window)
     if triton_serves(moving, fixed):
-        from sacbnet.kernels.cuda.matching import match as match_on_gpu  # not to be imported without Triton
+        from sacbnet.kernels.cuda.matching import (
+            match as match_on_gpu,
+        )  # not to be imported without Triton
 
         return match_on_gpu(moving, fixed, window)
     return match_plain(moving, fixed, window)
@@ -120,7 +124,9 @@ def _softmax(moving: Tensor, fixed: Tensor, window: int) -> tuple[Tensor, Tensor
     return top, total, mean.div_(total)
 
 
-def _scores(padded: Tensor, fixed: Tensor, window: int) -> Iterator[tuple[tuple[int, int, int], Tensor]]:
+def _scores(
+    padded: Tensor, fixed: Tensor, window: int
+) -> Iterator[tuple[tuple[int, int, int], Tensor]]:
     """Each offset and the dot products (b, i, j, k) of the fixed vectors with those that lie so far from them."""
     r = window // 2
     for x, y, z in product(range(-r, r + 1), repeat=3):

@@ -28,8 +28,12 @@ def memberships(features: Tensor, found: KMeans, temperature: Tensor) -> tuple[T
     ).clamp(min=0)  # (b, p, n)  # fmt: skip
     with torch.no_grad():
         scale = squared.gather(2, found.labels[..., None]).mean(1, keepdim=True)  # (b, 1, 1)
-        noise = torch.finfo(features.dtype).eps * features.square().sum(2).mean(1)  # of the distances' own rounding
-        scale = torch.maximum(scale, noise[:, None, None]).clamp(min=torch.finfo(features.dtype).tiny)
+        noise = torch.finfo(features.dtype).eps * features.square().sum(2).mean(
+            1
+        )  # of the distances' own rounding
+        scale = torch.maximum(scale, noise[:, None, None]).clamp(
+            min=torch.finfo(features.dtype).tiny
+        )
         present = torch.zeros(centres.shape[:2], dtype=torch.bool, device=features.device)
         present.scatter_(1, found.labels, True)
     scores = -squared / (temperature * scale)

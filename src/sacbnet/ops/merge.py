@@ -28,7 +28,11 @@ def merge(found: KMeans, features: Tensor, least_share: float) -> KMeans:
     counts.scatter_add_(1, labels, torch.ones_like(labels))
     variance = features.to(centres.dtype).var(1, correction=0).sum(1)  # (b,)
     merged = [
-        _ward(of_sample.double().cpu().numpy(), sizes.cpu().numpy(), least_share * float(v) * labels.shape[1])
+        _ward(
+            of_sample.double().cpu().numpy(),
+            sizes.cpu().numpy(),
+            least_share * float(v) * labels.shape[1],
+        )
         for of_sample, sizes, v in zip(centres, counts, variance, strict=True)
     ]
     most = max(len(new) for new, _ in merged)

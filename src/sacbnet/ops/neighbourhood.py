@@ -33,9 +33,20 @@ class _Mean(torch.autograd.Function):
 
 def _mean(z: Tensor) -> Tensor:
     if not native.usable(z):
-        return F.avg_pool3d(F.pad(z.to(torch.promote_types(z.dtype, torch.float32)), (1,) * 6), 3, stride=1)
+        return F.avg_pool3d(
+            F.pad(z.to(torch.promote_types(z.dtype, torch.float32)), (1,) * 6), 3, stride=1
+        )
     z = native.channels_last(z)
     out = empty(tuple(z.shape))
     b, c, *size = z.shape
-    native.call("neighbourhood_mean", z, z.dtype == torch.bfloat16, out, b, *size, c, torch.get_num_threads())
+    native.call(
+        "neighbourhood_mean",
+        z,
+        z.dtype == torch.bfloat16,
+        out,
+        b,
+        *size,
+        c,
+        torch.get_num_threads(),
+    )
     return out

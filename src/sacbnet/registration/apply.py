@@ -43,16 +43,24 @@ class Warper:
             return cls(registration.transform, registration.inverse, *_grids(registration.report))
         folder = Path(registration)
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder; the output folder of sacbnet register was expected")
+            raise InputError(
+                f"{folder} is no folder; the output folder of sacbnet register was expected"
+            )
         for name in (TRANSFORM, INVERSE, RUN):
             if not (folder / name).is_file():
-                raise InputError(f"{folder} holds no {name}; the output folder of sacbnet register was expected")
+                raise InputError(
+                    f"{folder} holds no {name}; the output folder of sacbnet register was expected"
+                )
         try:
             report = json.loads((folder / RUN).read_text(encoding="utf-8"))
             grids = _grids(report)
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder / RUN} is no account of a registration ({error}); register again") from error
-        return cls(load_displacement(folder / TRANSFORM), load_displacement(folder / INVERSE), *grids)
+            raise InputError(
+                f"{folder / RUN} is no account of a registration ({error}); register again"
+            ) from error
+        return cls(
+            load_displacement(folder / TRANSFORM), load_displacement(folder / INVERSE), *grids
+        )
 
     def image(
         self,
@@ -67,8 +75,14 @@ class Warper:
         """
         image = load_image(source, "image" if interpolation == "linear" else "labels")
         grid = self.fixed if onto == "fixed" else self.moving
-        like = Image(np.empty(grid.shape, np.uint8), grid) if reference is None else load_image(reference)
-        return carry(image, like, self.transform if onto == "fixed" else self.inverse, interpolation)
+        like = (
+            Image(np.empty(grid.shape, np.uint8), grid)
+            if reference is None
+            else load_image(reference)
+        )
+        return carry(
+            image, like, self.transform if onto == "fixed" else self.inverse, interpolation
+        )
 
     def points(self, points: Points, onto: Side) -> tuple[Points, int]:
         """Points of the other side, in the world of the `onto` image; and how many lay outside the transform's box.
@@ -82,5 +96,8 @@ class Warper:
 
 
 def _grids(report: dict[str, Any]) -> tuple[Grid, Grid]:
-    fixed, moving = (Grid(tuple(report[side]["shape"]), report[side]["affine_ras"]) for side in ("fixed", "moving"))
+    fixed, moving = (
+        Grid(tuple(report[side]["shape"]), report[side]["affine_ras"])
+        for side in ("fixed", "moving")
+    )
     return fixed, moving

@@ -47,7 +47,9 @@ def _without_folds(written: DisplacementField) -> tuple[DisplacementField, int]:
             return transform, 0
         mended, _ = unfold(u, margin)
         changed = (mended != u).any(dim=0).numpy()
-        mm = transform.displacement_mm.copy()  # where nothing was mended it stays the same to the last bit
+        mm = (
+            transform.displacement_mm.copy()
+        )  # where nothing was mended it stays the same to the last bit
         mm[changed] = _last(mended).numpy()[changed] @ transform.grid.affine[:3, :3].T
         transform = DisplacementField(transform.grid, mm)
     return transform, int(folds(_first(transform), HAIR).sum())
@@ -55,7 +57,9 @@ def _without_folds(written: DisplacementField) -> tuple[DisplacementField, int]:
 
 def _told(before: DisplacementField, after: DisplacementField, remaining: int) -> dict[str, float]:
     changed = (after.displacement_mm != before.displacement_mm).any(axis=-1)  # few, as a rule
-    moved = np.linalg.norm(after.displacement_mm[changed] - before.displacement_mm[changed], axis=-1)
+    moved = np.linalg.norm(
+        after.displacement_mm[changed] - before.displacement_mm[changed], axis=-1
+    )
     return {
         "voxels_changed": int(moved.size),
         "voxels_changed_percent": 100 * moved.size / changed.size,
@@ -89,16 +93,22 @@ def inverse_grid(moving: Grid, transform: DisplacementField, spacing: float) -> 
 
 def _reached(transform: DisplacementField) -> NDArray[np.float64]:
     """World points whose box, in any frame, holds all that the transform's grid is mapped to: its faces, mapped."""
-    u = np.concatenate([np.moveaxis(transform.displacement_mm, a, 0)[[0, -1]].reshape(-1, 3) for a in range(3)])
+    u = np.concatenate(
+        [np.moveaxis(transform.displacement_mm, a, 0)[[0, -1]].reshape(-1, 3) for a in range(3)]
+    )
     index = np.stack(np.meshgrid(*[np.arange(n) for n in transform.grid.shape], indexing="ij"), -1)
     faces = np.concatenate([np.moveaxis(index, a, 0)[[0, -1]].reshape(-1, 3) for a in range(3)])
     return transform.grid.world(faces) + u
 
 
-def round_trip(transform: DisplacementField, inverse: Inverse, points: int = 100_000) -> dict[str, float]:
+def round_trip(
+    transform: DisplacementField, inverse: Inverse, points: int = 100_000
+) -> dict[str, float]:
     """Distance in mm from p to inverse(transform(p)), over voxels of the fixed grid."""
     step = max(1, round((np.prod(transform.grid.shape) / points) ** (1 / 3)))
-    index = np.stack(np.meshgrid(*[np.arange(0, n, step) for n in transform.grid.shape], indexing="ij"), -1)
+    index = np.stack(
+        np.meshgrid(*[np.arange(0, n, step) for n in transform.grid.shape], indexing="ij"), -1
+    )
     p = transform.grid.world(index.reshape(-1, 3))
     error = np.linalg.norm(inverse.field(transform(p)) - p, axis=1)
     return {

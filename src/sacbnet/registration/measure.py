@@ -18,7 +18,9 @@ from .inputs import Inputs
 from .prepare import Pair
 
 
-def measure(inputs: Inputs, pair: Pair, affine: Affine, transform: DisplacementField) -> dict[str, Any]:
+def measure(
+    inputs: Inputs, pair: Pair, affine: Affine, transform: DisplacementField
+) -> dict[str, Any]:
     """Likeness, and Dice where both label maps were given, at the start (headers alone), after the affine, at the end.
 
     Likeness is taken on the working grid, inside the fixed mask where there is one.
@@ -28,13 +30,21 @@ def measure(inputs: Inputs, pair: Pair, affine: Affine, transform: DisplacementF
         del steps["affine"]  # is the start
 
     def at_each(found: dict[str, Any]) -> dict[str, Any]:
-        return {"start": found["start"], "affine": found["start" if still else "affine"], "final": found["final"]}
+        return {
+            "start": found["start"],
+            "affine": found["start" if still else "affine"],
+            "final": found["final"],
+        }
 
-    report: dict[str, Any] = {"similarity": at_each({name: _similarity(pair, step) for name, step in steps.items()})}
+    report: dict[str, Any] = {
+        "similarity": at_each({name: _similarity(pair, step) for name, step in steps.items()})
+    }
     fixed, moving = inputs.fixed_labels, inputs.moving_labels
     if fixed is not None and moving is not None:
         labels = present_labels(moving.data, fixed.data)
-        report["dice"] = at_each({name: _overlap(moving, fixed, step, labels) for name, step in steps.items()})
+        report["dice"] = at_each(
+            {name: _overlap(moving, fixed, step, labels) for name, step in steps.items()}
+        )
     return report
 
 
@@ -50,7 +60,9 @@ def _similarity(pair: Pair, point_map: PointMap) -> dict[str, float]:
     }
 
 
-def _overlap(moving: Image, fixed: Image, point_map: PointMap, labels: tuple[int, ...]) -> dict[str, Any]:
+def _overlap(
+    moving: Image, fixed: Image, point_map: PointMap, labels: tuple[int, ...]
+) -> dict[str, Any]:
     """Mean Dice over the labels that either map has before any warp, warped by nearest and by one-hot linear."""
     out: dict[str, Any] = {}
     ways: tuple[Interpolation, ...] = ("nearest", "onehot")

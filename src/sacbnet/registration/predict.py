@@ -33,7 +33,9 @@ class BothWays:
     network: Network
 
     def __call__(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        return (self.network(moving, fixed).float() + inverse(self.network(fixed, moving).float())) / 2
+        return (
+            self.network(moving, fixed).float() + inverse(self.network(fixed, moving).float())
+        ) / 2
 
 
 @dataclass(frozen=True)

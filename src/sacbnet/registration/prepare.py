@@ -23,7 +23,10 @@ from .inputs import Inputs
 HUMAN_MM = (0.45, 1.55)  # finest spacings that are worked at 1 mm: the range of human MR and CT
 MOST_VOXELS = 12e6
 MARGIN = 12  # voxels about what is shown, at the spacing that the image calls for
-CUT_SIGNAL, CUT_FACE = 0.1, 0.1  # a face is cut where more than this share of its voxels is above this of the range
+CUT_SIGNAL, CUT_FACE = (
+    0.1,
+    0.1,
+)  # a face is cut where more than this share of its voxels is above this of the range
 
 
 def working_spacing(fixed: Grid, asked: float | None = None) -> float:
@@ -47,7 +50,9 @@ def working_spacing(fixed: Grid, asked: float | None = None) -> float:
     return float(asked)
 
 
-def network_grid(fixed: Image, spacing: float, mask: NDArray[np.bool_] | None = None, margin: int = MARGIN) -> Grid:
+def network_grid(
+    fixed: Image, spacing: float, mask: NDArray[np.bool_] | None = None, margin: int = MARGIN
+) -> Grid:
     """The grid the engine works on: axes of the fixed image permuted and flipped towards (R, A, S), isotropic.
 
     Cropped to what is not background (or to the mask), plus a margin of voxels. The margin may reach beyond the image,
@@ -60,21 +65,32 @@ def network_grid(fixed: Image, spacing: float, mask: NDArray[np.bool_] | None = 
     grid = fixed.grid.orthogonal()
     if grid is fixed.grid:
         grid = fixed.grid.cropped(low, high)
-        room = np.stack([low, np.array(fixed.grid.shape) - high]) * fixed.grid.spacing / spacing  # working voxels
-        cut = _cut(fixed.data) if mask is None else np.True_  # what lies outside a mask is to have no say
+        room = (
+            np.stack([low, np.array(fixed.grid.shape) - high]) * fixed.grid.spacing / spacing
+        )  # working voxels
+        cut = (
+            _cut(fixed.data) if mask is None else np.True_
+        )  # what lies outside a mask is to have no say
         before, after = np.where(cut, np.minimum(np.floor(room + 1e-6), margin), margin).astype(int)
     grid, axes, signs = grid.canonical()
-    sides = [(before[a], after[a]) if s > 0 else (after[a], before[a]) for a, s in zip(axes, signs, strict=True)]
+    sides = [
+        (before[a], after[a]) if s > 0 else (after[a], before[a])
+        for a, s in zip(axes, signs, strict=True)
+    ]
     if np.abs(grid.spacing - spacing).max() > 1e-3 * spacing:
         grid = grid.with_spacing(spacing)
-    return grid.cropped([-b for b, _ in sides], [n + a for n, (_, a) in zip(grid.shape, sides, strict=True)])
+    return grid.cropped(
+        [-b for b, _ in sides], [n + a for n, (_, a) in zip(grid.shape, sides, strict=True)]
+    )
 
 
 def _cut(data: NDArray[np.floating]) -> NDArray[np.bool_]:
     """(2, 3): whether the low and the high face of each axis cut through anatomy. A tight box only touches it, and the
     background may be noisy."""
     shown = foreground(data, CUT_SIGNAL)
-    return np.array([[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)])
+    return np.array(
+        [[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)]
+    )
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -82,7 +98,9 @@ def _box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return np.array([i[0] for i in index]), np.array([i[-1] + 1 for i in index])
 
 
-def spacings(fixed: Grid, asked: float | None, of_network: float | None, refined: bool) -> tuple[float, int]:
+def spacings(
+    fixed: Grid, asked: float | None, of_network: float | None, refined: bool
+) -> tuple[float, int]:
     """The working spacing (mm), and how many working voxels a voxel of the network takes along each axis.
 
     asked: by the user. of_network: at which the weights were trained, None without. A network alone needs no more than
@@ -118,19 +136,26 @@ class Pair:
     moving: Layer
     factor: int = 1
 
-    def tensors(self, affine: Affine, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def tensors(
+        self, affine: Affine, device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """fixed, moving through the affine, and their masks: each (1, 1, i, j, k) on the working grid."""
         f, m = self.fixed, self.moving
         return (
             torch.from_numpy(f.data)[None, None].to(device),
             on_grid(m.data, m.grid, self.grid, affine).to(device),
-            None if f.mask is None else torch.from_numpy(f.mask.astype(np.float32))[None, None].to(device),
+            None
+            if f.mask is None
+            else torch.from_numpy(f.mask.astype(np.float32))[None, None].to(device),
             None if m.mask is None else mask_on_grid(m.mask, m.grid, self.grid, affine).to(device),
         )
 
 
 def prepare(
-    inputs: Inputs, spacing: float | None, metadata: Mapping[str, str] | None = None, refined: bool = True
+    inputs: Inputs,
+    spacing: float | None,
+    metadata: Mapping[str, str] | None = None,
+    refined: bool = True,
 ) -> Pair:
     """Choose the working grid, and bring both images to [0, 1]. metadata: of the weights, None without; the rest is as
     `spacings` says."""
@@ -141,7 +166,9 @@ def prepare(
     grid = network_grid(inputs.fixed, spacing, f_mask, round(MARGIN * min(1.0, own / spacing)))
     f_mask, m_mask = within(f_mask, inputs.fixed.data), within(m_mask, inputs.moving.data)
     fixed = on_grid(to_unit(inputs.fixed.data), inputs.fixed.grid, grid)[0, 0].numpy()
-    inside = None if f_mask is None else mask_on_grid(f_mask, inputs.fixed.grid, grid)[0, 0].numpy() > 0
+    inside = (
+        None if f_mask is None else mask_on_grid(f_mask, inputs.fixed.grid, grid)[0, 0].numpy() > 0
+    )
     moving, m_grid = to_unit(inputs.moving.data), inputs.moving.grid
     if not m_grid.is_orthogonal:  # SimpleITK holds no sheared image
         upright = m_grid.orthogonal()

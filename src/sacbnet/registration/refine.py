@@ -54,7 +54,9 @@ def refine(
     random state, no gradients kept.
     """
     shape = tuple(fixed.shape[2:])
-    start = torch.zeros(1, 3, *shape, device=fixed.device) if start_vox is None else start_vox.float()
+    start = (
+        torch.zeros(1, 3, *shape, device=fixed.device) if start_vox is None else start_vox.float()
+    )
     levels = _levels(shape, options)
     each = [_at_level(shape, s, options) for s in levels]
     total = sum(o.iterations for o in each)
@@ -119,7 +121,11 @@ def _at_level(shape: tuple[int, ...], s: int, o: RefineOptions) -> RefineOptions
     o = replace(o, stiffness=o.stiffness_large)
     if s > 1 or not o.iterations:
         return o
-    return replace(o, iterations=max(1, int(o.at_full * o.iterations + 1e-9)), learning_rate=0.3 * o.learning_rate)
+    return replace(
+        o,
+        iterations=max(1, int(o.at_full * o.iterations + 1e-9)),
+        learning_rate=0.3 * o.learning_rate,
+    )
 
 
 @dataclass(frozen=True)
@@ -136,12 +142,19 @@ class _Level:
         if self.moving_mask is not None:
             seen = warp(self.moving_mask, u.detach())
             mask = seen if mask is None else mask * seen
-        likeness = ncc_loss(warp(self.moving, u), self.fixed, self.window, mask, o.noise**4 * self.window**6)
+        likeness = ncc_loss(
+            warp(self.moving, u), self.fixed, self.window, mask, o.noise**4 * self.window**6
+        )
         return likeness + o.smoothness * gradient_loss(u)
 
 
 def _level(
-    moving: Tensor, fixed: Tensor, fixed_mask: Tensor | None, moving_mask: Tensor | None, s: int, o: RefineOptions
+    moving: Tensor,
+    fixed: Tensor,
+    fixed_mask: Tensor | None,
+    moving_mask: Tensor | None,
+    s: int,
+    o: RefineOptions,
 ) -> _Level:
     masks = (None if mask is None else _coarsen(mask, s) for mask in (fixed_mask, moving_mask))
     return _Level(_coarsen(moving, s), _coarsen(fixed, s), o.box(s), *masks)
@@ -158,7 +171,9 @@ class _Counter:
             self.progress(self.done + step, self.total, loss)
 
 
-def _optimise(level: _Level, s: int, start: Tensor, o: RefineOptions, tell: _Counter) -> tuple[Tensor, LevelReport]:
+def _optimise(
+    level: _Level, s: int, start: Tensor, o: RefineOptions, tell: _Counter
+) -> tuple[Tensor, LevelReport]:
     """Adam at one level, from and to a displacement (1, 3, i', j', k') in voxels of the level."""
     parameters = torch.zeros_like(start, requires_grad=True)
     adam = torch.optim.Adam([parameters], lr=o.learning_rate, betas=(0.9, 0.99), fused=True)
@@ -168,7 +183,9 @@ def _optimise(level: _Level, s: int, start: Tensor, o: RefineOptions, tell: _Cou
         adam.zero_grad()
         loss = level.loss(start + _Stiffen.apply(parameters, *o.stiffness), o)
         losses.append(float(loss.detach()))
-        if losses[-1] <= min(losses):  # Adam takes full steps even at an optimum: the best seen is kept
+        if losses[-1] <= min(
+            losses
+        ):  # Adam takes full steps even at an optimum: the best seen is kept
             best.copy_(parameters.detach())
         if _stands_still(losses[1:], o):
             tell(o.iterations, losses[-1])
@@ -176,7 +193,9 @@ def _optimise(level: _Level, s: int, start: Tensor, o: RefineOptions, tell: _Cou
         loss.backward()
         adam.step()
         tell(step + 1, losses[-1])
-    return start + _Stiffen.apply(best, *o.stiffness), LevelReport(s, len(losses), losses[0], min(losses))
+    return start + _Stiffen.apply(best, *o.stiffness), LevelReport(
+        s, len(losses), losses[0], min(losses)
+    )
 
 
 def _stands_still(losses: list[float], o: RefineOptions) -> bool:

@@ -98,14 +98,24 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
         refuse_worse(measured["similarity"])
     progress("inverse", 0.0)
     with account.stage("inverse"):
-        inverse = invert(transform, transform.grid, inverse_grid(inputs.moving.grid, transform, pair.spacing), affine)
+        inverse = invert(
+            transform,
+            transform.grid,
+            inverse_grid(inputs.moving.grid, transform, pair.spacing),
+            affine,
+        )
     progress("resample", 0.0)
     with account.stage("resample"):
         moved = carry(inputs.moving, inputs.fixed, transform, "linear")
         labels = inputs.moving_labels
         moved_labels = None if labels is None else carry(labels, inputs.fixed, transform, "nearest")
 
-        extra = maps(seen, pair, inputs.fixed, {"clusters": o.save_clusters, "uncertainty": o.save_uncertainty})
+        extra = maps(
+            seen,
+            pair,
+            inputs.fixed,
+            {"clusters": o.save_clusters, "uncertainty": o.save_uncertainty},
+        )
     _warn_of_maps(account, o, extra)
 
     with account.stage("measure"):
@@ -134,7 +144,9 @@ def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) 
     return Registration(moved, transform, inverse.field, affine, moved_labels, report, extra)
 
 
-def load_network(weights: str, device: torch.device) -> tuple[Network | None, dict[str, str] | None]:
+def load_network(
+    weights: str, device: torch.device
+) -> tuple[Network | None, dict[str, str] | None]:
     """The network as its weights are to be run, and their metadata; None and None for "none"."""
     if weights == "none":
         return None, None
@@ -168,9 +180,13 @@ def displacement(
     levels: tuple[LevelReport, ...] = ()
     if o.refinement:
         with account.stage("refine"):
-            if network is not None and not improves(u, moving, fixed, o.refinement, fixed_mask, moving_mask):
+            if network is not None and not improves(
+                u, moving, fixed, o.refinement, fixed_mask, moving_mask
+            ):
                 u = torch.zeros_like(u)
-                account.warn("what the network found was worse than nothing and is not used: its weights do not suit")
+                account.warn(
+                    "what the network found was worse than nothing and is not used: its weights do not suit"
+                )
             u, levels = refine(
                 moving, fixed, o.refinement, u, fixed_mask, moving_mask,
                 lambda done, total, loss: progress("refine", done / total),
@@ -181,14 +197,20 @@ def displacement(
 
 def _warn_of_maps(account: Account, o: Options, found: Mapping[str, Image]) -> None:
     if o.save_clusters and not any(name.startswith("clusters") for name in found):
-        account.warn("there are no clusters to save: these weights are of no network that has any on the images")
+        account.warn(
+            "there are no clusters to save: these weights are of no network that has any on the images"
+        )
     if o.save_uncertainty and UNCERTAINTY not in found:
-        account.warn("there is no uncertainty to save: these weights are of no network that matches on the images")
+        account.warn(
+            "there is no uncertainty to save: these weights are of no network that matches on the images"
+        )
 
 
 def _warn(account: Account, o: Options, measured: dict[str, Any]) -> None:
     if o.weights == "none":
-        account.warn("no network was used (weights: none): the result is affine alignment and per-pair refinement")
+        account.warn(
+            "no network was used (weights: none): the result is affine alignment and per-pair refinement"
+        )
     if folded := measured["folding"]["folded_voxels"]:
         account.warn(f"the transform folds in {folded} voxels")
     if (error := measured["inverse"]["round_trip_mean_mm"]) > 0.1:

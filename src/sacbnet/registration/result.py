@@ -20,7 +20,10 @@ MOVED, MOVED_LABELS = "moved.nii.gz", "moved_labels.nii.gz"
 TRANSFORM, INVERSE, AFFINE = "transform.nii.gz", "inverse_transform.nii.gz", "affine.mat"
 RUN = "run.json"
 CLUSTERS, UNCERTAINTY = "clusters_{side}_level{level}.nii.gz", "uncertainty_mm.nii.gz"
-MAPS = (*(CLUSTERS.format(side=s, level=n) for s in ("fixed", "moving") for n in (2, 3, 4, 5)), UNCERTAINTY)
+MAPS = (
+    *(CLUSTERS.format(side=s, level=n) for s in ("fixed", "moving") for n in (2, 3, 4, 5)),
+    UNCERTAINTY,
+)
 FILES = (MOVED, MOVED_LABELS, TRANSFORM, INVERSE, AFFINE, RUN)
 
 
@@ -60,10 +63,16 @@ class Registration:
                 ]
                 if self.moved_labels is not None:
                     labels = self.moved_labels
-                    files.append(pool.submit(save_image, stage / MOVED_LABELS, labels.data, labels, labels=True))
+                    files.append(
+                        pool.submit(
+                            save_image, stage / MOVED_LABELS, labels.data, labels, labels=True
+                        )
+                    )
                 for name, image in self.maps.items():
                     is_labels = np.issubdtype(image.data.dtype, np.integer)
-                    files.append(pool.submit(save_image, stage / name, image.data, image, labels=is_labels))
+                    files.append(
+                        pool.submit(save_image, stage / name, image.data, image, labels=is_labels)
+                    )
             for file in files:
                 file.result()
             save_affine(stage / AFFINE, self.affine)

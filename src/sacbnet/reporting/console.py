@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 STAGES = {
@@ -47,7 +54,9 @@ def progress_bar(quiet: bool, of_all: bool = False) -> Iterator[Callable[[str, f
             elif stage != now:
                 now = stage
                 bar.remove_task(task)  # to reset it would keep the total of the stage before
-                task = bar.add_task(STAGES.get(stage, stage), total=1.0 if stage == "refine" else None)
+                task = bar.add_task(
+                    STAGES.get(stage, stage), total=1.0 if stage == "refine" else None
+                )
             bar.update(task, completed=fraction)
 
         yield tell
@@ -60,7 +69,10 @@ def registration_table(report: dict[str, Any]) -> Table:
     steps = ("start", "affine", "final")
     for step in steps:
         table.add_column(step, justify="right")
-    rows = [(key.replace("_", " "), "similarity", key) for key in ("local_correlation", "mutual_information")]
+    rows = [
+        (key.replace("_", " "), "similarity", key)
+        for key in ("local_correlation", "mutual_information")
+    ]
     if "dice" in report:
         rows += [("Dice, nearest", "dice", "nearest"), ("Dice, one-hot linear", "dice", "onehot")]
     for title, block, key in rows:

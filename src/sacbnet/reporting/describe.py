@@ -42,7 +42,9 @@ def _is_field(file: Path) -> bool:
             reader = sitk.ImageFileReader()
             reader.SetFileName(str(file))
             reader.ReadImageInformation()
-            return reader.GetNumberOfComponents() == 3 and "float" in sitk.GetPixelIDValueAsString(reader.GetPixelID())
+            return reader.GetNumberOfComponents() == 3 and "float" in sitk.GetPixelIDValueAsString(
+                reader.GetPixelID()
+            )
     except Exception:  # whatever is wrong with it, load_image says so in a sentence
         return False
     return False
@@ -54,7 +56,8 @@ def _grid(grid: Any) -> dict[str, Any]:
     return {
         "shape": " × ".join(map(str, grid.shape)),
         "spacing": " × ".join(f"{s:.4g}" for s in grid.spacing) + " mm",
-        "axes": "".join(nib.aff2axcodes(grid.affine)) + ("" if grid.is_orthogonal else " (sheared)"),
+        "axes": "".join(nib.aff2axcodes(grid.affine))
+        + ("" if grid.is_orthogonal else " (sheared)"),
         "centre (RAS)": ", ".join(f"{c:.1f}" for c in grid.centre) + " mm",
     }
 
@@ -64,7 +67,9 @@ def _image(file: Path) -> dict[str, Any]:
 
     image = load_image(file)
     facts = {"kind": "image", **_grid(image.grid)}
-    facts["intensities"] = f"{image.data.min():.6g} to {image.data.max():.6g}, mean {image.data.mean():.6g}"
+    facts["intensities"] = (
+        f"{image.data.min():.6g} to {image.data.max():.6g}, mean {image.data.mean():.6g}"
+    )
     return facts | {f"warning {n}": text for n, text in enumerate(image.warnings, 1)}
 
 
@@ -101,9 +106,21 @@ def _weights(file: Path) -> dict[str, Any]:
     from sacbnet.networks.weights.load import describe_weights
 
     told = describe_weights(file)
-    first = ("name", "licence", "trained_on", "source", "spacing_mm", "intensity", "baseline", "validation", "steps")
+    first = (
+        "name",
+        "licence",
+        "trained_on",
+        "source",
+        "spacing_mm",
+        "intensity",
+        "baseline",
+        "validation",
+        "steps",
+    )
     out = {"kind": "weights"} | {name: told.pop(name) for name in first if name in told}
-    if "recipe" in told:  # the whole of it is in the file; here what differs from the published protocol's defaults
+    if (
+        "recipe" in told
+    ):  # the whole of it is in the file; here what differs from the published protocol's defaults
         out["recipe"] = _differences(json.loads(told.pop("recipe")))
     return out | told
 
@@ -142,7 +159,9 @@ def _training(folder: Path) -> dict[str, Any]:
             "warnings": "; ".join(state["warnings"]) or "none",
         }
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(f"{folder} is no whole training run ({error}); train again, or into another folder") from error
+        raise InputError(
+            f"{folder} is no whole training run ({error}); train again, or into another folder"
+        ) from error
     return told | {"weights": str(weights_file(folder))}
 
 
@@ -180,8 +199,12 @@ def _run(file: Path) -> dict[str, Any]:
             "fixed": report["fixed"]["name"],
             "moving": report["moving"]["name"],
             "version": report["environment"]["sacbnet"],
-            "local correlation": " -> ".join(f"{s['local_correlation']:.3f}" for s in report["similarity"].values()),
+            "local correlation": " -> ".join(
+                f"{s['local_correlation']:.3f}" for s in report["similarity"].values()
+            ),
             "account": "\n".join(registration_lines(report)),
         }
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(f"{file} is no account of a registration ({error}); register again") from error
+        raise InputError(
+            f"{file} is no account of a registration ({error}); register again"
+        ) from error

@@ -17,12 +17,16 @@ from .exponential import smooth
 from .jacobian import folds
 from .warp import compose
 
-ROUNDS = 12  # each halves the step where it folds; what folds in spite of that folded before the step
+ROUNDS = (
+    12  # each halves the step where it folds; what folds in spite of that folded before the step
+)
 REACH = 2  # voxels around a fold that are slowed down as well
 Followed = TypeVar("Followed")
 
 
-def backtrack(step: Tensor, follow: Callable[[Tensor], Followed], folded: Callable[[Followed], Tensor]) -> Followed:
+def backtrack(
+    step: Tensor, follow: Callable[[Tensor], Followed], folded: Callable[[Followed], Tensor]
+) -> Followed:
     """`follow(step)`, the step (b, n, i, j, k) halved about the folds until there are none.
 
     folded: where on the step's lattice a step that was followed folds, (b, 1, i, j, k) bool. One that folds nowhere is
@@ -41,7 +45,9 @@ def backtrack(step: Tensor, follow: Callable[[Tensor], Followed], folded: Callab
 
 def compose_unfolded(outer_vox: Tensor, step_vox: Tensor) -> Tensor:
     """`compose(outer, step, padding="border")` of as much of the step as folds nothing: (b, 3, i, j, k), voxels."""
-    return backtrack(step_vox, lambda step: compose(outer_vox, step, padding="border"), folded_voxels)
+    return backtrack(
+        step_vox, lambda step: compose(outer_vox, step, padding="border"), folded_voxels
+    )
 
 
 @torch.no_grad()

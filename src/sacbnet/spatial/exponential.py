@@ -29,7 +29,11 @@ def smooth(velocity: Tensor) -> Tensor:
     """Means of three voxels along each axis, twice: matching may send neighbours to either side of a border, and no
     number of small steps makes a map of that. (b, n, i, j, k) -> same."""
     around = F.pad(velocity, (2,) * 6, mode="replicate")
-    for axis in (2, 3, 4):  # sums of slices: five times as fast as avg_pool3d on a CPU, with its gradient
+    for axis in (
+        2,
+        3,
+        4,
+    ):  # sums of slices: five times as fast as avg_pool3d on a CPU, with its gradient
         a, b, c, d, e = (around.narrow(axis, n, velocity.shape[axis]) for n in range(5))
         around = ((a + e).add(b + d, alpha=2).add(c, alpha=3)) / 9
     return around

@@ -27,19 +27,25 @@ def as_affine(matrix: object, what: str = "affine") -> NDArray[np.float64]:
         raise GridError(f"the {what} ends in the row {out[3].tolist()}; [0, 0, 0, 1] was expected")
     scale = np.linalg.norm(out[:3, :3], axis=0)
     if scale.min() < 1e-6 or abs(np.linalg.det(out[:3, :3] / scale)) < 1e-4:
-        raise GridError(f"the {what} is singular (voxel axes {scale.round(6).tolist()} mm); repair the image's header")
+        raise GridError(
+            f"the {what} is singular (voxel axes {scale.round(6).tolist()} mm); repair the image's header"
+        )
     out[3] = [0, 0, 0, 1]
     out.setflags(write=False)
     return out
 
 
-def transform_points(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> NDArray[np.float64]:
+def transform_points(
+    matrix: NDArray[np.float64], points: NDArray[np.floating]
+) -> NDArray[np.float64]:
     """Map points (..., 3) by a 4x4 matrix."""
     flat = np.ascontiguousarray(points, dtype=np.float64).reshape(-1, 3)
     out = np.empty_like(flat)
     # 128 rows at a time: on a longer product BLAS starts threads, which spin for nothing where cores are shared
     whole = len(flat) // 128 * 128
-    np.matmul(flat[:whole].reshape(-1, 128, 3), matrix[:3, :3].T, out=out[:whole].reshape(-1, 128, 3))
+    np.matmul(
+        flat[:whole].reshape(-1, 128, 3), matrix[:3, :3].T, out=out[:whole].reshape(-1, 128, 3)
+    )
     np.matmul(flat[whole:], matrix[:3, :3].T, out=out[whole:])
     out += matrix[:3, 3]
     return out.reshape(np.shape(points))
@@ -65,12 +71,18 @@ class Grid:
     def __post_init__(self) -> None:
         shape = tuple(int(n) for n in self.shape)
         if len(shape) != 3 or min(shape) < 1:
-            raise GridError(f"the grid has shape {tuple(self.shape)}; three positive sizes were expected")
+            raise GridError(
+                f"the grid has shape {tuple(self.shape)}; three positive sizes were expected"
+            )
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", as_affine(self.affine))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Grid) and self.shape == other.shape and bool((self.affine == other.affine).all())
+        return (
+            isinstance(other, Grid)
+            and self.shape == other.shape
+            and bool((self.affine == other.affine).all())
+        )
 
     def __hash__(self) -> int:
         return hash((self.shape, (self.affine + 0.0).tobytes()))  # -0.0 equals 0.0
@@ -117,18 +129,24 @@ class Grid:
     @property
     def corners(self) -> NDArray[np.float64]:
         """(8, 3): world mm of the centres of the eight corner voxels."""
-        ends = np.stack(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij"), -1).reshape(-1, 3)
+        ends = np.stack(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij"), -1).reshape(
+            -1, 3
+        )
         return self.world(ends)
 
     def contains(self, world: object, margin_voxels: float = 0.5) -> NDArray[np.bool_]:
         """Whether points (..., 3) lie inside the box; by default its faces are the outer faces of the voxels."""
         v = self.voxels(world)
-        return np.all((v >= -margin_voxels) & (v <= np.array(self.shape) - 1 + margin_voxels), axis=-1)
+        return np.all(
+            (v >= -margin_voxels) & (v <= np.array(self.shape) - 1 + margin_voxels), axis=-1
+        )
 
     def meets(self, other: Grid) -> bool:
         """Whether the boxes about both, along the world's axes, have a place in common."""
         a, b = self.corners, other.corners
-        return bool((a.min(axis=0) <= b.max(axis=0)).all() and (b.min(axis=0) <= a.max(axis=0)).all())
+        return bool(
+            (a.min(axis=0) <= b.max(axis=0)).all() and (b.min(axis=0) <= a.max(axis=0)).all()
+        )
 
     def matches(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
         """Same shape, and no corner further than the tolerance from its counterpart."""

@@ -40,7 +40,9 @@ def invert(
     """
     back = (guess or Affine()).inverse
     start: PointMap = back
-    if min(on.shape) > 4 * COARSE:  # solved on every third voxel first, the rest start within a fraction of a voxel
+    if (
+        min(on.shape) > 4 * COARSE
+    ):  # solved on every third voxel first, the rest start within a fraction of a voxel
         thin = on.with_spacing(on.spacing * COARSE)
         start = invert(point_map, domain, thin, guess, tolerance_mm, rounds).field
     u, (total, count, worst) = _solved(point_map, domain, on, start, back, tolerance_mm, rounds)
@@ -48,13 +50,21 @@ def invert(
 
 
 def _solved(
-    point_map: PointMap, domain: Grid, on: Grid, start: PointMap, back: Affine, tolerance_mm: float, rounds: int
+    point_map: PointMap,
+    domain: Grid,
+    on: Grid,
+    start: PointMap,
+    back: Affine,
+    tolerance_mm: float,
+    rounds: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """p - q with map(p) = q at the voxels q of `on`, from start(q); of the residuals there sum, number, maximum."""
     steps, first = steps_of(point_map), steps_of(start)
     if steps is not None and first is not None and compiled.takes(steps, first):
         known = domain.shape, domain.inverse_affine
-        return compiled.invert(steps, first, back.matrix, known, (on.shape, on.affine), tolerance_mm, rounds)
+        return compiled.invert(
+            steps, first, back.matrix, known, (on.shape, on.affine), tolerance_mm, rounds
+        )
     u = np.empty((*on.shape, 3), dtype=np.float32)
     total, count, worst = 0.0, 0, 0.0
     for low, q in slabs(on):
@@ -69,7 +79,12 @@ def _solved(
 
 
 def _contract(
-    point_map: PointMap, q: NDArray[np.float64], p: NDArray[np.float64], back: Affine, tolerance: float, rounds: int
+    point_map: PointMap,
+    q: NDArray[np.float64],
+    p: NDArray[np.float64],
+    back: Affine,
+    tolerance: float,
+    rounds: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fixed-point iteration from p, in place; only points not yet there go on. Returns p and the residuals (n,)."""
     linear = back.matrix[:3, :3].T
@@ -88,7 +103,11 @@ def _contract(
 
 
 def _newton(
-    point_map: PointMap, q: NDArray[np.float64], p: NDArray[np.float64], residual: NDArray[np.float64], tolerance: float
+    point_map: PointMap,
+    q: NDArray[np.float64],
+    p: NDArray[np.float64],
+    residual: NDArray[np.float64],
+    tolerance: float,
 ) -> None:
     """Improve p and its residuals in place where they exceed the tolerance."""
     for _ in range(20):
@@ -103,7 +122,12 @@ def _newton(
             better = new < residual[active]
             p[active[better]] = trial[better]
             residual[active[better]] = new[better]
-            here, move, target, active = here[~better], move[~better], target[~better], active[~better]
+            here, move, target, active = (
+                here[~better],
+                move[~better],
+                target[~better],
+                active[~better],
+            )
             if not len(active):
                 break
 
@@ -117,4 +141,6 @@ def _jacobian(point_map: PointMap, p: NDArray[np.float64], h: float = 0.05) -> N
 def _solve(jacobian: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:
     """Levenberg's damping keeps the step finite where the Jacobian is singular."""
     normal = np.swapaxes(jacobian, 1, 2) @ jacobian + 1e-6 * np.eye(3)
-    return np.asarray(np.linalg.solve(normal, np.swapaxes(jacobian, 1, 2) @ error[..., None])[..., 0], np.float64)
+    return np.asarray(
+        np.linalg.solve(normal, np.swapaxes(jacobian, 1, 2) @ error[..., None])[..., 0], np.float64
+    )

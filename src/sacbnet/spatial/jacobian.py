@@ -23,11 +23,17 @@ def jacobian_determinant(displacement_vox: Tensor) -> Tensor:
     """det J of p + u(p) by central differences (one-sided at the faces): (3, i, j, k) -> (i, j, k)."""
     if compiled.takes(displacement_vox):
         return compiled.jacobian(displacement_vox)
-    out = torch.empty(displacement_vox.shape[1:], dtype=displacement_vox.dtype, device=displacement_vox.device)
+    out = torch.empty(
+        displacement_vox.shape[1:], dtype=displacement_vox.dtype, device=displacement_vox.device
+    )
     for low, high, slab, inner in _slabs(displacement_vox, halo=1):
         columns = []
         for axis in range(3):
-            d = torch.gradient(slab, dim=axis + 1)[0] if slab.shape[axis + 1] > 1 else torch.zeros_like(slab)
+            d = (
+                torch.gradient(slab, dim=axis + 1)[0]
+                if slab.shape[axis + 1] > 1
+                else torch.zeros_like(slab)
+            )
             d[axis] += 1
             columns.append(d)
         out[low:high] = _det(*columns)[inner]
@@ -52,7 +58,10 @@ def tetrahedra(displacement_vox: Tensor) -> Iterator[tuple[Tensor, float]]:
         v = corner(a, b, c)
         edges = [(corner(1 - a, b, c) - v), (corner(a, 1 - b, c) - v), (corner(a, b, 1 - c) - v)]
         yield _det(*edges) * ((1 - 2 * a) * (1 - 2 * b) * (1 - 2 * c)), 1 / 6
-    for flip in (0, 1):  # the central tetrahedron joins the corners of even, or of odd, parity; undeformed det is 2
+    for flip in (
+        0,
+        1,
+    ):  # the central tetrahedron joins the corners of even, or of odd, parity; undeformed det is 2
         v = corner(flip, 0, 0)
         edges = [corner(flip, 1, 1) - v, corner(1 - flip, 0, 1) - v, corner(1 - flip, 1, 0) - v]
         yield _det(*edges) * ((1 - 2 * flip) * 0.5), 1 / 3
@@ -123,7 +132,9 @@ def _det(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return out
 
 
-def _slabs(u: Tensor, halo: int, after_only: bool = False, rows: int = 16) -> Iterator[tuple[int, int, Tensor, slice]]:
+def _slabs(
+    u: Tensor, halo: int, after_only: bool = False, rows: int = 16
+) -> Iterator[tuple[int, int, Tensor, slice]]:
     """Slabs along i with a halo, so that no nine-channel tensor of the whole volume is made."""
     n = u.shape[1]
     for low in range(0, n, rows):

@@ -20,11 +20,17 @@ from .transforms import PointMap, steps_of
 from .warp import sample
 
 Interpolation = Literal["linear", "nearest", "onehot"]
-Sampler = Callable[[NDArray[np.float64]], NDArray[np.generic]]  # voxel coordinates (n, 3) -> values (n,)
+Sampler = Callable[
+    [NDArray[np.float64]], NDArray[np.generic]
+]  # voxel coordinates (n, 3) -> values (n,)
 
 
 def resample(
-    data: NDArray[np.generic], source: Grid, target: Grid, point_map: PointMap, interpolation: Interpolation = "linear"
+    data: NDArray[np.generic],
+    source: Grid,
+    target: Grid,
+    point_map: PointMap,
+    interpolation: Interpolation = "linear",
 ) -> NDArray[np.generic]:
     """out(p) = data(point_map(p)) for each voxel p of `target`.
 
@@ -34,7 +40,9 @@ def resample(
     """
     steps = steps_of(point_map)
     if steps is not None and compiled.takes(steps) and compiled.resamples(data, interpolation):
-        return compiled.resample(data, source.inverse_affine, steps, target.shape, target.affine, interpolation)
+        return compiled.resample(
+            data, source.inverse_affine, steps, target.shape, target.affine, interpolation
+        )
     out = np.empty(target.shape, dtype=np.float32 if interpolation == "linear" else data.dtype)
     sampler = {"linear": _linear, "nearest": _nearest, "onehot": _onehot}[interpolation](data)
     for low, points in slabs(target):
@@ -103,7 +111,9 @@ def _largest_vote(labels: NDArray[np.generic], weights: NDArray[np.float64]) -> 
     best, best_vote = labels[0].copy(), np.full(labels.shape[1], -1.0)
     for candidate in labels:
         vote = (weights * (labels == candidate)).sum(axis=0)
-        better = (vote > best_vote + 1e-9) | ((np.abs(vote - best_vote) <= 1e-9) & (candidate < best))
+        better = (vote > best_vote + 1e-9) | (
+            (np.abs(vote - best_vote) <= 1e-9) & (candidate < best)
+        )
         best = np.where(better, candidate, best)
         best_vote = np.where(better, vote, best_vote)
     return best

@@ -70,7 +70,9 @@ class DisplacementField:
     def __post_init__(self) -> None:
         u = np.ascontiguousarray(self.displacement_mm, dtype=np.float32)
         if u.shape != (*self.grid.shape, 3):
-            raise GridError(f"the displacement has shape {u.shape}; {(*self.grid.shape, 3)} was expected")
+            raise GridError(
+                f"the displacement has shape {u.shape}; {(*self.grid.shape, 3)} was expected"
+            )
         if not np.isfinite(u).all():
             raise InputError("the displacement field holds NaN or infinite values")
         u.setflags(write=False)

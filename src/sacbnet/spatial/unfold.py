@@ -17,7 +17,9 @@ LARGEST = 1e6  # voxels: beyond, the volumes leave what float32 holds
 LONGEST = 2.0  # voxels per unit of slope
 
 
-def unfold(displacement_vox: Tensor, margin: float = 0.02, max_rounds: int = 700) -> tuple[Tensor, dict[str, float]]:
+def unfold(
+    displacement_vox: Tensor, margin: float = 0.02, max_rounds: int = 700
+) -> tuple[Tensor, dict[str, float]]:
     """Return a displacement without folds, and what was changed.
 
     displacement_vox: (3, i, j, k), voxels. Every tetrahedron of the result (see `folds`) keeps a relative volume above
@@ -36,7 +38,9 @@ def unfold(displacement_vox: Tensor, margin: float = 0.02, max_rounds: int = 700
     u, work = given.clone(), _Work(given)
     goal = margin + 0.2 * margin + 0.005
     cells = _faulty(u, margin)
-    if not bool((u.abs() < LARGEST).all()):  # nor NaN: for the caller to refuse, pushes would only spread it
+    if not bool(
+        (u.abs() < LARGEST).all()
+    ):  # nor NaN: for the caller to refuse, pushes would only spread it
         max_rounds = 0
     rounds, smoothings, before = 0, 0, len(cells)
     while len(cells) and rounds < max_rounds:
@@ -50,7 +54,9 @@ def unfold(displacement_vox: Tensor, margin: float = 0.02, max_rounds: int = 700
         size = torch.Size(n - 1 for n in u.shape[1:])
         cells = _around(touched, -1, 0, u.shape[1:], size) if len(touched) else _faulty(u, margin)
     remaining = int(folds(u, margin).sum()) if len(cells) else 0
-    return u.to(displacement_vox) if rounds else displacement_vox.clone(), _report(given, u, rounds, remaining)
+    return u.to(displacement_vox) if rounds else displacement_vox.clone(), _report(
+        given, u, rounds, remaining
+    )
 
 
 def _report(before: Tensor, after: Tensor, rounds: int, remaining: int) -> dict[str, float]:
@@ -75,7 +81,9 @@ def _faulty(u: Tensor, margin: float) -> Tensor:
     return (at[:, 0] * j + at[:, 1]) * k + at[:, 2]
 
 
-def _around(index: Tensor, low: int, high: int, shape: torch.Size, within: torch.Size | None = None) -> Tensor:
+def _around(
+    index: Tensor, low: int, high: int, shape: torch.Size, within: torch.Size | None = None
+) -> Tensor:
     """Numbers of the voxels low..high steps along each axis from those numbered, each once, in order; none outside
     `within`, by default the shape."""
     for axis in range(3):
@@ -96,7 +104,10 @@ def _smooth(u: Tensor, index: Tensor, radius: int) -> Tensor:
     for a in (-1, 0, 1):
         for b in (-1, 0, 1):
             for c in (-1, 0, 1):
-                at = [(x + d).clamp(0, n - 1) for x, d, n in zip((i, j, k), (a, b, c), shape, strict=True)]
+                at = [
+                    (x + d).clamp(0, n - 1)
+                    for x, d, n in zip((i, j, k), (a, b, c), shape, strict=True)
+                ]
                 total += u[:, at[0], at[1], at[2]]
     u.view(3, -1)[:, index] = total / 27
     return index
@@ -122,7 +133,13 @@ class _Work:
 
 
 def push_apart(
-    u: Tensor, cells: Tensor, push: Tensor, times: Tensor, touched: Tensor, margin: float, goal: float
+    u: Tensor,
+    cells: Tensor,
+    push: Tensor,
+    times: Tensor,
+    touched: Tensor,
+    margin: float,
+    goal: float,
 ) -> Tensor:
     """The shortest pushes on the corners of each tetrahedron of relative volume <= margin that, to first order, make
     it `goal`.

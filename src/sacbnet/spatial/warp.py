@@ -19,13 +19,17 @@ Mode = Literal["linear", "nearest"]
 Padding = Literal["zeros", "border"]
 
 
-def identity(shape: tuple[int, ...], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
+def identity(
+    shape: tuple[int, ...], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Coordinates of each voxel: (1, 3, i, j, k)."""
     axes = [torch.arange(n, device=device, dtype=dtype) for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
-def sample(image: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: Padding = "zeros") -> Tensor:
+def sample(
+    image: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: Padding = "zeros"
+) -> Tensor:
     """Values of `image` (b, c, i, j, k) at voxel `coordinates` (b, 3, i', j', k') -> (b, c, i', j', k').
 
     padding "zeros" fades to 0 within one voxel of the edge (what the published network does); "border" repeats the
@@ -37,17 +41,27 @@ def sample(image: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: P
     wide = torch.promote_types(torch.promote_types(image.dtype, coordinates.dtype), torch.float32)
     if not image.dtype == coordinates.dtype == wide:
         return sample(image.to(wide), coordinates.to(wide), mode, padding).to(image.dtype)
-    if padding == "zeros" and 1 in size:  # such an axis has no extent to fade over: give it a zero on either side
+    if (
+        padding == "zeros" and 1 in size
+    ):  # such an axis has no extent to fade over: give it a zero on either side
         beside = [int(n == 1) for n in size]
         image = F.pad(image, [n for n in reversed(beside) for _ in range(2)])
         coordinates = coordinates + coordinates.new_tensor(beside).reshape(1, 3, 1, 1, 1)
         size = image.shape[2:]
     # grid_sample wants (x, y, z) = (k, j, i) in [-1, 1]; an axis of one voxel has no extent to normalise by
-    scaled = [coordinates[:, a] * (2 / max(size[a] - 1, 1)) - (1 if size[a] > 1 else 0) for a in (2, 1, 0)]
+    scaled = [
+        coordinates[:, a] * (2 / max(size[a] - 1, 1)) - (1 if size[a] > 1 else 0) for a in (2, 1, 0)
+    ]
     grid = torch.stack(scaled, dim=-1)
     b, i = grid.shape[0], grid.shape[1]
     threads = torch.get_num_threads()
-    if image.device.type == "cpu" and b == 1 and threads > 1 and i >= 2 * threads and not image.requires_grad:
+    if (
+        image.device.type == "cpu"
+        and b == 1
+        and threads > 1
+        and i >= 2 * threads
+        and not image.requires_grad
+    ):
         # torch's 3-D grid_sample runs in parallel over the batch only: cut the output along i into a batch
         rows = i // threads
         cut = rows * threads
@@ -65,7 +79,9 @@ def _grid_sample(image: Tensor, grid: Tensor, mode: Mode, padding: Padding) -> T
     return F.grid_sample(image, grid, mode=how, padding_mode=padding, align_corners=True)
 
 
-def warp(image: Tensor, displacement_vox: Tensor, mode: Mode = "linear", padding: Padding = "zeros") -> Tensor:
+def warp(
+    image: Tensor, displacement_vox: Tensor, mode: Mode = "linear", padding: Padding = "zeros"
+) -> Tensor:
     """moved(p) = image(p + u(p)). image (b, c, i, j, k), displacement_vox (b, 3, i, j, k) -> (b, c, i, j, k)."""
     if mode == "linear" and compiled.takes(image, displacement_vox):
         return compiled.warp(image, displacement_vox, border=padding == "border")

@@ -40,7 +40,12 @@ class State:
 
 
 def save_checkpoint(
-    folder: Path, recipe: Recipe, pack: Pack, state: State, network: nn.Module, optimiser: torch.optim.Optimizer
+    folder: Path,
+    recipe: Recipe,
+    pack: Pack,
+    state: State,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
 ) -> None:
     """Written aside and moved into place, so that the file under its name is always whole. OutputError if it fails."""
     content = {
@@ -51,7 +56,10 @@ def save_checkpoint(
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
         # samples and augmentation are functions of seed and step; these are for networks that draw, as by dropout
-        "random": [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in _cuda_of(network))],
+        "random": [
+            torch.get_rng_state(),
+            *(torch.cuda.get_rng_state(device) for device in _cuda_of(network)),
+        ],
     }
     with atomic_file(folder / CHECKPOINT) as path:
         torch.save(content, path)
@@ -106,8 +114,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format_version"] > FORMAT_VERSION:
-            raise InputError(f"{path} has format {content['format_version']}; up to {FORMAT_VERSION} is read: update")
+            raise InputError(
+                f"{path} has format {content['format_version']}; up to {FORMAT_VERSION} is read: update"
+            )
         return content
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or ["empty"])[0][:120]
-        raise InputError(f"{path} is no checkpoint of sacbnet train ({reason}); remove it to begin anew") from error
+        raise InputError(
+            f"{path} is no checkpoint of sacbnet train ({reason}); remove it to begin anew"
+        ) from error

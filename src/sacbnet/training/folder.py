@@ -20,7 +20,10 @@ from .loader import Data
 RECIPE, RUN = "recipe.toml", "run.json"
 
 
-PLACES = (Path(__file__).parent / "recipes", Path(__file__).parents[3] / "recipes")  # installed; a checkout
+PLACES = (
+    Path(__file__).parent / "recipes",
+    Path(__file__).parents[3] / "recipes",
+)  # installed; a checkout
 
 
 def find_recipe(name: str) -> Path:
@@ -32,7 +35,13 @@ def write_run(out: Path, recipe: Recipe, state: State, facts: dict[str, Any]) ->
     """recipe.toml and run.json, as they now are."""
     for name, text in (
         (RECIPE, recipe.to_toml()),
-        (RUN, json.dumps({"format_version": 1, **facts, "state": vars(state), "recipe": recipe.to_dict()}, indent=1)),
+        (
+            RUN,
+            json.dumps(
+                {"format_version": 1, **facts, "state": vars(state), "recipe": recipe.to_dict()},
+                indent=1,
+            ),
+        ),
     ):
         with atomic_file(out / name) as path:
             path.write_text(text, encoding="utf-8")
@@ -41,17 +50,23 @@ def write_run(out: Path, recipe: Recipe, state: State, facts: dict[str, Any]) ->
 def without_paths(recipe: Recipe) -> Recipe:
     """For weights, which travel: without the places of this machine, that are nobody else's business."""
     data = replace(recipe.data, source="")
-    return replace(recipe, data=data, run=replace(recipe.run, start_from=Path(recipe.run.start_from).name))
+    return replace(
+        recipe, data=data, run=replace(recipe.run, start_from=Path(recipe.run.start_from).name)
+    )
 
 
-def save_run_weights(out: Path, name: str, recipe: Recipe, state: State, network: nn.Module, data: Data) -> None:
+def save_run_weights(
+    out: Path, name: str, recipe: Recipe, state: State, network: nn.Module, data: Data
+) -> None:
     """Weights with all that they have to say of themselves."""
     metadata: dict[str, object] = {
-        "licence": recipe.licence or "not stated; that of the data they were trained on may restrict their use",
+        "licence": recipe.licence
+        or "not stated; that of the data they were trained on may restrict their use",
         "restricted": recipe.restricted,
         "symmetric": recipe.symmetric,
         "mirrored": recipe.mirrored,
-        "trained_on": recipe.trained_on or f"{len({n for pair in data.training for n in pair})} cases",
+        "trained_on": recipe.trained_on
+        or f"{len({n for pair in data.training for n in pair})} cases",
         "spacing_mm": f"{data.spacing_mm:g}",
         "intensity": "[0, 1]: smallest value to 99.9th percentile (sacbnet.imaging.intensities.to_unit)",
         "source": f"sacbnet train, recipe {recipe.name}",

@@ -48,17 +48,25 @@ def choose(recipe: Recipe, pack: Pack) -> Data:
     o, made = recipe.data, recipe.synthesis
     if pack.pictured is not (made is None):
         holds, wants = ("images", "label maps") if pack.pictured else ("label maps", "images")
-        raise InputError(f"{pack.path} holds {holds}; the recipe is for {wants} (its section synthesis, or none)")
+        raise InputError(
+            f"{pack.path} holds {holds}; the recipe is for {wants} (its section synthesis, or none)"
+        )
     train, validation = _pairs(o, pack)
     data = Data(pack, train, validation, (), 1 if made is None else made.factor)
     if missing := sorted(set(o.labels) - set(pack.label_values)) if pack.label_values else []:
-        raise InputError(f"data.labels asks for {missing[:8]}; the set has {list(pack.label_values)[:80]}")
+        raise InputError(
+            f"data.labels asks for {missing[:8]}; the set has {list(pack.label_values)[:80]}"
+        )
     labels = o.labels or pack.label_values
     if recipe.loss.dice_weight and not pack.label_values:
-        raise InputError("loss.dice_weight is set but the set has no labels; give labels, or set it to 0")
+        raise InputError(
+            "loss.dice_weight is set but the set has no labels; give labels, or set it to 0"
+        )
     sides = pack.spacing_mm
     if max(sides) - min(sides) > 1e-3 * min(sides):
-        raise InputError(f"the voxels of the set are {sides} mm; cubes were expected: give data.spacing_mm")
+        raise InputError(
+            f"the voxels of the set are {sides} mm; cubes were expected: give data.spacing_mm"
+        )
     if (least := min(data.shape) >> (recipe.loss.scales - 1)) < 5:
         raise InputError(
             f"loss.scales is {recipe.loss.scales}, which leaves {least} voxels of {data.shape}; 5 are needed"
@@ -68,14 +76,18 @@ def choose(recipe: Recipe, pack: Pack) -> Data:
     return replace(data, validation=validation, labels=tuple(labels) if pack.label_values else ())
 
 
-def _pairs(o: DataOptions, pack: Pack) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+def _pairs(
+    o: DataOptions, pack: Pack
+) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
     """Those to train on and to validate. Noise maps are no subjects: only alone are they pairs, each with itself."""
     names = pack.names[: pack.noise.start]
     if not names:
         alone = tuple((n, n) for n in pack.noise)
         return alone, alone[:: max(1, len(alone) // 4)]
     train = pairs_of(names, o.train, o.train_pairs, o.atlas, pack.pairs)
-    return train, pairs_of(names, o.validation, o.validation_pairs, o.atlas, pack.pairs) if o.validation else ()
+    return train, pairs_of(
+        names, o.validation, o.validation_pairs, o.atlas, pack.pairs
+    ) if o.validation else ()
 
 
 def pairs_of(
@@ -92,13 +104,19 @@ class Loader:
         check_batch(recipe, team.world)
         self.data, self.recipe, self.team = data, recipe, team
         self.augmentation = recipe.augment if recipe.augment != Augmentation() else None
-        self.maps = None if recipe.synthesis is None else Maps(data.pack, recipe.synthesis, team.device)
+        self.maps = (
+            None if recipe.synthesis is None else Maps(data.pack, recipe.synthesis, team.device)
+        )
         self._thread = ThreadPoolExecutor(1)
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
 
     def step(self, step: int) -> list[Batch]:
         """The batches of one step, to be accumulated."""
-        found = self._ahead[1] if self._ahead and self._ahead[0] == step else self._thread.submit(self._make, step)
+        found = (
+            self._ahead[1]
+            if self._ahead and self._ahead[0] == step
+            else self._thread.submit(self._make, step)
+        )
         batches = found.result()
         if step + 1 < self.recipe.run.steps:
             self._ahead = (step + 1, self._thread.submit(self._make, step + 1))
@@ -113,7 +131,9 @@ class Loader:
         return [_stack([self._pair(sample) for sample in samples]) for samples in groups]
 
     def _pair(self, sample: int) -> Batch:
-        m, f = self.data.training[pair_number(sample, len(self.data.training), self.recipe.run.seed)]
+        m, f = self.data.training[
+            pair_number(sample, len(self.data.training), self.recipe.run.seed)
+        ]
         pack, device, seed = self.data.pack, self.team.device, self.recipe.run.seed
         if self.maps is not None:
             made = self.maps.pair(m, f, (seed, sample, 3))
@@ -123,13 +143,17 @@ class Loader:
         images = (pack.image(m).to(device), pack.image(f).to(device))
         labels, inside = self._labels(m, f, (seed, sample, 1)), insides(pack, m, f, device)
         if self.augmentation is not None:
-            images, labels = augment(self.augmentation, (seed, sample, 2), images, labels, pack.spacing_mm)
+            images, labels = augment(
+                self.augmentation, (seed, sample, 2), images, labels, pack.spacing_mm
+            )
             if inside is not None:  # the same places of the same seed
                 places = replace(self.augmentation, gamma=0.0, bias=0.0, noise=0.0)
                 inside, _ = augment(places, (seed, sample, 2), inside, None, pack.spacing_mm)
         maps = labels or (None, None)
         m_inside, f_inside = inside or (None, None)
-        return Batch(*images, maps[0], maps[1], m_inside, f_inside, labelled=float(labels is not None))
+        return Batch(
+            *images, maps[0], maps[1], m_inside, f_inside, labelled=float(labels is not None)
+        )
 
     def validation(self, n: int) -> Batch:
         """The n-th pair to validate, with all its labels; made from label maps, it is the same one each time."""
@@ -138,7 +162,9 @@ class Loader:
             return self.maps.pair(*pair, (self.recipe.run.seed, n, 4))
         return stored_pair(self.data.pack, *pair, self.team.device)
 
-    def _labels(self, moving: int, fixed: int, seed: tuple[int, ...]) -> tuple[Tensor | None, Tensor | None] | None:
+    def _labels(
+        self, moving: int, fixed: int, seed: tuple[int, ...]
+    ) -> tuple[Tensor | None, Tensor | None] | None:
         """Both label maps, with those labels that the Dice loss is to see in this sample; None where one is missing."""
         m, f = self.data.pack.labels(moving), self.data.pack.labels(fixed)
         if not self.recipe.loss.dice_weight or m is None or f is None:
@@ -163,7 +189,9 @@ def check_batch(recipe: Recipe, world: int) -> None:
         )
     made = recipe.synthesis
     if made is not None and made.box[0] < made.box[1] and recipe.run.pairs_at_once > 1:
-        raise InputError("synthesis.box gives each pair a shape of its own; run.pairs_at_once = 1 was expected")
+        raise InputError(
+            "synthesis.box gives each pair a shape of its own; run.pairs_at_once = 1 was expected"
+        )
 
 
 def stored_pair(pack: Pack, moving: int, fixed: int, device: torch.device | str = "cpu") -> Batch:
@@ -173,12 +201,16 @@ def stored_pair(pack: Pack, moving: int, fixed: int, device: torch.device | str 
     return Batch(*images, pack.labels(moving), pack.labels(fixed), *inside)
 
 
-def insides(pack: Pack, moving: int, fixed: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor] | None:
+def insides(
+    pack: Pack, moving: int, fixed: int, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor] | None:
     """Where the two images are not padding, (1, 1, i, j, k) each; None where neither is padded."""
     found = pack.inside(moving), pack.inside(fixed)
     if found == (None, None):
         return None
-    m, f = (torch.ones(1, 1, *pack.shape, device=device) if x is None else x.to(device) for x in found)
+    m, f = (
+        torch.ones(1, 1, *pack.shape, device=device) if x is None else x.to(device) for x in found
+    )
     return m, f
 
 
@@ -188,7 +220,11 @@ def _stack(parts: Sequence[Batch]) -> Batch:
     def joined(name: str, fill: float) -> Tensor | None:
         found = [getattr(part, name) for part in parts]
         like = next((x for x in found if x is not None), None)
-        return None if like is None else torch.cat([torch.full_like(like, fill) if x is None else x for x in found])
+        return (
+            None
+            if like is None
+            else torch.cat([torch.full_like(like, fill) if x is None else x for x in found])
+        )
 
     labels = joined("moving_labels", 0), joined("fixed_labels", 0)
     places = joined("moving_inside", 1), joined("fixed_inside", 1)

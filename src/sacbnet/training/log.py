@@ -29,7 +29,11 @@ class Log:
     def __init__(self, folder: Path, step: int, say: Callable[[str], None]) -> None:
         self.say = say
         self.path = folder / METRICS
-        kept = [row for row in read_metrics(self.path) if int(row["step"]) <= step] if self.path.exists() else []
+        kept = (
+            [row for row in read_metrics(self.path) if int(row["step"]) <= step]
+            if self.path.exists()
+            else []
+        )
         with atomic_file(self.path) as path, path.open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, COLUMNS)
             table.writeheader()
@@ -39,22 +43,34 @@ class Log:
     def row(self, step: int, values: Mapping[str, float]) -> None:
         try:
             with self.path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, COLUMNS).writerow({"step": step, **{k: f"{v:.7g}" for k, v in values.items()}})
+                csv.DictWriter(file, COLUMNS).writerow(
+                    {"step": step, **{k: f"{v:.7g}" for k, v in values.items()}}
+                )
         except OSError as error:  # a curve is not worth a training
             self.say(f"{self.path} could not be written ({error.strerror}); training goes on")
         if self.board is not None:
             for name, value in values.items():
-                part = "validation/" + name[11:] if name.startswith("validation_") else "training/" + name
+                part = (
+                    "validation/" + name[11:]
+                    if name.startswith("validation_")
+                    else "training/" + name
+                )
                 self.board.add_scalar(part, value, step)
 
     def picture(self, step: int, slices: Slices | None) -> None:
         """Fixed, moved, moving and what differs, for the three middle planes."""
         if self.board is None or slices is None:
             return
-        for plane, fixed, moved, moving in zip("ijk", slices.fixed, slices.moved, slices.moving, strict=True):
-            row = torch.cat([fixed, moved, moving, (moved - fixed).abs(), (moving - fixed).abs()], dim=1)
+        for plane, fixed, moved, moving in zip(
+            "ijk", slices.fixed, slices.moved, slices.moving, strict=True
+        ):
+            row = torch.cat(
+                [fixed, moved, moving, (moved - fixed).abs(), (moving - fixed).abs()], dim=1
+            )
             self.board.add_image(
-                f"validation/{plane} (fixed, moved, moving, differences after and before)", row[None], step
+                f"validation/{plane} (fixed, moved, moving, differences after and before)",
+                row[None],
+                step,
             )
 
     def close(self) -> None:
@@ -74,7 +90,9 @@ class NoLog:
 def read_metrics(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [row for row in rows if (row["step"] or "").isdigit() and None not in row.values()]  # a last line may be cut
+    return [
+        row for row in rows if (row["step"] or "").isdigit() and None not in row.values()
+    ]  # a last line may be cut
 
 
 def _board(folder: Path, step: int) -> Any:

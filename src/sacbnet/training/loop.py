@@ -76,7 +76,9 @@ def train(
             while run.state.step < steps and not team.largest(stop.due(1.5 * run.state.longest)):
                 start = time.monotonic()
                 rate = recipe.optimiser.rate(run.state.step, steps)
-                terms = descend(run.objective, run.optimiser, run.loader, run.state.step, rate, team, recipe)
+                terms = descend(
+                    run.objective, run.optimiser, run.loader, run.state.step, rate, team, recipe
+                )
                 run.state.step += 1
                 run.add(terms)
                 if run.due(recipe.run.log_every):
@@ -112,15 +114,21 @@ def descend(
     sums: dict[str, torch.Tensor] = {}
     for n, batch in enumerate(batches):
         last = n + 1 == len(batches)  # gradients travel once, with the last of them
-        half = torch.autocast(team.device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16")
+        half = torch.autocast(
+            team.device.type, torch.bfloat16, enabled=recipe.run.precision == "bfloat16"
+        )
         with nullcontext() if last or team.world == 1 else objective.no_sync():  # type: ignore[operator]
             with half:
                 terms = objective(batch, loader.data.labels)
             (terms["loss"] / len(batches)).backward()
-        sums = {name: sums.get(name, 0.0) + term.detach() / len(batches) for name, term in terms.items()}
+        sums = {
+            name: sums.get(name, 0.0) + term.detach() / len(batches) for name, term in terms.items()
+        }
     norm = nn.utils.clip_grad_norm_(objective.parameters(), recipe.optimiser.clip or math.inf)
     sums["gradient_norm"] = norm  # the same one in every process
-    values = dict(zip(sums, team.mean(torch.stack([x.float() for x in sums.values()])).tolist(), strict=True))
+    values = dict(
+        zip(sums, team.mean(torch.stack([x.float() for x in sums.values()])).tolist(), strict=True)
+    )
     if not all(map(math.isfinite, values.values())):
         raise RegistrationError(
             f"the loss or its gradient is not finite at step {step + 1}; the last checkpoint is kept: lower"
@@ -133,13 +141,17 @@ def descend(
 class _Run:
     """What a session of training holds, and what it does now and then."""
 
-    def __init__(self, recipe: Recipe, data: Data, out: Path, team: Team, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Data, out: Path, team: Team, say: Callable[[str], None]
+    ) -> None:
         self.recipe, self.data, self.out, self.team = recipe, data, out, team
         kernels = kernels_for(team.device)  # compiles them the first time
         self.network = build(recipe.model).to(team.device)
         o = recipe.optimiser
         self.optimiser: torch.optim.Optimizer = (
-            torch.optim.AdamW(self.network.parameters(), o.learning_rate, weight_decay=o.weight_decay)
+            torch.optim.AdamW(
+                self.network.parameters(), o.learning_rate, weight_decay=o.weight_decay
+            )
             if o.weight_decay
             else torch.optim.Adam(self.network.parameters(), o.learning_rate)
         )
@@ -158,10 +170,14 @@ class _Run:
         self.began = time.monotonic() - self.state.seconds
         if found is None:
             self.state.baseline = self._scores(None)
-        cases = [{case for pair in pairs for case in pair} for pairs in (data.training, data.validation)]
+        cases = [
+            {case for pair in pairs for case in pair} for pairs in (data.training, data.validation)
+        ]
         if shared := sorted(cases[0] & cases[1]):
             names = ", ".join(data.pack.names[n] for n in shared[:5])
-            self.log.say(f"note: {len(shared)} cases are both trained on and validated ({names}): scores will flatter")
+            self.log.say(
+                f"note: {len(shared)} cases are both trained on and validated ({names}): scores will flatter"
+            )
         self.log.say(
             f"{recipe.name}: {len(data.training)} training and {len(data.validation)} validation pairs of "
             f"{'×'.join(map(str, data.shape))} voxels; {kernels} kernels, {team.world} × {team.device}; "
@@ -197,8 +213,13 @@ class _Run:
         if not self.data.validation:
             return
         scores = self._scores(self.network)
-        self.log.row(s.step, {"seconds": s.seconds, **{f"validation_{name}": v for name, v in scores.items()}})
-        self.log.say(f"step {s.step}{_told('  validation', scores)}{_told('; before training', s.baseline)}")
+        self.log.row(
+            s.step,
+            {"seconds": s.seconds, **{f"validation_{name}": v for name, v in scores.items()}},
+        )
+        self.log.say(
+            f"step {s.step}{_told('  validation', scores)}{_told('; before training', s.baseline)}"
+        )
         if "dice" in scores:
             gained = scores["dice"] - s.baseline["dice"]
             if not s.best and gained < GAIN:
@@ -207,14 +228,20 @@ class _Run:
                     f" {s.baseline['dice']:.4f}: {'worse than doing nothing' if gained < 0 else 'no gain yet'}. Check"
                     " the data (sacbnet data check), the learning rate and the smoothness weight"
                 ]
-                self.log.say("!" * 8 + " WARNING " + "!" * 8 + "\n" + s.warnings[-1] + "\n" + "!" * 25)
+                self.log.say(
+                    "!" * 8 + " WARNING " + "!" * 8 + "\n" + s.warnings[-1] + "\n" + "!" * 25
+                )
             elif s.warnings and gained >= GAIN:
                 s.warnings = []
                 self.log.say(f"step {s.step}  now better than the images untouched")
         if not s.best or _merit(scores) > _merit(s.best):
             s.best = {"step": s.step, **scores}
             if self.team.leads:
-                self._tried(lambda: save_run_weights(self.out, BEST, self.recipe, s, self.network, self.data))
+                self._tried(
+                    lambda: save_run_weights(
+                        self.out, BEST, self.recipe, s, self.network, self.data
+                    )
+                )
 
     def save(self, at_last: bool = False) -> None:
         """Checkpoint, last weights, run.json; by the process that leads. A failure is told, and is final at last."""
@@ -236,7 +263,11 @@ class _Run:
     def _write(self) -> None:
         save_run_weights(self.out, LAST, self.recipe, self.state, self.network, self.data)
         d = self.data
-        counted = {"training_pairs": len(d.training), "validation_pairs": len(d.validation), "labels": list(d.labels)}
+        counted = {
+            "training_pairs": len(d.training),
+            "validation_pairs": len(d.validation),
+            "labels": list(d.labels),
+        }
         facts = {
             "environment": environment(self.team.device, kernels_for(self.team.device)),
             "processes": self.team.world,
@@ -244,7 +275,9 @@ class _Run:
             "peak_memory_mb": peak_memory_mb(self.team.device),
         }
         write_run(self.out, self.recipe, self.state, facts)
-        save_checkpoint(self.out, self.recipe, self.data.pack, self.state, self.network, self.optimiser)
+        save_checkpoint(
+            self.out, self.recipe, self.data.pack, self.state, self.network, self.optimiser
+        )
 
     def close(self) -> None:
         self.loader.close()
@@ -256,7 +289,13 @@ class _Run:
             return {}
         self.network.eval()
         scores, slices = validate(
-            network, self.loader.validation, len(d.validation), d.labels, r.loss, self.team, r.run.precision
+            network,
+            self.loader.validation,
+            len(d.validation),
+            d.labels,
+            r.loss,
+            self.team,
+            r.run.precision,
         )
         self.network.train()
         self.log.picture(self.state.step, slices)
@@ -276,8 +315,12 @@ def begin_from(weights: str, network: nn.Module) -> dict[str, str]:
     grows = isinstance(ours, LapIRNOptions) and isinstance(other, LapIRNOptions)
     if given != ({n: shape for n, shape in shapes.items() if n in given} if grows else shapes):
         a, b = ({"architecture": o.architecture} | o.to_dict() for o in (ours, other))
-        differ = ", ".join(f"{name} is {a[name]}, there {b.get(name)}" for name in a if a[name] != b.get(name))
-        raise InputError(f"run.start_from names weights of another network (model.{differ}); set the options to theirs")
+        differ = ", ".join(
+            f"{name} is {a[name]}, there {b.get(name)}" for name in a if a[name] != b.get(name)
+        )
+        raise InputError(
+            f"run.start_from names weights of another network (model.{differ}); set the options to theirs"
+        )
     network.load_state_dict(theirs, strict=not grows)
     return metadata
 

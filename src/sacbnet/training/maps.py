@@ -19,7 +19,9 @@ class Maps:
 
     def __init__(self, pack: Pack, options: SynthesisOptions, device: torch.device) -> None:
         if len(pack.label_values) > MOST_VALUES:
-            raise InputError(f"the maps hold {len(pack.label_values)} labels; at most {MOST_VALUES} were expected")
+            raise InputError(
+                f"the maps hold {len(pack.label_values)} labels; at most {MOST_VALUES} were expected"
+            )
         self.pack, self.options, self.device = pack, options, device
         self.values = (0, *pack.label_values)
         self._kept: dict[int, Anatomy] = {}
@@ -31,7 +33,9 @@ class Maps:
         if noise and drawn.random() < self.options.noise_share:
             moving = fixed = noise[int(drawn.integers(len(noise)))]
         spacing = self.pack.spacing_mm[0]  # cubes: `loader.choose` takes no others
-        made = synthesise(self.options, (*seed, 1), self._anatomy(moving), self._anatomy(fixed), spacing)
+        made = synthesise(
+            self.options, (*seed, 1), self._anatomy(moving), self._anatomy(fixed), spacing
+        )
         return Batch(
             made.moving, made.fixed, made.moving_labels, made.fixed_labels, labelled=1.0,
             moving_view=made.moving_view, fixed_view=made.fixed_view,

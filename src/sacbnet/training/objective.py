@@ -39,7 +39,10 @@ class Batch:
     labelled: float = 0.0
 
     def reversed(self) -> Batch:
-        labels, inside = (self.fixed_labels, self.moving_labels), (self.fixed_inside, self.moving_inside)
+        labels, inside = (
+            (self.fixed_labels, self.moving_labels),
+            (self.fixed_inside, self.moving_inside),
+        )
         views = self.fixed_view, self.moving_view
         return Batch(self.fixed, self.moving, *labels, *inside, *views, self.labelled)
 
@@ -92,7 +95,9 @@ class Objective(nn.Module):
             terms = {name: 0.5 * (terms[name] + other[name]) for name in terms}
         if back is not None and o.inverse_consistency_weight:
             terms["inverse_consistency"] = losses.inverse_consistency_loss(u, back)
-            terms["loss"] = terms["loss"] + o.inverse_consistency_weight * terms["inverse_consistency"]
+            terms["loss"] = (
+                terms["loss"] + o.inverse_consistency_weight * terms["inverse_consistency"]
+            )
         return terms
 
 
@@ -125,7 +130,9 @@ def smoothness(u: Tensor, o: LossOptions) -> Tensor:
     return losses.gradient_loss(u) if o.smoothness == "gradient" else losses.bending_energy_loss(u)
 
 
-def similarity(moved: Tensor, fixed: Tensor, o: LossOptions, inside: Tensor | None = None) -> Tensor:
+def similarity(
+    moved: Tensor, fixed: Tensor, o: LossOptions, inside: Tensor | None = None
+) -> Tensor:
     """The recipe's image term, the mean over its scales: lower is more alike. inside: where ncc counts.
 
     Not a number where nothing of a sample lies inside: a network that has led all of an image away has diverged, which
@@ -137,13 +144,21 @@ def similarity(moved: Tensor, fixed: Tensor, o: LossOptions, inside: Tensor | No
     for scale in range(1, o.scales):
         moved, fixed = F.avg_pool3d(moved, 2), F.avg_pool3d(fixed, 2)
         inside = None if inside is None else F.avg_pool3d(inside, 2)
-        terms.append(_similarity(moved, fixed, o, max(2 * (o.window >> (scale + 1)) + 1, min(5, o.window)), inside))
+        terms.append(
+            _similarity(
+                moved, fixed, o, max(2 * (o.window >> (scale + 1)) + 1, min(5, o.window)), inside
+            )
+        )
     return torch.stack(terms).mean()
 
 
-def _similarity(moved: Tensor, fixed: Tensor, o: LossOptions, window: int, inside: Tensor | None) -> Tensor:
+def _similarity(
+    moved: Tensor, fixed: Tensor, o: LossOptions, window: int, inside: Tensor | None
+) -> Tensor:
     if o.similarity == "ncc":
-        epsilon = o.noise**4 * window**6 if o.noise else EPSILON  # the product of two windows' sums, of SD `noise`
+        epsilon = (
+            o.noise**4 * window**6 if o.noise else EPSILON
+        )  # the product of two windows' sums, of SD `noise`
         return losses.ncc_loss(moved, fixed, window, inside, epsilon)
     if o.similarity == "mse":
         return losses.mse_loss(moved, fixed)

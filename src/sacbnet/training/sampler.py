@@ -32,4 +32,7 @@ def samples_of(step: int, batch: int, at_once: int, rank: int, world: int) -> li
     step are the same ones for every number of processes.
     """
     first, each = step * batch, world * at_once
-    return [[first + group * each + rank * at_once + n for n in range(at_once)] for group in range(batch // each)]
+    return [
+        [first + group * each + rank * at_once + n for n in range(at_once)]
+        for group in range(batch // each)
+    ]

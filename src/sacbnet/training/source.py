@@ -38,7 +38,9 @@ def open_data(recipe: Recipe, out: Path, team: Team, say: Callable[[str], None])
 def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]) -> None:
     o, synthesis = recipe.data, recipe.synthesis
     noise = 0 if synthesis is None else synthesis.noise_maps
-    options = PackOptions(o.spacing_mm or None, o.shape or None, o.align, o.bits, synthesis is not None, noise)  # type: ignore[arg-type]
+    options = PackOptions(
+        o.spacing_mm or None, o.shape or None, o.align, o.bits, synthesis is not None, noise
+    )  # type: ignore[arg-type]
     if noise and not o.source:  # random shapes need no data
         if not target.exists():
             say(f"making {noise} maps of random shapes in {target}")
@@ -48,7 +50,9 @@ def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]
         if target.exists():
             say(f"the data {o.source or '(none)'} are not there; going on with {target}")
             return
-        raise InputError(f"the data {o.source or '(none)'} do not exist; give --data a folder, CSV, JSON or pack")
+        raise InputError(
+            f"the data {o.source or '(none)'} do not exist; give --data a folder, CSV, JSON or pack"
+        )
     found = read_cases(source)
     names = [case.name for case in found.cases]
     for subset, how in ((o.train, o.train_pairs), (o.validation or o.train, o.validation_pairs)):
@@ -60,7 +64,9 @@ def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]
 
     problems = [f for f in check(found.cases, found.pairs, options.align) if f.severity == "error"]
     if problems:
-        raise InputError(f"{problems[0].case}: {problems[0].sentence} ({len(problems)} such; see sacbnet data check)")
+        raise InputError(
+            f"{problems[0].case}: {problems[0].sentence} ({len(problems)} such; see sacbnet data check)"
+        )
     say(f"packing {len(found.cases)} cases into {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
     build_pack(found.cases, target, options, pairs=found.pairs)
@@ -68,16 +74,26 @@ def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]
 
 def _refuse_another(pack: Pack, found: PairList, options: PackOptions, target: Path) -> None:
     """InputError where a pack is not what would be made now."""
-    files = {str(p.absolute()) for case in found.cases for p in (case.image, case.labels) if p is not None}
+    files = {
+        str(p.absolute())
+        for case in found.cases
+        for p in (case.image, case.labels)
+        if p is not None
+    }
     what = ""
     if options != pack.options:
         what = "with other options"
-    elif pack.names[: pack.noise.start] != tuple(case.name for case in found.cases) or pack.pairs != found.pairs:
+    elif (
+        pack.names[: pack.noise.start] != tuple(case.name for case in found.cases)
+        or pack.pairs != found.pairs
+    ):
         what = "of other cases or pairs"
     elif files != set(pack.sources) or pack.changed_sources():
         what = "of other files, or they have changed since"
     if what:
-        raise InputError(f"{target} was made {what}; remove it to pack anew, or choose another --out")
+        raise InputError(
+            f"{target} was made {what}; remove it to pack anew, or choose another --out"
+        )
 
 
 @contextmanager
@@ -91,7 +107,9 @@ def alone_in(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(f"another sacbnet train works in {out}; wait for it, or choose another --out") from error
+            raise InputError(
+                f"another sacbnet train works in {out}; wait for it, or choose another --out"
+            ) from error
         except OSError:  # a file system without locks
             pass
         sweep(out)  # what sessions that were killed have left
@@ -105,4 +123,6 @@ def with_source(recipe: Recipe, source: str | Path | None) -> Recipe:
     """
     place, start = str(source) if source is not None else recipe.data.source, recipe.run.start_from
     data = replace(recipe.data, source=str(Path(place).absolute()) if place else "")
-    return replace(recipe, data=data, run=replace(recipe.run, start_from=lasting(start) if start else ""))
+    return replace(
+        recipe, data=data, run=replace(recipe.run, start_from=lasting(start) if start else "")
+    )

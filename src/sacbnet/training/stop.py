@@ -8,7 +8,11 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # SLURM sends SIGTERM, or what --signal asks for
+SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGUSR1,
+)  # SLURM sends SIGTERM, or what --signal asks for
 SAME_SIGNAL = 3.0  # seconds
 
 
@@ -33,12 +37,19 @@ class Stop:
         return self.signal != 0 or time.monotonic() + seconds_needed > self.deadline
 
     def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():  # Python lets no other thread handle signals
+        if (
+            threading.current_thread() is threading.main_thread()
+        ):  # Python lets no other thread handle signals
             for number in SIGNALS:
                 self._former[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
 

@@ -99,8 +99,14 @@ def team_variables(environment: Mapping[str, str]) -> dict[str, str] | None:
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     if "RANK" in environment and "WORLD_SIZE" in environment:
         if missing := [name for name in names if name not in environment]:
-            raise InputError(f"RANK is set but not {', '.join(missing)}; start several processes by torchrun or srun")
-        return {name: environment[name] for name in names} if int(environment["WORLD_SIZE"]) > 1 else None
+            raise InputError(
+                f"RANK is set but not {', '.join(missing)}; start several processes by torchrun or srun"
+            )
+        return (
+            {name: environment[name] for name in names}
+            if int(environment["WORLD_SIZE"]) > 1
+            else None
+        )
     # of a step that srun started; the batch script itself has a SLURM_NTASKS as well, but is one process
     if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environment:
         job = int(environment.get("SLURM_JOB_ID", "0"))

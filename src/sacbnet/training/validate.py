@@ -55,8 +55,11 @@ def validate(
                 u = network(moving, fixed).float()
         of_moving, of_fixed = batch.views
         row = {
-            "similarity": (alike := float(similarity(warp(of_moving, u), of_fixed, loss, batch.inside(u)))),
-            "loss": loss.similarity_weight * alike + loss.smoothness_weight * float(smoothness(u, loss)),
+            "similarity": (
+                alike := float(similarity(warp(of_moving, u), of_fixed, loss, batch.inside(u)))
+            ),
+            "loss": loss.similarity_weight * alike
+            + loss.smoothness_weight * float(smoothness(u, loss)),
             "folded_percent": 100 * float((jacobian_determinant(u[0]) <= 0).float().mean()),
         }
         if batch.moving_labels is not None and batch.fixed_labels is not None and labels:
@@ -66,7 +69,9 @@ def validate(
         picture = picture or Slices(_middle(fixed), _middle(moving), _middle(warp(moving, u)))
     rows = [row for part in team.gather(rows) for row in part]
     names = sorted({name for row in rows for name in row})
-    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}, picture
+    return {
+        name: float(np.mean([row[name] for row in rows if name in row])) for name in names
+    }, picture
 
 
 def overlap(moving: Tensor, fixed: Tensor, u: Tensor, labels: Sequence[int]) -> float | None:
@@ -80,7 +85,9 @@ def overlap(moving: Tensor, fixed: Tensor, u: Tensor, labels: Sequence[int]) -> 
     present = present_labels(of_moving, of_fixed)
     if not present:
         return None
-    moved = warp(torch.from_numpy(of_moving)[None, None].to(u.device, torch.float32), u, mode="nearest")
+    moved = warp(
+        torch.from_numpy(of_moving)[None, None].to(u.device, torch.float32), u, mode="nearest"
+    )
     found = dice_of_present(moved[0, 0].cpu().numpy().astype(of_fixed.dtype), of_fixed, present)
     return sum(found.values()) / len(present)
 

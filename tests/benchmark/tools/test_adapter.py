@@ -69,7 +69,9 @@ def test_what_a_tool_finds_is_read_the_right_way(fake_python, aligned):
     assert (found.seconds, found.peak_memory_mb) == (1.5, 77.0)
     assert found.affine(np.zeros(3)).tolist() == [0, 0 if aligned else 1, 0]
     row, labels = score(moving, fixed, found.transform, (3, 300))
-    assert row["dice_nearest"] == row["dice_onehot"] == 1 and row["hd95_mm"] == 0 and len(labels) == 2
+    assert (
+        row["dice_nearest"] == row["dice_onehot"] == 1 and row["hd95_mm"] == 0 and len(labels) == 2
+    )
 
 
 def test_a_transform_that_does_not_move_the_labels_where_the_tool_does_is_refused(fake_python):
@@ -80,7 +82,9 @@ def test_a_transform_that_does_not_move_the_labels_where_the_tool_does_is_refuse
 
 def test_a_tool_that_is_not_there_is_told(fake_python):
     python = fake_python(broken="elastix")
-    with pytest.raises(InputError, match=r"has no elastix \(.*No module named 'it'\); install itk-elastix"):
+    with pytest.raises(
+        InputError, match=r"has no elastix \(.*No module named 'it'\); install itk-elastix"
+    ):
         Tool("elastix", python, 3, True).version()
     with pytest.raises(RegistrationError, match="elastix failed: ModuleNotFoundError"):
         Tool("elastix", python, 3, True)(*shifted((0, 0, 0)))
@@ -101,8 +105,14 @@ def test_the_worker_needs_nothing_of_ours(tmp_path):
     """It runs in any Python, and says what it lacks."""
     start = "import sys, runpy; sys.argv = 'w greedy --threads 1 --version'.split(); "
     code = f"{start} runpy.run_path({str(WORKER)!r}, run_name='__main__')"
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode and "No module named 'picsl_greedy'" in done.stderr and "sacbnet'" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (
+        done.returncode
+        and "No module named 'picsl_greedy'" in done.stderr
+        and "sacbnet'" not in done.stderr
+    )
 
 
 @pytest.mark.parametrize("aligned", [False, True])
@@ -117,7 +127,9 @@ def test_a_tool_registers_a_pair(name, aligned):
     fixed = head("a", (40, 40, 38), RAS, np.diag([1.2, 1.2, 1.2, 1]))
     moving = head("b", (48, 50, 42), LAS @ np.diag([1.2, 1.2, 1.2, 1]), pose)
     found = tool(moving, fixed)
-    before = dice(carry(moving.labels, fixed.image, Affine(), "nearest").data, fixed.labels.data).mean
+    before = dice(
+        carry(moving.labels, fixed.image, Affine(), "nearest").data, fixed.labels.data
+    ).mean
     row, _ = score(moving, fixed, found.transform, (3, 7, 12, 200))
     assert row["dice_nearest"] > before + 0.3
     assert found.seconds > 0 and found.peak_memory_mb > 20

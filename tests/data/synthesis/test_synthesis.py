@@ -33,7 +33,9 @@ def anatomy() -> Anatomy:
 
 def test_the_seed_alone_decides(anatomy):
     before = torch.get_rng_state()
-    a, b, c = (synthesise(SynthesisOptions(), (seed, 5), anatomy, anatomy, 1.0) for seed in (1, 1, 2))
+    a, b, c = (
+        synthesise(SynthesisOptions(), (seed, 5), anatomy, anatomy, 1.0) for seed in (1, 1, 2)
+    )
     for name in vars(a):
         assert torch.equal(getattr(a, name), getattr(b, name))
         assert not torch.equal(getattr(a, name), getattr(c, name))
@@ -42,9 +44,13 @@ def test_the_seed_alone_decides(anatomy):
 
 def test_shapes_types_and_ranges(anatomy):
     for seed in range(8):
-        made = synthesise(SynthesisOptions(removable=((507,), (3,))), (seed,), anatomy, anatomy, 1.0)
+        made = synthesise(
+            SynthesisOptions(removable=((507,), (3,))), (seed,), anatomy, anatomy, 1.0
+        )
         for name, x in vars(made).items():
-            assert x.shape == (1, 1, *SHAPE) and x.dtype == (torch.int32 if "labels" in name else torch.float32)
+            assert x.shape == (1, 1, *SHAPE) and x.dtype == (
+                torch.int32 if "labels" in name else torch.float32
+            )
             if "labels" not in name:
                 assert torch.isfinite(x).all() and x.min() >= 0 and x.max() <= 1
         assert set(made.fixed_labels.unique().tolist()) <= set(VALUES)
@@ -53,7 +59,9 @@ def test_shapes_types_and_ranges(anatomy):
 def test_unmoved_maps_come_back(anatomy):
     made = synthesise(STILL, (0,), anatomy, anatomy, 1.0)
     wanted = torch.tensor(VALUES)[anatomy.numbers.long()]
-    assert torch.equal(made.moving_labels[0, 0].long(), wanted) and torch.equal(made.fixed_labels[0, 0].long(), wanted)
+    assert torch.equal(made.moving_labels[0, 0].long(), wanted) and torch.equal(
+        made.fixed_labels[0, 0].long(), wanted
+    )
     assert torch.equal(made.moving_view, made.fixed_view)  # one anatomy, one contrast
 
 
@@ -103,7 +111,10 @@ def test_cropping_leaves_black_slabs(anatomy):
     full = torch.full(SHAPE, 2, dtype=torch.uint8)
     full[:, :20] = 3
     full = Anatomy(full, VALUES)
-    cut = [synthesise(replace(PLAIN, cropped=1.0), (s,), full, full, 1.0).fixed[0, 0] for s in range(12)]
+    cut = [
+        synthesise(replace(PLAIN, cropped=1.0), (s,), full, full, 1.0).fixed[0, 0]
+        for s in range(12)
+    ]
     whole = [synthesise(PLAIN, (s,), full, full, 1.0).fixed[0, 0] for s in range(12)]
     black = [float(((x == 0) & (y > 0)).float().mean()) for x, y in zip(cut, whole, strict=True)]
     assert max(black) <= 0.25 and sum(b > 0 for b in black) > 6
@@ -121,7 +132,9 @@ def test_splines_are_smooth_and_fill_the_lattice():
     field = spline_field((30, 20, 25), 6.5, 2, np.random.default_rng(0))
     assert field.shape == (1, 2, 30, 20, 25)
     second = field[..., 2:] - 2 * field[..., 1:-1] + field[..., :-2]
-    assert float(second.abs().max()) < 4 * 3 / 6.5**2  # of cubic B-splines: bounded by the coefficients' differences
+    assert (
+        float(second.abs().max()) < 4 * 3 / 6.5**2
+    )  # of cubic B-splines: bounded by the coefficients' differences
 
 
 def test_coordinates_of_the_identity_and_of_a_shift():
@@ -129,13 +142,19 @@ def test_coordinates_of_the_identity_and_of_a_shift():
     assert np.allclose(at[:, 0, 0, 0], 0.5) and np.allclose(at[:, -1, -1, -1], [8.5, 10.5, 12.5])
     affine = np.eye(4)
     affine[:3, 3] = 3, 0, -1
-    assert np.allclose(coordinates(affine, (4, 4, 4), (4, 4, 4), 1, 2.0)[:, 0, 0, 0], [1.5, 0, -0.5])
+    assert np.allclose(
+        coordinates(affine, (4, 4, 4), (4, 4, 4), 1, 2.0)[:, 0, 0, 0], [1.5, 0, -0.5]
+    )
 
 
 def test_tables_of_intensity():
     numbers = (0, 1, 2, 1, 3)
     view = view_table(numbers, np.random.default_rng(0))
-    assert view[0] == 0 and view[1] == view[3] and sorted(view[[1, 2, 4]].tolist()) == pytest.approx([1 / 3, 2 / 3, 1])
+    assert (
+        view[0] == 0
+        and view[1] == view[3]
+        and sorted(view[[1, 2, 4]].tolist()) == pytest.approx([1 / 3, 2 / 3, 1])
+    )
     table = random_table(numbers, np.random.default_rng(1))
     assert table[1] == table[3] != table[2]
 
@@ -150,7 +169,9 @@ def test_gaussian_and_unit_agree_with_scipy_and_preprocessing():
     assert np.abs(unit(torch.from_numpy(y)).numpy() - to_unit(y)).max() < 1e-3
 
 
-@pytest.mark.parametrize("wrong", [{"factor": 0}, {"removed": 1.5}, {"warp_knots_mm": (0.0,)}, {"noise": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"factor": 0}, {"removed": 1.5}, {"warp_knots_mm": (0.0,)}, {"noise": -1.0}]
+)
 def test_wrong_options(wrong):
     with pytest.raises(InputError, match="synthesis"):
         SynthesisOptions(**wrong)
@@ -169,6 +190,11 @@ def test_boxes_of_any_size_lie_beside_the_map_as_told(anatomy):
         assert torch.equal(high - low, of_map.amax(0) + 1 - of_map.amin(0))  # nothing is cut off
         assert larger.fixed_labels.count_nonzero() == whole.count_nonzero()
         smaller = synthesise(replace(STILL, box=(0.5, 0.8)), (seed,), anatomy, anatomy, 1.0)
-        assert all(0.5 * n - 1 <= m <= 0.8 * n + 1 for m, n in zip(smaller.fixed.shape[2:], SHAPE, strict=True))
-        assert smaller.fixed_labels.bool().float().mean() > 0.3  # within the map: 0.31 of it is labelled
+        assert all(
+            0.5 * n - 1 <= m <= 0.8 * n + 1
+            for m, n in zip(smaller.fixed.shape[2:], SHAPE, strict=True)
+        )
+        assert (
+            smaller.fixed_labels.bool().float().mean() > 0.3
+        )  # within the map: 0.31 of it is labelled
     assert len(shapes) > 6

@@ -47,7 +47,9 @@ def test_local_correlation_and_both_gradients(shape, window, masked):
         return loss.detach(), x.grad, y.grad
 
     for fast, plain in zip(*both(run), strict=True):
-        torch.testing.assert_close(fast, plain, atol=1e-5 * float(plain.abs().max()) + 1e-12, rtol=1e-4)
+        torch.testing.assert_close(
+            fast, plain, atol=1e-5 * float(plain.abs().max()) + 1e-12, rtol=1e-4
+        )
 
 
 def test_flat_regions_do_not_score():
@@ -55,7 +57,9 @@ def test_flat_regions_do_not_score():
     flat = torch.full((1, 1, 20, 20, 20), 0.7)
     inner = torch.zeros_like(flat)
     inner[..., 5:-5, 5:-5, 5:-5] = 1
-    fast, plain = both(lambda: float(ncc_loss(flat, flat + 1e-6 * volumes((1, 20, 20, 20)), 9, inner)))
+    fast, plain = both(
+        lambda: float(ncc_loss(flat, flat + 1e-6 * volumes((1, 20, 20, 20)), 9, inner))
+    )
     assert abs(fast) < 1e-3 and abs(plain) < 1e-3
 
 
@@ -72,12 +76,18 @@ def test_mean_square_gradient(shape):
 
 
 def test_threads_do_not_change_a_bit():
-    x, y, u = volumes((1, 23, 20, 21)), volumes((1, 23, 20, 21), seed=1), volumes((1, 23, 20, 21), 3)
+    x, y, u = (
+        volumes((1, 23, 20, 21)),
+        volumes((1, 23, 20, 21), seed=1),
+        volumes((1, 23, 20, 21), 3),
+    )
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append((*boxes.correlation(x, y, 9, None, 1e-9, True), *boxes.square_gradient(u, True)))
+            found.append(
+                (*boxes.correlation(x, y, 9, None, 1e-9, True), *boxes.square_gradient(u, True))
+            )
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
@@ -85,4 +95,8 @@ def test_threads_do_not_change_a_bit():
 
 def test_other_types_are_left_to_the_plain_forms():
     x = volumes((1, 8, 8, 8))
-    assert not boxes.takes(x.double()) and not boxes.takes(x.bfloat16()) and not boxes.takes(x[..., :0])
+    assert (
+        not boxes.takes(x.double())
+        and not boxes.takes(x.bfloat16())
+        and not boxes.takes(x[..., :0])
+    )

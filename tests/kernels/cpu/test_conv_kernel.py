@@ -11,7 +11,9 @@ from sacbnet.kernels.dispatch import plain_kernels
 from sacbnet.ops.adaptive_conv import adaptive_conv, adaptive_conv_plain
 from sacbnet.ops.conv import conv3d, conv_blocks, conv_blocks_plain
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler, so no compiled kernels")
+pytestmark = pytest.mark.skipif(
+    native.library() is None, reason="no C++ compiler, so no compiled kernels"
+)
 
 CASES = [  # b, channels of input and blocks, size
     (2, (1, 4, 8, 8), (9, 10, 11)),
@@ -61,7 +63,9 @@ def test_blocks(case):
     inputs = block_inputs(b, channels, size)
     g = rand(b, channels[-1], *size, seed=9)
     out, fast = gradients(lambda *t: conv_blocks(*blocks_of(*t)), inputs, g)
-    expected, plain = gradients(lambda *t: conv_blocks_plain(*blocks_of(*t)), [t.double() for t in inputs], g)
+    expected, plain = gradients(
+        lambda *t: conv_blocks_plain(*blocks_of(*t)), [t.double() for t in inputs], g
+    )
     assert_near(out, expected)
     for name, a, e in zip(["x", *["weight", "bias"] * len(channels)], fast, plain, strict=False):
         if name == "bias":
@@ -69,7 +73,9 @@ def test_blocks(case):
         else:
             assert_near(a, e)
     with torch.no_grad():
-        assert_near(conv_blocks(*blocks_of(*inputs)), expected)  # inference takes another path through memory
+        assert_near(
+            conv_blocks(*blocks_of(*inputs)), expected
+        )  # inference takes another path through memory
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -78,7 +84,9 @@ def test_conv(case):
     inputs = [rand(b, c, *size), rand(c_out, c, 3, 3, 3), rand(c_out)]
     g = rand(b, c_out, *size, seed=9)
     out, fast = gradients(conv3d, inputs, g)
-    expected, plain = gradients(lambda x, w, v: F.conv3d(x, w, v, padding=1), [t.double() for t in inputs], g)
+    expected, plain = gradients(
+        lambda x, w, v: F.conv3d(x, w, v, padding=1), [t.double() for t in inputs], g
+    )
     for a, e in zip((out, *fast), (expected, *plain), strict=True):
         assert_near(a, e)
 
@@ -88,14 +96,23 @@ def test_conv(case):
 def test_adaptive_conv(case, clusters):
     b, (c, *_, c_out), size = case
     labels = torch.randint(clusters, (b, *size), generator=torch.Generator().manual_seed(1))
-    inputs = [rand(b, c, *size), rand(b, clusters, 27), rand(c_out, c, 27), rand(b, clusters, c_out)]
+    inputs = [
+        rand(b, c, *size),
+        rand(b, clusters, 27),
+        rand(c_out, c, 27),
+        rand(b, clusters, c_out),
+    ]
     g = rand(b, c_out, *size, seed=9)
     if clusters == 500 and size != (2, 1, 3):
         pytest.skip("more clusters than voxels is tried on the small volume")
     if clusters == 31 and c == 64:
-        pytest.skip("in double precision this alone takes seconds; many clusters are tried on the other volumes")
+        pytest.skip(
+            "in double precision this alone takes seconds; many clusters are tried on the other volumes"
+        )
     out, fast = gradients(lambda z, *p: adaptive_conv(z, labels, *p), inputs, g)
-    expected, plain = gradients(lambda z, *p: adaptive_conv_plain(z, labels, *p), [t.double() for t in inputs], g)
+    expected, plain = gradients(
+        lambda z, *p: adaptive_conv_plain(z, labels, *p), [t.double() for t in inputs], g
+    )
     for a, e in zip((out, *fast), (expected, *plain), strict=True):
         assert_near(a, e)
 
@@ -145,10 +162,15 @@ def test_one_volume_per_block_is_kept_for_backward():
     inputs = [t.requires_grad_() for t in block_inputs(1, (8, 8, 8, 8), (24, 24, 24))]
     kept = {}
     with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) and t, lambda t: t
+        lambda t: (
+            kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) and t
+        ),
+        lambda t: t,
     ):
         conv_blocks(*blocks_of(*inputs))
-    assert sum(kept.values()) < 4.2 * inputs[0].untyped_storage().nbytes()  # the input and three blocks
+    assert (
+        sum(kept.values()) < 4.2 * inputs[0].untyped_storage().nbytes()
+    )  # the input and three blocks
 
 
 def test_plain_kernels_can_be_asked_for():

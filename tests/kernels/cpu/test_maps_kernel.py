@@ -34,7 +34,9 @@ MAPS = {
     "flat field": field((5, 1, 9)),
     "chain": chain(Affine(TURN), chain(field(), Affine.translation([1, 0, 2])), field((6, 7, 8))),
 }
-TARGET = Grid((19, 18, 21), Affine.translation([-19, -18, -20]).matrix @ np.diag([1.9, 2.1, 2.0, 1.0]))
+TARGET = Grid(
+    (19, 18, 21), Affine.translation([-19, -18, -20]).matrix @ np.diag([1.9, 2.1, 2.0, 1.0])
+)
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -61,7 +63,9 @@ def test_images_resampled(name, shape):
 @pytest.mark.parametrize("dtype", [bool, "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", ">i2"])
 @pytest.mark.parametrize("way", ["nearest", "onehot"])
 def test_labels_resampled(dtype, way: Interpolation):
-    data = np.random.default_rng(3).integers(0, 2 if dtype is bool else 5, (14, 15, 17)).astype(dtype)
+    data = (
+        np.random.default_rng(3).integers(0, 2 if dtype is bool else 5, (14, 15, 17)).astype(dtype)
+    )
     if np.dtype(dtype).kind == "i":
         data -= data.dtype.type(2)  # the smallest of equals is then below 0
     fast = resample(data, grid(), TARGET, MAPS["chain"], way)

@@ -60,21 +60,30 @@ def within(window):
 def test_equals_the_plain_form(shape, scale, window):
     moving, fixed = pair(shape, scale=scale)
     ours, plain = within(window)
-    assert_close(everything(ours, moving, fixed), everything(plain, moving, fixed, torch.float64), 1e-5 * max(scale, 1))
+    assert_close(
+        everything(ours, moving, fixed),
+        everything(plain, moving, fixed, torch.float64),
+        1e-5 * max(scale, 1),
+    )
 
 
 @WINDOWS
 def test_any_layout(window):
     match, match_plain = within(window)
     moving, fixed = pair((2, 8, 6, 5, 12))
-    moving, fixed = moving.permute(0, 1, 4, 3, 2)[..., ::2, :, :], fixed.permute(0, 1, 4, 3, 2)[..., ::2, :, :]
+    moving, fixed = (
+        moving.permute(0, 1, 4, 3, 2)[..., ::2, :, :],
+        fixed.permute(0, 1, 4, 3, 2)[..., ::2, :, :],
+    )
     expected = everything(match_plain, moving, fixed, torch.float64)
     assert_close(everything(match, moving, fixed), expected, 1e-5)
     last = [x.contiguous(memory_format=torch.channels_last_3d) for x in (moving, fixed)]
     assert_close(everything(match, *last), expected, 1e-5)
 
 
-@pytest.mark.parametrize("types", [(torch.bfloat16, torch.bfloat16), (torch.bfloat16, torch.float32)])
+@pytest.mark.parametrize(
+    "types", [(torch.bfloat16, torch.bfloat16), (torch.bfloat16, torch.float32)]
+)
 @WINDOWS
 def test_bfloat16_is_summed_in_single(types, window):
     match, match_plain = within(window)

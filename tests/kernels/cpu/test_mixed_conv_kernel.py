@@ -7,7 +7,9 @@ from sacbnet.kernels.cpu import native
 from sacbnet.kernels.dispatch import plain_kernels
 from sacbnet.ops.mixed_conv import mixed_conv, mixed_conv_plain
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no C++ compiler, so no compiled kernels")
+pytestmark = pytest.mark.skipif(
+    native.library() is None, reason="no C++ compiler, so no compiled kernels"
+)
 
 CASES = [  # b, channels in and out, clusters, size
     (1, 1, 1, 1, (1, 1, 1)),
@@ -29,7 +31,13 @@ def case(b, c, c_out, n, size):
     def rand(*shape):
         return torch.randn(*shape, generator=g)
 
-    return rand(b, c, *size), rand(b, n, *size).softmax(1), rand(b, n, 27), rand(c_out, c, 27), rand(b, n, c_out)
+    return (
+        rand(b, c, *size),
+        rand(b, n, *size).softmax(1),
+        rand(b, n, 27),
+        rand(c_out, c, 27),
+        rand(b, n, c_out),
+    )
 
 
 def everything(function, inputs, dtype=None):
@@ -59,7 +67,11 @@ def test_any_layout():
     z, membership = z[:, :, :, ::2], membership[:, :, :, ::2]
     expected = everything(mixed_conv_plain, [z, membership, *others], torch.float64)
     for layout in (torch.contiguous_format, torch.channels_last_3d):
-        inputs = [z.contiguous(memory_format=layout), membership.contiguous(memory_format=layout), *others]
+        inputs = [
+            z.contiguous(memory_format=layout),
+            membership.contiguous(memory_format=layout),
+            *others,
+        ]
         assert_near(everything(mixed_conv, inputs), expected)
     assert_near(everything(mixed_conv, [z, membership, *others]), expected)
 
@@ -93,7 +105,10 @@ def test_nothing_like_an_unfolded_window_is_kept_for_backward():
     inputs = [t.requires_grad_() for t in case(1, 8, 8, 3, (16, 16, 16))]
     kept = {}
     with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) and t, lambda t: t
+        lambda t: (
+            kept.setdefault(t.untyped_storage().data_ptr(), t.untyped_storage().nbytes()) and t
+        ),
+        lambda t: t,
     ):
         mixed_conv(*inputs)
     parameters = sum(t.nbytes for t in inputs[2:])

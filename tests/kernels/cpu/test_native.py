@@ -12,7 +12,11 @@ def run(code, **environment):
     import os
 
     return subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
@@ -26,15 +30,21 @@ print(native.library() is not None, float(y.sum()))
 
 
 def test_without_a_compiler_the_plain_kernels_serve(tmp_path):
-    result = run(PROBE, PATH=str(tmp_path), CXX="no-such-compiler", SACBNET_CACHE=str(tmp_path / "cache"))
+    result = run(
+        PROBE, PATH=str(tmp_path), CXX="no-such-compiler", SACBNET_CACHE=str(tmp_path / "cache")
+    )
     assert result.stdout.split() == ["False", str(8.0 * 8 * 1000)], result.stderr
-    assert result.stderr.count("no C++ compiler was found") == 1  # said once, and what follows from it
+    assert (
+        result.stderr.count("no C++ compiler was found") == 1
+    )  # said once, and what follows from it
     assert "slower" in result.stderr
 
 
 def test_a_compiler_that_fails_is_survived(tmp_path):
     broken = tmp_path / "broken"
-    broken.write_text("#!/bin/sh\n[ \"$1\" = --version ] && exit 0\necho 'it is broken' >&2\nexit 1\n")
+    broken.write_text(
+        "#!/bin/sh\n[ \"$1\" = --version ] && exit 0\necho 'it is broken' >&2\nexit 1\n"
+    )
     broken.chmod(0o755)
     result = run(PROBE, CXX=str(broken), SACBNET_CACHE=str(tmp_path / "cache"))
     assert result.stdout.split()[0] == "False"
@@ -42,7 +52,10 @@ def test_a_compiler_that_fails_is_survived(tmp_path):
 
 
 def test_they_can_be_switched_off():
-    result = run(PROBE.replace("native.library() is not None", "native.switched_off()"), SACBNET_KERNELS="plain")
+    result = run(
+        PROBE.replace("native.library() is not None", "native.switched_off()"),
+        SACBNET_KERNELS="plain",
+    )
     assert result.stdout.split()[0] == "True"
 
 

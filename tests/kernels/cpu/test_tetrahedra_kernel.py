@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from sacbnet.kernels.cpu import native, tetrahedra
-from sacbnet.spatial.jacobian import folded_cells, folds, jacobian_determinant, non_diffeomorphic_volume
+from sacbnet.spatial.jacobian import (
+    folded_cells,
+    folds,
+    jacobian_determinant,
+    non_diffeomorphic_volume,
+)
 from sacbnet.spatial.unfold import push_apart
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiler")
@@ -24,7 +29,9 @@ def test_the_same_cells_are_folded(shape, margin):
     assert tetrahedra.takes(u)
     fast, fast_voxels = folded_cells(u, margin), folds(u, margin)
     with native.plain_kernels():
-        assert torch.equal(folded_cells(u, margin), fast) and torch.equal(folds(u, margin), fast_voxels)
+        assert torch.equal(folded_cells(u, margin), fast) and torch.equal(
+            folds(u, margin), fast_voxels
+        )
     assert fast.shape == tuple(n - 1 for n in shape)
 
 
@@ -37,7 +44,9 @@ def test_the_same_pushes(shape):
     found = []
     for form in (push_apart, tetrahedra.push_apart):
         push, times = torch.zeros_like(u), torch.zeros(shape)
-        touched = form(u, cells, push, times, torch.empty(size.numel(), dtype=torch.int64), 0.02, 0.03)
+        touched = form(
+            u, cells, push, times, torch.empty(size.numel(), dtype=torch.int64), 0.02, 0.03
+        )
         found.append((touched.sort().values, times, push))
     for plain, fast in zip(*found, strict=True):
         torch.testing.assert_close(fast, plain, atol=1e-5, rtol=1e-4)

@@ -49,11 +49,16 @@ def assert_close(found, expected, relative=1e-5):
 @pytest.mark.parametrize("channels", [1, 3, 5, 8, 16, 20, 64])
 @pytest.mark.parametrize("batch, size", [(1, (5, 6, 7)), (2, (2, 3, 17)), (3, (4, 2, 8))])
 def test_warp_equals_the_plain_form(padding, layout, channels, batch, size):
-    image, u = some(batch, channels, *size).contiguous(memory_format=layout), some(batch, 3, *size, seed=1, scale=2)
+    image, u = (
+        some(batch, channels, *size).contiguous(memory_format=layout),
+        some(batch, 3, *size, seed=1, scale=2),
+    )
     assert compiled.takes(image, u)
     found = gradients(lambda i, u: warp(i, u, padding=padding), image, u)
     assert_close(found, plain(lambda i, u: warp(i, u, padding=padding), image, u))
-    assert found[0].is_contiguous(memory_format=layout) and found[1].is_contiguous(memory_format=layout)
+    assert found[0].is_contiguous(memory_format=layout) and found[1].is_contiguous(
+        memory_format=layout
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3, 8])
@@ -75,7 +80,9 @@ def test_any_strides(channels):
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_compose_adds_the_inner_one(padding):
     for layout in (torch.contiguous_format, LAST):
-        outer, inner = (some(2, 3, 5, 6, 11, seed=s, scale=2).contiguous(memory_format=layout) for s in (1, 2))
+        outer, inner = (
+            some(2, 3, 5, 6, 11, seed=s, scale=2).contiguous(memory_format=layout) for s in (1, 2)
+        )
         found = gradients(lambda o, i: compose(o, i, padding), outer, inner)
         assert_close(found, plain(lambda o, i: compose(o, i, padding), outer, inner))
 
@@ -92,10 +99,15 @@ def test_an_axis_of_one_voxel_is_left_to_the_plain_form(padding, size):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5, 8])
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 3e38, -3e38, 2.0**31, -(2.0**31)])
+@pytest.mark.parametrize(
+    "bad", [float("nan"), float("inf"), -float("inf"), 3e38, -3e38, 2.0**31, -(2.0**31)]
+)
 def test_what_is_not_finite_or_far_away_samples_as_zero(channels, bad):
     for layout in (torch.contiguous_format, LAST):
-        image, u = some(1, channels, 4, 5, 11).contiguous(memory_format=layout), some(1, 3, 4, 5, 11, seed=1)
+        image, u = (
+            some(1, channels, 4, 5, 11).contiguous(memory_format=layout),
+            some(1, 3, 4, 5, 11, seed=1),
+        )
         expected = gradients(warp, image, u)[0].clone()
         for axis in range(3):
             u[0, axis, 1, axis, 2 * axis + 1] = bad
@@ -151,7 +163,9 @@ def test_at_rest_nothing_changes():
 def test_what_the_kernel_does_not_take():
     image, u = some(1, 2, 4, 5, 6), some(1, 3, 4, 5, 6)
     assert not compiled.takes(image.double(), u) and not compiled.takes(image.half(), u)
-    assert not compiled.takes(image.expand(2, -1, -1, -1, -1), u) and not compiled.takes(image[:0], u[:0])
+    assert not compiled.takes(image.expand(2, -1, -1, -1, -1), u) and not compiled.takes(
+        image[:0], u[:0]
+    )
     with native.plain_kernels():
         assert not compiled.takes(image, u)
 

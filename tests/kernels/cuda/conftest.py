@@ -53,7 +53,9 @@ def _set_up_interpreter(patch: pytest.MonkeyPatch) -> None:
         """The interpreter multiplies bfloat16 as if its bits were integers; in float32 the product is exact."""
         if x.dtype.scalar != interpreter.tl.bfloat16:
             return x
-        return interpreter.TensorHandle((x.data.astype(np.uint32) << 16).view(np.float32), interpreter.tl.float32)
+        return interpreter.TensorHandle(
+            (x.data.astype(np.uint32) << 16).view(np.float32), interpreter.tl.float32
+        )
 
     def exact_dot(self: Any, a: Any, b: Any, *others: Any) -> Any:
         return dot(self, widened(a), widened(b), *others)
@@ -77,13 +79,17 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def outcome(function: Callable[..., Tensor], arguments: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The output, and by name the gradients by all arguments but labels, for an output gradient that is always the
     same."""
-    inputs = {name: t.detach().requires_grad_(t.is_floating_point()) for name, t in arguments.items()}
+    inputs = {
+        name: t.detach().requires_grad_(t.is_floating_point()) for name, t in arguments.items()
+    }
     y = function(*inputs.values())
     y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y))
     return {"output": y.detach()} | {name: t.grad for name, t in inputs.items() if t.requires_grad}
 
 
-def assert_alike(found: Mapping[Any, Tensor], expected: Mapping[Any, Tensor], tolerance: float) -> None:
+def assert_alike(
+    found: Mapping[Any, Tensor], expected: Mapping[Any, Tensor], tolerance: float
+) -> None:
     """As a whole and in each value, relative to what is expected."""
     for name, e in expected.items():
         f, e = found[name].double(), e.double()

@@ -20,7 +20,13 @@ def case(device, b=2, c=3, c_out=4, n=3, size=(3, 2, 5), dtype=torch.float32):
         return torch.randn(*shape, generator=g).to(device)
 
     labels = torch.randint(n, (b, *size), generator=g).to(device)
-    return rand(b, c, *size).to(dtype), labels, rand(b, n, 27), rand(c_out, c, 27), rand(b, n, c_out)
+    return (
+        rand(b, c, *size).to(dtype),
+        labels,
+        rand(b, n, 27),
+        rand(c_out, c, 27),
+        rand(b, n, c_out),
+    )
 
 
 def results(function, arguments):
@@ -46,7 +52,11 @@ def test_equals_the_plain_form(conv_module, device, name):
 def test_any_layout(conv_module, device, form):
     z, *others = case(device, b=1, c=8, c_out=8, size=(2, 3, 4))
     # of the slices, no single stride leads from voxel to voxel
-    z = z.contiguous(memory_format=LAST) if form == "channels last" else torch.cat([z, z], 4)[..., 2:6]
+    z = (
+        z.contiguous(memory_format=LAST)
+        if form == "channels last"
+        else torch.cat([z, z], 4)[..., 2:6]
+    )
     found = results(conv_module.adaptive_conv, (z, *others))
     assert_alike(found, results(plain, (z, *others)), 1e-5)
     if form == "channels last":
@@ -58,11 +68,15 @@ def test_any_layout(conv_module, device, form):
 
 def test_gradients_come_out_the_same_each_time(conv_module, device, monkeypatch):
     for module in (conv_module, sys.modules["sacbnet.kernels.cuda.conv_launch"]):
-        monkeypatch.setattr(module, "shares_of", lambda voxels, block: 3)  # one more than blocks: it has nothing to add
+        monkeypatch.setattr(
+            module, "shares_of", lambda voxels, block: 3
+        )  # one more than blocks: it has nothing to add
     z, labels, *others = case(device, b=1, size=(3, 11, 1))
     others = [t.requires_grad_() for t in others]
     y = conv_module.adaptive_conv(z, labels, *others)
-    first, second = (torch.autograd.grad(y, others, y.detach(), retain_graph=True) for _ in range(2))
+    first, second = (
+        torch.autograd.grad(y, others, y.detach(), retain_graph=True) for _ in range(2)
+    )
     assert all(map(torch.equal, first, second))
     y = plain(z, labels, *others)
     expected = torch.autograd.grad(y, others, y.detach())

@@ -15,7 +15,13 @@ def case(device, b=2, c=3, c_out=4, n=3, size=(3, 2, 5), dtype=torch.float32):
         return torch.randn(*shape, generator=g).to(device)
 
     shares = rand(b, n, *size).softmax(1)
-    return rand(b, c, *size).to(dtype), shares, rand(b, n, 27), rand(c_out, c, 27), rand(b, n, c_out)
+    return (
+        rand(b, c, *size).to(dtype),
+        shares,
+        rand(b, n, 27),
+        rand(c_out, c, 27),
+        rand(b, n, c_out),
+    )
 
 
 def results(function, arguments):
@@ -33,7 +39,9 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_equals_the_plain_form(mixed_module, device, name):
     arguments = case(device, **CASES[name])
-    assert_alike(results(mixed_module.mixed_conv, arguments), results(mixed_conv_plain, arguments), 1e-5)
+    assert_alike(
+        results(mixed_module.mixed_conv, arguments), results(mixed_conv_plain, arguments), 1e-5
+    )
 
 
 def test_any_layout(mixed_module, device):
@@ -48,7 +56,10 @@ def test_shares_of_0_and_1_are_labels(mixed_module, conv_module, device):
     z, shares, *others = case(device, b=1, size=(2, 3, 2))
     labels = shares.argmax(1)
     hard = torch.nn.functional.one_hot(labels, shares.shape[1]).permute(0, 4, 1, 2, 3).float()
-    found, expected = mixed_module.mixed_conv(z, hard, *others), conv_module.adaptive_conv(z, labels, *others)
+    found, expected = (
+        mixed_module.mixed_conv(z, hard, *others),
+        conv_module.adaptive_conv(z, labels, *others),
+    )
     assert torch.allclose(found, expected, atol=1e-5)
 
 

@@ -83,5 +83,9 @@ def test_the_image_chooses_how_many_clusters(soft):
 def test_gradients_reach_every_parameter():
     block = SACB(3, 4, soft=True, least_share=0.005)
     block(torch.randn(2, 3, 6, 7, 5)).square().mean().backward()
-    assert [n for n, p in block.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
-    assert [n for n, p in block.named_parameters() if not p.grad.any() and n != "project.0.bias"] == []
+    assert [
+        n for n, p in block.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()
+    ] == []
+    assert [
+        n for n, p in block.named_parameters() if not p.grad.any() and n != "project.0.bias"
+    ] == []

@@ -13,7 +13,10 @@ from sacbnet.spatial.warp import warp
 
 def images(*shape):
     g = torch.Generator().manual_seed(0)
-    return [F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=g), shape, mode="trilinear") for _ in range(2)]
+    return [
+        F.interpolate(torch.rand(1, 1, 6, 6, 6, generator=g), shape, mode="trilinear")
+        for _ in range(2)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,9 @@ def step(model):
     model.zero_grad()
     u = model(moving, fixed)
     (ncc_loss(warp(moving, u), fixed) + gradient_loss(u)).backward()
-    return u.detach(), torch.cat([p.grad.flatten() for name, p in model.named_parameters() if "bias" not in name])
+    return u.detach(), torch.cat(
+        [p.grad.flatten() for name, p in model.named_parameters() if "bias" not in name]
+    )
 
 
 def alike(a, b):
@@ -39,7 +44,9 @@ def test_fast_equals_plain(model):
     u, slope = step(model)
     with plain_kernels():
         u_plain, slope_plain = step(model)
-    assert (u - u_plain).abs().max() < 5e-3  # voxels; a few labels differ where two centres are equally near
+    assert (
+        u - u_plain
+    ).abs().max() < 5e-3  # voxels; a few labels differ where two centres are equally near
     assert alike(slope, slope_plain) > 0.999
 
 

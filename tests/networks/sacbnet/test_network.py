@@ -56,7 +56,9 @@ def test_batch_equals_singles(model):
         together = model(moving, fixed)
         for s in range(3):
             alone = model(moving[s : s + 1], fixed[s : s + 1])
-            assert (alone[0] - together[s]).abs().max() < 1e-2  # other batch, other rounding; fields are of size 1
+            assert (
+                alone[0] - together[s]
+            ).abs().max() < 1e-2  # other batch, other rounding; fields are of size 1
 
 
 def test_deterministic_and_global_random_state_is_left_alone(model):
@@ -76,7 +78,9 @@ def test_every_parameter_that_can_learns():
     moving, fixed = images(1, 1, 32, 32, 32)
     model(moving, fixed).square().mean().backward()
     # a bias before an instance norm cancels, so its gradient is only rounding; all others must be reached
-    dead = [n for n, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    dead = [
+        n for n, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()
+    ]
     still = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.any()]
     assert dead == []
     assert [n for n in still if not n.endswith("bias")] == []
@@ -126,7 +130,8 @@ def test_not_finite_images_are_refused(model):
 
 
 @pytest.mark.parametrize(
-    ("moving", "fixed"), [((1, 1, 8, 8, 8), (1, 1, 8, 8, 9)), ((1, 2, 8, 8, 8),) * 2, ((8, 8, 8),) * 2]
+    ("moving", "fixed"),
+    [((1, 1, 8, 8, 8), (1, 1, 8, 8, 9)), ((1, 2, 8, 8, 8),) * 2, ((8, 8, 8),) * 2],
 )
 def test_other_shapes_are_refused(model, moving, fixed):
     with pytest.raises(InputError, match="were expected"):
@@ -143,7 +148,13 @@ def test_scaled_scores_are_those_of_attention(window):
     at = F.pad(moving, (r,) * 6).unfold(2, window, 1).unfold(3, window, 1).unfold(4, window, 1)
     keys = at.flatten(5).permute(0, 2, 3, 4, 5, 1)  # (1, i, j, k, window³, c)
     queries = fixed.permute(0, 2, 3, 4, 1)[..., None, :]
-    expected = F.scaled_dot_product_attention(queries, keys, offsets.expand(1, 4, 3, 5, -1, -1))[..., 0, :]
-    scaled, raw = (Matching.of(SACBNetConfig(window=window, scores=scores)) for scores in ("scaled", "raw"))
-    torch.testing.assert_close(scaled(moving, fixed), expected.permute(0, 4, 1, 2, 3), atol=1e-5, rtol=1e-5)
+    expected = F.scaled_dot_product_attention(queries, keys, offsets.expand(1, 4, 3, 5, -1, -1))[
+        ..., 0, :
+    ]
+    scaled, raw = (
+        Matching.of(SACBNetConfig(window=window, scores=scores)) for scores in ("scaled", "raw")
+    )
+    torch.testing.assert_close(
+        scaled(moving, fixed), expected.permute(0, 4, 1, 2, 3), atol=1e-5, rtol=1e-5
+    )
     assert scaled.spread(moving, fixed).mean() > raw.spread(moving, fixed).mean()

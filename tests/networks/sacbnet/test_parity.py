@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[3]
 VECTORS = ROOT.parent / "shared" / "reference" / "official_vectors.npz"
 SCRIPT = ROOT / "speed" / "parity.py"
 
-pytestmark = pytest.mark.skipif(not VECTORS.exists(), reason="needs ../shared/reference/official_vectors.npz")
+pytestmark = pytest.mark.skipif(
+    not VECTORS.exists(), reason="needs ../shared/reference/official_vectors.npz"
+)
 
 
 def run(path):

@@ -21,7 +21,9 @@ def network(**options):
 
 def images(shape=(20, 33, 16)):
     g = torch.Generator().manual_seed(0)
-    return [F.interpolate(x, shape, mode="trilinear") for x in torch.rand(2, 1, 1, 5, 5, 5, generator=g)]
+    return [
+        F.interpolate(x, shape, mode="trilinear") for x in torch.rand(2, 1, 1, 5, 5, 5, generator=g)
+    ]
 
 
 @pytest.mark.parametrize("levels", [(2, 3, 4, 5), (2, 4)])
@@ -97,12 +99,23 @@ def test_on_the_fixed_grid():
     fixed = Image(np.zeros((20, 12, 18), np.float32), Grid((20, 12, 18), fixed_affine))
     labels = torch.arange(1, 2 * 5 * 4 * 4 + 1).reshape(2, 5, 4, 4)
     spread = torch.full((1, 1, 5, 4, 4), 2.0)
-    found = maps(Seen({3: labels}, {3: spread}), Pair(working, 2.0, 1), fixed, {"clusters": True, "uncertainty": True})
-    assert set(found) == {"clusters_fixed_level3.nii.gz", "clusters_moving_level3.nii.gz", "uncertainty_mm.nii.gz"}
+    found = maps(
+        Seen({3: labels}, {3: spread}),
+        Pair(working, 2.0, 1),
+        fixed,
+        {"clusters": True, "uncertainty": True},
+    )
+    assert set(found) == {
+        "clusters_fixed_level3.nii.gz",
+        "clusters_moving_level3.nii.gz",
+        "uncertainty_mm.nii.gz",
+    }
     moving = found["clusters_moving_level3.nii.gz"]
     assert moving.data.shape == fixed.data.shape and np.issubdtype(moving.data.dtype, np.integer)
     for voxel in ((0, 0, 0), (7, 3, 11), (15, 11, 17)):
         world = fixed_affine[:3, :3] @ voxel + fixed_affine[:3, 3]
         block = np.floor((world / 2 + 0.5) / 4 + 1e-9).astype(int)
         assert moving.data[voxel] == labels[1][tuple(block)]
-    assert found["uncertainty_mm.nii.gz"].data[5, 5, 5] == pytest.approx(np.sqrt(2.0) * 8)  # a voxel of level 3 is 8 mm
+    assert found["uncertainty_mm.nii.gz"].data[5, 5, 5] == pytest.approx(
+        np.sqrt(2.0) * 8
+    )  # a voxel of level 3 is 8 mm

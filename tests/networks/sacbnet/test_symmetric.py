@@ -68,7 +68,9 @@ def test_same_parameters_as_the_one_way_network():
     net = build(options)
     assert isinstance(net, SymmetricSACBNet)
     plain = SACBNet(SACBNetConfig(assignment="soft"))
-    assert {n: p.shape for n, p in net.named_parameters()} == {n: p.shape for n, p in plain.named_parameters()}
+    assert {n: p.shape for n, p in net.named_parameters()} == {
+        n: p.shape for n, p in plain.named_parameters()
+    }
 
 
 def test_every_parameter_learns_from_both_directions():

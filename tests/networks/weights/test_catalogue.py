@@ -23,13 +23,32 @@ from sacbnet.errors import WeightsError
 from sacbnet.networks.registry import build
 from sacbnet.networks.sacbnet.network import SACBNet
 from sacbnet.networks.weights import catalogue
-from sacbnet.networks.weights.catalogue import default, entries, find, lasting, licence_notice, local, resolve
-from sacbnet.networks.weights.load import check_weights, describe_weights, load_weights, save_weights
+from sacbnet.networks.weights.catalogue import (
+    default,
+    entries,
+    find,
+    lasting,
+    licence_notice,
+    local,
+    resolve,
+)
+from sacbnet.networks.weights.load import (
+    check_weights,
+    describe_weights,
+    load_weights,
+    save_weights,
+)
 from sacbnet.networks.weights.shapes import parameter_shapes
 from sacbnet.training.source import with_source
 
 ROOT = Path(__file__).parents[3]
-FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": 2, "intensity": "[0, 1]", "source": "a test"}
+FACTS = {
+    "licence": "CC0",
+    "trained_on": "nothing",
+    "spacing_mm": 2,
+    "intensity": "[0, 1]",
+    "source": "a test",
+}
 FACTS |= {"validation": {"step": 3, "dice": 0.87654321}, "baseline": {"dice": 0.5}}
 TEXT = {"about": "tests", "licence_text": "free"}
 
@@ -37,7 +56,9 @@ TEXT = {"about": "tests", "licence_text": "free"}
 @pytest.fixture(scope="module")
 def script():
     """packaging/weights/add.py, as a module."""
-    spec = importlib.util.spec_from_file_location("add_weights", ROOT / "packaging" / "weights" / "add.py")
+    spec = importlib.util.spec_from_file_location(
+        "add_weights", ROOT / "packaging" / "weights" / "add.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -78,7 +99,9 @@ def test_what_comes_with_the_package_is_what_the_catalogue_says():
         content = (files("sacbnet") / "networks" / "weights" / "files" / entry.file).read_bytes()
         assert check_weights(entry.name) == entry.sha256 == hashlib.sha256(content).hexdigest()
         assert (entry.licence, entry.trained_on) == (told["licence"], told["trained_on"])
-        assert entry.parameters == told["parameters"] and entry.spacing_mm == float(told["spacing_mm"])
+        assert entry.parameters == told["parameters"] and entry.spacing_mm == float(
+            told["spacing_mm"]
+        )
         assert entry.about and entry.licence_text and 0 < entry.validation["dice"] < 1
         assert load_weights(entry.name)[1]["sha256"] == entry.sha256
     on_disk = {path.name for path in catalogue.FOLDER.glob("*.safetensors")}
@@ -93,7 +116,9 @@ def test_its_flags_are_options_of_register(entry):
 
 
 # -- names and places -------------------------------------------------------------------------------------------------
-def test_a_name_means_the_catalogue_whatever_lies_in_the_working_directory(script, empty, saved, monkeypatch):
+def test_a_name_means_the_catalogue_whatever_lies_in_the_working_directory(
+    script, empty, saved, monkeypatch
+):
     own = script.add(saved(), "brain", **TEXT).path
     elsewhere = saved("other/brain.safetensors", seed=1)
     monkeypatch.setenv(catalogue.PLACES, str(elsewhere.parent))
@@ -110,7 +135,9 @@ def test_a_name_means_the_catalogue_whatever_lies_in_the_working_directory(scrip
 def test_folders_of_the_environment(script, empty, saved, monkeypatch):
     first, second = saved("first/liver.safetensors"), saved("second/liver.safetensors", seed=1)
     spleen = saved("second/spleen.v2.safetensors")
-    monkeypatch.setenv(catalogue.PLACES, os.pathsep.join([str(first.parent), "", str(second.parent), "/nowhere"]))
+    monkeypatch.setenv(
+        catalogue.PLACES, os.pathsep.join([str(first.parent), "", str(second.parent), "/nowhere"])
+    )
     assert local() == {"liver": first, "spleen.v2": spleen}
     Path("liver").write_text("no weights")
     assert resolve("liver") == first and resolve("spleen.v2") == spleen
@@ -179,7 +206,9 @@ def test_a_file_that_is_gone(script, empty, saved):
 
 
 @pytest.mark.parametrize("descriptor", ["spatial", "channel", "both"])
-@pytest.mark.parametrize(("channels", "levels"), [(1, (5,)), (3, (2, 4)), (4, (2, 3, 4, 5)), (2, ())])
+@pytest.mark.parametrize(
+    ("channels", "levels"), [(1, (5,)), (3, (2, 4)), (4, (2, 3, 4, 5)), (2, ())]
+)
 def test_shapes_are_those_of_the_network(descriptor, channels, levels):
     config = SACBNetConfig(base_channels=channels, sacb_levels=levels, descriptor=descriptor)
     with torch.device("meta"):
@@ -199,10 +228,16 @@ def test_checking_finds_parameters_that_do_not_fit(saved):
 
 # -- licences ---------------------------------------------------------------------------------------------------------
 def test_a_licence_that_restricts_use_is_told(script, empty, saved):
-    free, own = saved("free.safetensors"), saved("own.safetensors", seed=1, restricted=True, name="mine", licence="NC")
+    free, own = (
+        saved("free.safetensors"),
+        saved("own.safetensors", seed=1, restricted=True, name="mine", licence="NC"),
+    )
     bound = saved("bound.safetensors", seed=2)
     assert licence_notice(load_weights(free)[1]) is None and licence_notice({}) is None
-    assert licence_notice(load_weights(own)[1]) == "the licence of the weights mine restricts their use: NC"
+    assert (
+        licence_notice(load_weights(own)[1])
+        == "the licence of the weights mine restricts their use: NC"
+    )
     assert licence_notice(describe_weights(own)) == licence_notice(load_weights(own)[1])
     script.add(str(bound), "bound", restricted=True, **TEXT)
     told = "the licence of the weights bound restricts their use: CC0"
@@ -212,7 +247,9 @@ def test_a_licence_that_restricts_use_is_told(script, empty, saved):
 
 
 def test_recipes_on_restricted_data_say_so():
-    restricted = {path.stem for path in (ROOT / "recipes").glob("*.toml") if read_recipe(path).restricted}
+    restricted = {
+        path.stem for path in (ROOT / "recipes").glob("*.toml") if read_recipe(path).restricted
+    }
     assert {"lpba40", "lpba40-fast", "lpba40-2mm", "abdomen-ct"} <= restricted
     assert not restricted & {"hippocampus", "hippocampus-semi", "ixi"}
 
@@ -255,7 +292,10 @@ def test_what_is_not_added(script, empty, saved, name, facts, options, words):
     taken = script.add(saved("taken.safetensors"), "taken", default=True, **TEXT)
     with pytest.raises(WeightsError, match=words):
         script.add(saved("new.safetensors", seed=1, **facts), name, **options, **TEXT)
-    assert entries() == (taken,) and {p.name for p in empty.iterdir()} == {"catalogue.json", "taken.safetensors"}
+    assert entries() == (taken,) and {p.name for p in empty.iterdir()} == {
+        "catalogue.json",
+        "taken.safetensors",
+    }
 
 
 def test_replacing(script, empty, saved):
@@ -275,7 +315,8 @@ def test_the_catalogue_needs_no_torch():
 
 
 @pytest.mark.parametrize(
-    "options", [{"assignment": "soft"}, {"level1": "matching"}, {"level1": "both", "symmetric": True}]
+    "options",
+    [{"assignment": "soft"}, {"level1": "matching"}, {"level1": "both", "symmetric": True}],
 )
 def test_shapes_of_what_the_paper_has_not(options):
     config = SACBNetConfig(base_channels=2, **options)

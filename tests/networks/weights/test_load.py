@@ -13,7 +13,13 @@ from sacbnet.networks.sacbnet.network import SACBNet
 from sacbnet.networks.weights.convert import UNKNOWN_LICENCE, convert_checkpoint
 from sacbnet.networks.weights.load import describe_weights, load_weights, save_weights, weights_hash
 
-FACTS = {"licence": "CC0", "trained_on": "nothing", "spacing_mm": [1, 1, 1], "intensity": "[0, 1]", "source": "a test"}
+FACTS = {
+    "licence": "CC0",
+    "trained_on": "nothing",
+    "spacing_mm": [1, 1, 1],
+    "intensity": "[0, 1]",
+    "source": "a test",
+}
 
 
 @pytest.fixture
@@ -48,7 +54,9 @@ def test_description_needs_no_torch(small, tmp_path):
         "import json, sys; from sacbnet.networks.weights.load import describe_weights\n"
         "print(json.dumps(describe_weights(sys.argv[1]))); assert 'torch' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
+    )
     told = json.loads(done.stdout)
     assert told["parameters"] == sum(p.numel() for p in small.parameters())
     assert told["config"]["clusters"] == [2, 3, 4, 5]
@@ -58,7 +66,11 @@ def test_description_needs_no_torch(small, tmp_path):
 
 def test_missing_facts_are_named(small, tmp_path):
     with pytest.raises(WeightsError, match="licence, intensity"):
-        save_weights(tmp_path / "w", small, {k: v for k, v in FACTS.items() if k not in ("licence", "intensity")})
+        save_weights(
+            tmp_path / "w",
+            small,
+            {k: v for k, v in FACTS.items() if k not in ("licence", "intensity")},
+        )
 
 
 def test_a_failed_write_leaves_the_old_file(small, tmp_path, monkeypatch):
@@ -118,7 +130,11 @@ def damaged(kind, path, model):
     elif kind == "wrong shapes":
         save_file({**state, "sacb3.kernel": torch.zeros(2, 2, 27)}, path, metadata)
     elif kind == "NaN":
-        save_file({**state, "sacb3.kernel": torch.full_like(state["sacb3.kernel"], torch.nan)}, path, metadata)
+        save_file(
+            {**state, "sacb3.kernel": torch.full_like(state["sacb3.kernel"], torch.nan)},
+            path,
+            metadata,
+        )
 
 
 @pytest.mark.parametrize(
@@ -142,9 +158,17 @@ def official_state(model):
     """The published names, written down independently of the table under test."""
     state = model.state_dict()
     names = {f"encoder.level1.{n}.0": f"encoder.conv0.{n}.conv" for n in range(3)}
-    names |= {f"encoder.level{s + 1}.{n}.0": f"encoder.conv{s}.{n}.conv" for s in range(1, 5) for n in (1, 2)}
+    names |= {
+        f"encoder.level{s + 1}.{n}.0": f"encoder.conv{s}.{n}.conv"
+        for s in range(1, 5)
+        for n in (1, 2)
+    }
     names |= {f"refine.{n}.0": f"conv1.{n + 1}.conv" for n in range(2)}
-    names |= {"head.0.0": "conv1_out.1.conv", "head.1.0": "conv1_out.2.conv", "head.2": "conv1_out.3.conv"}
+    names |= {
+        "head.0.0": "conv1_out.1.conv",
+        "head.1.0": "conv1_out.2.conv",
+        "head.2": "conv1_out.3.conv",
+    }
     for s in range(2, 6):
         names |= {f"sacb{s}.project.0": f"sacb_proj{s}.proj_in.conv"}
         for n in (0, 2, 4):
@@ -171,7 +195,12 @@ def test_conversion(form, published, tmp_path):
         "whole": {"state_dict": state},
         "bare": state,
         "module": {"state_dict": {f"module.{k}": v for k, v in state.items()}},
-        "score": {"epoch": 3, "state_dict": state, "best_dsc": np.float64(0.7), "optimizer": {"state": {}}},
+        "score": {
+            "epoch": 3,
+            "state_dict": state,
+            "best_dsc": np.float64(0.7),
+            "optimizer": {"state": {}},
+        },
     }[form]
     torch.save(content, tmp_path / "a.pth.tar")
     convert_checkpoint(tmp_path / "a.pth.tar", tmp_path / "a.safetensors", trained_on="IXI")

@@ -84,7 +84,9 @@ def test_a_known_pose_is_recovered(kind, truth):
     found = align(fixed(), moved(truth, box()), kind)
     assert error_mm(found, truth) < 1
     if kind == "rigid":
-        np.testing.assert_allclose(found.matrix[:3, :3] @ found.matrix[:3, :3].T, np.eye(3), atol=1e-6)
+        np.testing.assert_allclose(
+            found.matrix[:3, :3] @ found.matrix[:3, :3].T, np.eye(3), atol=1e-6
+        )
         assert np.linalg.det(found.matrix[:3, :3]) > 0
 
 
@@ -106,7 +108,9 @@ def test_headers_that_do_not_overlap():
 @pytest.mark.parametrize("kind, same_grid", [("rigid", False), ("affine", True)])
 def test_headers_that_are_right_stay_right(kind, same_grid):
     """The same head, also on another grid: what mutual information gains by interpolation is a fraction of a voxel."""
-    grid = box() if same_grid else box((2, 2.4, 3), (80, 66, 55), centre=(6, -4, 3), turn=(10, 0, 5))
+    grid = (
+        box() if same_grid else box((2, 2.4, 3), (80, 66, 55), centre=(6, -4, 3), turn=(10, 0, 5))
+    )
     assert error_mm(align(fixed(), moved(Affine(), grid), kind), Affine()) < 0.4
 
 

@@ -14,7 +14,9 @@ from sacbnet.registration.affine.poses import best_apart, spread
 from sacbnet.registration.prepare import Layer
 from sacbnet.spatial.grid import Grid
 
-GRID = Grid((20, 22, 24), np.array([[3.0, 0, 0, -30], [0, 3, 0, -33], [0, 0, 3, -36], [0, 0, 0, 1]]))
+GRID = Grid(
+    (20, 22, 24), np.array([[3.0, 0, 0, -30], [0, 3, 0, -33], [0, 0, 3, -36], [0, 0, 0, 1]])
+)
 OPEN, CUT = np.zeros((2, 3), dtype=bool), np.ones((2, 3), dtype=bool)
 FRAME = Frame(np.array([2.0, -1, 3]), 30.0)
 
@@ -43,7 +45,9 @@ def test_the_gradient_is_that_of_finite_differences(cut):
         h[i // 4, i % 4] = 1e-6 if i % 4 < 3 else 1e-5
         step = 2 * h.max()
         slope = (information(turned() + h) - information(turned() - h)) / step
-        assert slope == pytest.approx(gradient[i // 4, i % 4], abs=2e-3 * np.abs(gradient[:, i % 4]).max())
+        assert slope == pytest.approx(
+            gradient[i // 4, i % 4], abs=2e-3 * np.abs(gradient[:, i % 4]).max()
+        )
 
 
 def test_largest_where_the_images_agree_whatever_the_contrast():
@@ -70,11 +74,17 @@ def test_beyond_cut_faces_nothing_is_known_beyond_open_ones_there_is_background(
 def test_masked_samples_have_no_say():
     mask = np.zeros(GRID.shape, dtype=bool)
     mask[4:16, 5:17, 3:20] = True
-    noise = np.where(mask, texture(), np.random.default_rng(3).random(GRID.shape)).astype(np.float32)
+    noise = np.where(mask, texture(), np.random.default_rng(3).random(GRID.shape)).astype(
+        np.float32
+    )
     values = []
     for data in (texture(), noise):
-        inner = gaussian_filter(mask.astype(float), 1) > 0.99  # a voxel that is interpolated has masked neighbours
-        information = Information(lattice(mask=inner, data=data), lattice(mask=inner, data=data), 4000, 16)
+        inner = (
+            gaussian_filter(mask.astype(float), 1) > 0.99
+        )  # a voxel that is interpolated has masked neighbours
+        information = Information(
+            lattice(mask=inner, data=data), lattice(mask=inner, data=data), 4000, 16
+        )
         values.append((information(turned(1, (1, 0, 0))), information.glance(turned(1, (1, 0, 0)))))
     assert values[0] == pytest.approx(values[1], rel=0.02)
 

@@ -29,7 +29,9 @@ def posed(image: Image, angles, shift, scale) -> tuple[Image, Affine]:
     matrix[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * scale
     matrix[:3, 3] = centre + shift - matrix[:3, :3] @ centre
     pose = Affine(matrix)
-    return replace(image, grid=Grid(image.grid.shape, (pose @ Affine(image.grid.affine)).matrix)), pose
+    return replace(
+        image, grid=Grid(image.grid.shape, (pose @ Affine(image.grid.affine)).matrix)
+    ), pose
 
 
 def error_mm(moving: Image, pose: Affine) -> float:

@@ -72,20 +72,38 @@ class Tool:
 
     def _run(self, folder: Path, *options: str) -> dict[str, Any]:
         """The worker in `folder`; its account. RegistrationError with the last line of what it said."""
-        command = [self.python, str(WORKER.resolve()), self.name, "--threads", str(self.threads), *options]
-        environment = os.environ | {"PYTHONSAFEPATH": "1"}  # the worker's own folder is no place to import from
+        command = [
+            self.python,
+            str(WORKER.resolve()),
+            self.name,
+            "--threads",
+            str(self.threads),
+            *options,
+        ]
+        environment = os.environ | {
+            "PYTHONSAFEPATH": "1"
+        }  # the worker's own folder is no place to import from
         with (folder / LOG).open("w") as log:
             try:
-                done = subprocess.run(command, cwd=folder, stdout=log, stderr=log, env=environment, check=False)
+                done = subprocess.run(
+                    command, cwd=folder, stdout=log, stderr=log, env=environment, check=False
+                )
             except OSError as error:
-                raise InputError(f"{self.python} cannot be run ({error.strerror}); name a Python") from error
+                raise InputError(
+                    f"{self.python} cannot be run ({error.strerror}); name a Python"
+                ) from error
         if done.returncode or not (folder / ACCOUNT).exists():
             said = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(said) if line.strip()), f"exit code {done.returncode}")
+            last = next(
+                (line.strip() for line in reversed(said) if line.strip()),
+                f"exit code {done.returncode}",
+            )
             raise RegistrationError(f"{self.name} failed: {last[:300]}")
         return json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
 
-    def _check(self, folder: Path, moving: Subject, fixed: Subject, transform: DisplacementField) -> None:
+    def _check(
+        self, folder: Path, moving: Subject, fixed: Subject, transform: DisplacementField
+    ) -> None:
         assert moving.labels is not None
         theirs = load_image(folder / MOVED_LABELS, "labels").data
         ours = carry(moving.labels, fixed.image, transform, "nearest").data

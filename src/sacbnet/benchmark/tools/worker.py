@@ -29,7 +29,9 @@ from typing import Any
 FIXED, MOVING, LABELS = "fixed.nii", "moving.nii", "labels.nii"
 WARP, MOVED_LABELS = "warp.nii.gz", "moved_labels.nii.gz"
 GREEDY = f"-d 3 -m NCC 4x4x4 -i {FIXED} {MOVING} -n 100x50x20"
-Outcome = tuple[float, Callable[[], None]]  # seconds of the registration; what then warps the labels
+Outcome = tuple[
+    float, Callable[[], None]
+]  # seconds of the registration; what then warps the labels
 
 
 def syn(aligned: bool, threads: int) -> Outcome:
@@ -39,7 +41,9 @@ def syn(aligned: bool, threads: int) -> Outcome:
 
     fixed, moving = ants.image_read(FIXED), ants.image_read(MOVING)
     start = time.perf_counter()
-    done = ants.registration(fixed, moving, "SyNOnly" if aligned else "SyN", outprefix="syn", verbose=True)
+    done = ants.registration(
+        fixed, moving, "SyNOnly" if aligned else "SyN", outprefix="syn", verbose=True
+    )
     seconds = time.perf_counter() - start
     transforms = []
     for name in done["fwdtransforms"]:
@@ -47,7 +51,9 @@ def syn(aligned: bool, threads: int) -> Outcome:
         Path(name).rename(transforms[-1])
 
     def warp_labels() -> None:
-        moved = ants.apply_transforms(fixed, ants.image_read(LABELS), transforms, interpolator="nearestNeighbor")
+        moved = ants.apply_transforms(
+            fixed, ants.image_read(LABELS), transforms, interpolator="nearestNeighbor"
+        )
         ants.image_write(moved, MOVED_LABELS)
 
     return seconds, warp_labels
@@ -68,7 +74,9 @@ def greedy(aligned: bool, threads: int) -> Outcome:
 
     def warp_labels() -> None:
         chain = WARP + ("" if aligned else " affine_ras.txt")
-        tool.execute(f"-d 3 -threads {threads} -ri NN -rf {FIXED} -rm {LABELS} {MOVED_LABELS} -r {chain}")
+        tool.execute(
+            f"-d 3 -threads {threads} -ri NN -rf {FIXED} -rm {LABELS} {MOVED_LABELS} -r {chain}"
+        )
 
     return seconds, warp_labels
 
@@ -83,7 +91,9 @@ def elastix(aligned: bool, threads: int) -> Outcome:
     for name in ("bspline",) if aligned else ("rigid", "affine", "bspline"):
         parameters.AddParameterMap(parameters.GetDefaultParameterMap(name))
     start = time.perf_counter()
-    _, found = itk.elastix_registration_method(fixed, moving, parameter_object=parameters, log_to_console=True)
+    _, found = itk.elastix_registration_method(
+        fixed, moving, parameter_object=parameters, log_to_console=True
+    )
     itk.imwrite(itk.transformix_deformation_field(moving, found), WARP)
     seconds = time.perf_counter() - start
 
@@ -106,7 +116,11 @@ def peak_memory_mb() -> float:
     """This process's, in MiB. On Linux not getrusage's, which would count the process that started this one."""
     status = Path("/proc/self/status")
     if status.exists():
-        return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return next(
+            int(line.split()[1]) / 1024
+            for line in status.read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
@@ -124,7 +138,11 @@ def main() -> None:
     account: dict[str, Any] = {"tool": f"{package} {version(package)}"}
     if not o.version:
         seconds, warp_labels = register(o.aligned, o.threads)
-        account |= {"seconds": seconds, "processor_seconds": time.process_time(), "peak_memory_mb": peak_memory_mb()}
+        account |= {
+            "seconds": seconds,
+            "processor_seconds": time.process_time(),
+            "peak_memory_mb": peak_memory_mb(),
+        }
         if Path(LABELS).exists():
             warp_labels()
     Path("worker.json").write_text(json.dumps(account) + "\n")

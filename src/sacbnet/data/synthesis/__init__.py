@@ -24,7 +24,9 @@ from .render import class_numbers, looked_up, painted, photographed, random_tabl
 __all__ = ["Anatomy", "SynthesisOptions", "Synthetic", "synthesise"]
 
 _TOGETHER = 0.9  # probability that what is removed is removed from both images, as one tool has prepared both
-_PLACES = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 4  # within a voxel, of its side
+_PLACES = (
+    torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 4
+)  # within a voxel, of its side
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,11 @@ def synthesise(
         images.append(photographed(o, clean, own[n]))
         left = _kept(anatomy.values, gone)
         views.append(painted(seen, view * left))
-        labels.append(looked_up(torch.tensor(anatomy.values, dtype=torch.int32) * left.int(), seen[0])[None, None])
+        labels.append(
+            looked_up(torch.tensor(anatomy.values, dtype=torch.int32) * left.int(), seen[0])[
+                None, None
+            ]
+        )
     return Synthetic(*images, *labels, *views)
 
 
@@ -105,7 +111,9 @@ def _seen(
     rng: np.random.Generator,
 ) -> Tensor:
     """(5, i, j, k) uint8: the numbers at the middle of each voxel, and at four places about it. Nothing beyond."""
-    numbers = F.pad(anatomy.numbers, [1] * 6)  # nothing lies all about: what looks beyond the edge is sent there
+    numbers = F.pad(
+        anatomy.numbers, [1] * 6
+    )  # nothing lies all about: what looks beyond the edge is sent there
     size = anatomy.numbers.shape
     at = coordinates(affine, shape, size, o.factor, spacing_mm)
     at += random_warp(o, shape, o.factor * spacing_mm, rng) / spacing_mm

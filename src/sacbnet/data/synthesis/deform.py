@@ -16,11 +16,15 @@ from sacbnet.config.synthesis import SynthesisOptions
 STEEPEST = 0.8  # largest difference between neighbouring knots, of their distance: from 1 on a line could fold
 
 
-def random_affine(o: SynthesisOptions, part: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def random_affine(
+    o: SynthesisOptions, part: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """4×4, mm about the centre -> mm: rotation after scaling, and a shift, of `part` of the ranges."""
     turn, scale, shift = rng.uniform(-1, 1, (3, 3)) * part
     affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_rotvec(np.deg2rad(o.degrees) * turn).as_matrix() * (1 + o.scale) ** scale
+    affine[:3, :3] = (
+        Rotation.from_rotvec(np.deg2rad(o.degrees) * turn).as_matrix() * (1 + o.scale) ** scale
+    )
     affine[:3, 3] = o.shift_mm * shift
     return affine
 
@@ -39,7 +43,11 @@ def random_box(
 
 
 def coordinates(
-    affine: NDArray[np.float64], shape: Sequence[int], map_shape: Sequence[int], factor: int, spacing_mm: float
+    affine: NDArray[np.float64],
+    shape: Sequence[int],
+    map_shape: Sequence[int],
+    factor: int,
+    spacing_mm: float,
 ) -> Tensor:
     """(3, i, j, k): the voxel of the map that each voxel of the image sees through the affine (mm about the centres).
 
@@ -47,15 +55,21 @@ def coordinates(
     """
     linear = factor * affine[:3, :3]
     middle = [(n - 1) / 2 for n in shape]
-    start = np.array([(n - 1) / 2 for n in map_shape]) + affine[:3, 3] / spacing_mm - linear @ middle
+    start = (
+        np.array([(n - 1) / 2 for n in map_shape]) + affine[:3, 3] / spacing_mm - linear @ middle
+    )
     i, j, k = (
         torch.arange(n, dtype=torch.float32).reshape([-1 if a == b else 1 for b in range(3)])
         for a, n in enumerate(shape)
     )
-    return torch.stack([(row[0] * i + x) + row[1] * j + row[2] * k for row, x in zip(linear, start, strict=True)])
+    return torch.stack(
+        [(row[0] * i + x) + row[1] * j + row[2] * k for row, x in zip(linear, start, strict=True)]
+    )
 
 
-def random_warp(o: SynthesisOptions, shape: Sequence[int], spacing_mm: float, rng: np.random.Generator) -> Tensor:
+def random_warp(
+    o: SynthesisOptions, shape: Sequence[int], spacing_mm: float, rng: np.random.Generator
+) -> Tensor:
     """(3, i, j, k) float32, mm: the sum over the distances of cubic B-splines with random coefficients at knots.
 
     At each distance h the coefficients' SD is drawn up to warp_mm, but no more than keeps neighbouring knots from
@@ -68,14 +82,18 @@ def random_warp(o: SynthesisOptions, shape: Sequence[int], spacing_mm: float, rn
     return out
 
 
-def spline_field(shape: Sequence[int], step: float, channels: int, rng: np.random.Generator) -> Tensor:
+def spline_field(
+    shape: Sequence[int], step: float, channels: int, rng: np.random.Generator
+) -> Tensor:
     """(1, channels, i, j, k) float32: cubic B-splines with normal coefficients at knots `step` voxels apart."""
     knots = [ceil(n / step) + 4 for n in shape]
     values = torch.from_numpy(rng.standard_normal((1, channels, *knots), dtype=np.float32))
     return _cubic(values, shape, step, rng.random(3))
 
 
-def _cubic(values: Tensor, shape: Sequence[int], step: float, offset: NDArray[np.float64]) -> Tensor:
+def _cubic(
+    values: Tensor, shape: Sequence[int], step: float, offset: NDArray[np.float64]
+) -> Tensor:
     """Knots (1, c, a, b, c') -> (1, c, i, j, k): uniform cubic B-splines, one axis after the other.
 
     step: voxels between knots; offset: where in its first interval the lattice begins, in [0, 1).

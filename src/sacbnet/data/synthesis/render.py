@@ -62,7 +62,9 @@ def photographed(o: SynthesisOptions, clean: Tensor, rng: np.random.Generator) -
     out = out + o.texture * float(strength[0]) * grain * here
     if o.bias:
         out = out * torch.exp(
-            o.bias * float(strength[1]) * spline_field(shape, max(shape) / _BIAS_KNOTS, 1, rng).to(out)
+            o.bias
+            * float(strength[1])
+            * spline_field(shape, max(shape) / _BIAS_KNOTS, 1, rng).to(out)
         )
     out = gaussian(out, o.blur * float(strength[2]))
     if strength[3] < o.thick_share:
@@ -94,7 +96,9 @@ def _thick(x: Tensor, axis: int, factor: float) -> Tensor:
     shape = list(x.shape[2:])
     coarse = list(shape)
     coarse[axis] = max(2, round(shape[axis] / factor))
-    return F.interpolate(F.interpolate(x, coarse, mode="area"), shape, mode="trilinear", align_corners=False)
+    return F.interpolate(
+        F.interpolate(x, coarse, mode="area"), shape, mode="trilinear", align_corners=False
+    )
 
 
 def unit(x: Tensor) -> Tensor:

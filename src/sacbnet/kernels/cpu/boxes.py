@@ -15,7 +15,9 @@ from .memory import empty
 def takes(*tensors: Tensor | None) -> bool:
     """Whether the functions below can take these: float32, dense, not empty, and `native.usable`."""
     given = [t for t in tensors if t is not None]
-    return all(t.dtype == torch.float32 and t.numel() > 0 and t.ndim >= 3 for t in given) and native.usable(*given)
+    return all(
+        t.dtype == torch.float32 and t.numel() > 0 and t.ndim >= 3 for t in given
+    ) and native.usable(*given)
 
 
 def box_mean(x: Tensor, window: int) -> Tensor:
@@ -27,7 +29,12 @@ def box_mean(x: Tensor, window: int) -> Tensor:
 
 
 def correlation(
-    moved: Tensor, fixed: Tensor, window: int, weight: Tensor | None, epsilon: float, with_slope: bool
+    moved: Tensor,
+    fixed: Tensor,
+    window: int,
+    weight: Tensor | None,
+    epsilon: float,
+    with_slope: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """ncc_loss of (b, 1, i, j, k), and its gradient by `moved`. weight adds up to 1; epsilon is of means, not sums."""
     share = 1 / moved.numel()

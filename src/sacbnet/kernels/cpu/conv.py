@@ -63,7 +63,11 @@ def convolve(
             "adaptive_conv", x.values, _is_bf16(x.values), weight, transposed, bias, *regions, n, y, _is_bf16(y), *shape
         )  # fmt: skip
         return y, None
-    total = torch.empty(b, call("conv_tasks", *size, c), 2, c_out, dtype=torch.float64) if sums else None
+    total = (
+        torch.empty(b, call("conv_tasks", *size, c), 2, c_out, dtype=torch.float64)
+        if sums
+        else None
+    )
     call("conv", *x.arguments(), weight, transposed, bias, y, _is_bf16(y), total, *shape)
     return y, None if total is None else total.sum(1)
 
@@ -98,7 +102,9 @@ class Blocks(torch.autograd.Function):
         count = len(parameters) // 2
         weights = [w.detach().reshape(*w.shape[:2], 27).contiguous() for w in parameters[:count]]
         x = channels_last(x)
-        if not any(ctx.needs_input_grad):  # one sample at a time: only one's intermediate volumes exist
+        if not any(
+            ctx.needs_input_grad
+        ):  # one sample at a time: only one's intermediate volumes exist
             out = empty((len(x), len(weights[-1]), *x.shape[2:]), dtype)
             for sample, into in zip(x.split(1), out.split(1), strict=True):
                 _row_of_blocks(sample, weights, dtype, into)
@@ -133,7 +139,9 @@ class Blocks(torch.autograd.Function):
         return g if ctx.needs_input_grad[0] else None, None, *gradients, *biases
 
 
-def _row_of_blocks(x: Tensor, weights: list[Tensor], dtype: torch.dtype, into: Tensor | None = None) -> list[Volume]:
+def _row_of_blocks(
+    x: Tensor, weights: list[Tensor], dtype: torch.dtype, into: Tensor | None = None
+) -> list[Volume]:
     """The input and each block's convolution, the last one normalised; with `into`, for that alone, only the last."""
     volumes = [Volume(x)]
     for n, weight in enumerate(weights):
@@ -146,7 +154,9 @@ def _row_of_blocks(x: Tensor, weights: list[Tensor], dtype: torch.dtype, into: T
     y, scale, shift = volumes[-1]
     b, c, *size = y.shape
     voxels = size[0] * size[1] * size[2]
-    call("close_norm", y, _is_bf16(y), scale, shift, SLOPE, y, b, voxels, c, torch.get_num_threads())
+    call(
+        "close_norm", y, _is_bf16(y), scale, shift, SLOPE, y, b, voxels, c, torch.get_num_threads()
+    )
     return volumes
 
 
@@ -155,7 +165,13 @@ class AdaptiveConv(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, z: Tensor, labels: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor, dtype: torch.dtype
+        ctx: Any,
+        z: Tensor,
+        labels: Tensor,
+        taps: Tensor,
+        kernel: Tensor,
+        bias: Tensor,
+        dtype: torch.dtype,
     ) -> Tensor:
         z, labels = channels_last(z), labels.contiguous()
         taps, kernel, bias = (t.contiguous() for t in (taps, kernel, bias))
@@ -171,7 +187,9 @@ class AdaptiveConv(torch.autograd.Function):
         b, n, _ = taps.shape
         dz = None
         if ctx.needs_input_grad[0]:
-            dz, _ = convolve(Volume(g), kernel, z.dtype, regions=Regions(labels, taps), transposed=True)
+            dz, _ = convolve(
+                Volume(g), kernel, z.dtype, regions=Regions(labels, taps), transposed=True
+            )
         if not any(ctx.needs_input_grad[2:5]):
             return dz, None, None, None, None, None
         sums = regional_gradient(z, g, labels, n)  # (b, n, 27·c + 1, c_out)
@@ -199,7 +217,11 @@ class Conv(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         g = channels_last(g)
-        dx = convolve(Volume(g), weight, x.dtype, transposed=True)[0] if ctx.needs_input_grad[0] else None
+        dx = (
+            convolve(Volume(g), weight, x.dtype, transposed=True)[0]
+            if ctx.needs_input_grad[0]
+            else None
+        )
         sums = kernel_gradient(Volume(x), g)
         return dx, _as_kernel(sums[:-1], weight), sums[-1], None
 

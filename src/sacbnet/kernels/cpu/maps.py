@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from . import native
 
 Matrix = NDArray[np.float64]
-Step = tuple[NDArray[np.float32] | None, Matrix]  # None and an affine; or mm (i, j, k, 3) and world -> its voxels
+Step = tuple[
+    NDArray[np.float32] | None, Matrix
+]  # None and an affine; or mm (i, j, k, 3) and world -> its voxels
 Shape = tuple[int, int, int]
 WAYS = {"linear": 0, "nearest": 1, "onehot": 2}
 
@@ -28,7 +30,9 @@ def takes(*maps: Sequence[Step] | None) -> bool:
 def displacement(steps: Sequence[Step], shape: Shape, to_world: Matrix) -> NDArray[np.float32]:
     """map(p) - p in mm at the voxels p of a grid: (i, j, k, 3)."""
     out = np.empty((*shape, 3), dtype=np.float32)
-    native.call("displacement", *_described(steps), _rows(to_world), *shape, out, torch.get_num_threads())
+    native.call(
+        "displacement", *_described(steps), _rows(to_world), *shape, out, torch.get_num_threads()
+    )
     return out
 
 
@@ -90,7 +94,9 @@ def invert(
 
 
 def _described(steps: Sequence[Step]) -> tuple[NDArray[np.int64], Matrix, int]:
-    kinds = [[0] * 4 if field is None else [field.ctypes.data, *field.shape[:3]] for field, _ in steps]
+    kinds = [
+        [0] * 4 if field is None else [field.ctypes.data, *field.shape[:3]] for field, _ in steps
+    ]
     matrices = [_rows(matrix).ravel() for _, matrix in steps]
     return np.array(kinds, dtype=np.int64), np.array(matrices), len(steps)
 

@@ -18,7 +18,9 @@ from torch import Tensor
 
 SMALLEST = 1 << 20  # bytes; below, the C library does it well
 KEPT = 1 << 30  # bytes that may lie idle
-PRIVATE = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)  # a forked process has its own
+PRIVATE = getattr(mmap, "MAP_PRIVATE", 0) | getattr(
+    mmap, "MAP_ANONYMOUS", 0
+)  # a forked process has its own
 
 
 class Block(NamedTuple):
@@ -34,7 +36,9 @@ class _Store:
 
     def __init__(self) -> None:
         self.idle: list[Block] = []
-        self.lock = threading.RLock()  # tensors may die in any thread, and while a block is being taken
+        self.lock = (
+            threading.RLock()
+        )  # tensors may die in any thread, and while a block is being taken
 
     def take(self, size: int) -> Block:
         with self.lock:
@@ -53,7 +57,9 @@ class _Store:
             for other in [b for b in self.idle if b.mapping is block.mapping]:
                 if other.stop == block.start or block.stop == other.start:
                     self._remove(other)
-                    block = Block(block.mapping, min(block.start, other.start), max(block.stop, other.stop))
+                    block = Block(
+                        block.mapping, min(block.start, other.start), max(block.stop, other.stop)
+                    )
             self.idle.append(block)
             if sum(b.stop - b.start for b in self.idle) > KEPT:
                 self.release()
@@ -69,7 +75,9 @@ class _Store:
 _STORE = _Store()
 
 
-def empty(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, *, planar: bool = False) -> Tensor:
+def empty(
+    shape: tuple[int, ...], dtype: torch.dtype = torch.float32, *, planar: bool = False
+) -> Tensor:
     """(b, c, i, j, k), not initialised, its channels side by side in memory; planar: one after the other."""
     b, c, i, j, k = shape
     count = math.prod(shape)
@@ -79,7 +87,9 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, *, planar:
         return torch.empty(shape, dtype=dtype, memory_format=form)
     block = _STORE.take(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
     view = (ctypes.c_char * size).from_buffer(block.mapping, block.start)
-    flat = torch.frombuffer(view, dtype=dtype, count=count)  # keeps the view, and the view the mapping
+    flat = torch.frombuffer(
+        view, dtype=dtype, count=count
+    )  # keeps the view, and the view the mapping
     weakref.finalize(view, _STORE.put, block).atexit = False
     return flat.view(shape) if planar else flat.view(b, i, j, k, c).permute(0, 4, 1, 2, 3)
 

@@ -23,12 +23,30 @@ class MixedConv(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, z: Tensor, membership: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor, dtype: torch.dtype
+        ctx: Any,
+        z: Tensor,
+        membership: Tensor,
+        taps: Tensor,
+        kernel: Tensor,
+        bias: Tensor,
+        dtype: torch.dtype,
     ) -> Tensor:
         z = channels_last(z)
         membership, taps, kernel, bias = (t.contiguous() for t in (membership, taps, kernel, bias))
         y = empty((len(z), len(kernel), *z.shape[2:]), dtype)
-        call("mixed_conv", z, _is_bf16(z), kernel, bias, membership, taps, taps.shape[1], y, _is_bf16(y), *_sizes(z, y))
+        call(
+            "mixed_conv",
+            z,
+            _is_bf16(z),
+            kernel,
+            bias,
+            membership,
+            taps,
+            taps.shape[1],
+            y,
+            _is_bf16(y),
+            *_sizes(z, y),
+        )
         ctx.save_for_backward(z, membership, taps, kernel, bias)
         return y
 

@@ -60,7 +60,8 @@ def usable(*tensors: Tensor | None) -> bool:
         switched_off()
         or torch.compiler.is_compiling()
         or any(
-            t is not None and (t.device.type != "cpu" or t.dtype not in (torch.float32, torch.bfloat16))
+            t is not None
+            and (t.device.type != "cpu" or t.dtype not in (torch.float32, torch.bfloat16))
             for t in tensors
         )
     ):
@@ -81,7 +82,10 @@ def library() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as why:
         said = str(getattr(why, "stderr", None) or why).strip().splitlines() or [type(why).__name__]
         reason = next((line for line in said if "error" in line), said[0])
-        LOG.warning("the compiled kernels are not to be had (%s); the plain ones are used, which are slower", reason)
+        LOG.warning(
+            "the compiled kernels are not to be had (%s); the plain ones are used, which are slower",
+            reason,
+        )
         return None
 
 
@@ -94,7 +98,11 @@ def _compiler() -> str:
 
 def _cache() -> Path:
     """The user's cache folder, or one that ends with the process if that cannot be written."""
-    home = os.environ.get("SACBNET_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    home = (
+        os.environ.get("SACBNET_CACHE")
+        or os.environ.get("XDG_CACHE_HOME")
+        or Path.home() / ".cache"
+    )
     folder = Path(home) / "sacbnet"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,12 +120,16 @@ def _temporary() -> tempfile.TemporaryDirectory[str]:
 
 def _fingerprint(compiler: str, files: list[Path]) -> str:
     """Of all that the machine code depends on: one cache may be shared by unlike machines."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60).stdout
+    version = subprocess.run(
+        [compiler, "--version"], capture_output=True, check=True, timeout=60
+    ).stdout
     digest = hashlib.sha256(version + " ".join(FLAGS).encode() + platform.machine().encode())
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         digest.update(
-            "\n".join(sorted({x for x in lines if x.startswith(("flags", "model name", "Features"))})).encode()
+            "\n".join(
+                sorted({x for x in lines if x.startswith(("flags", "model name", "Features"))})
+            ).encode()
         )
     for file in sorted(files):
         digest.update(file.read_bytes())

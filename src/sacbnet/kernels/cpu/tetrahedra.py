@@ -20,7 +20,9 @@ def folded_cells(u: Tensor, margin: float) -> Tensor:
     """(3, i, j, k) voxels -> (i-1, j-1, k-1) bool."""
     i, j, k = u.shape[1:]
     bad = torch.empty(i - 1, j - 1, k - 1, dtype=torch.bool)
-    native.call("folded_cells", u.contiguous(), bad, i, j, k, float(margin), torch.get_num_threads())
+    native.call(
+        "folded_cells", u.contiguous(), bad, i, j, k, float(margin), torch.get_num_threads()
+    )
     return bad
 
 
@@ -32,10 +34,25 @@ def jacobian(u: Tensor) -> Tensor:
 
 
 def push_apart(
-    u: Tensor, cells: Tensor, push: Tensor, times: Tensor, touched: Tensor, margin: float, goal: float
+    u: Tensor,
+    cells: Tensor,
+    push: Tensor,
+    times: Tensor,
+    touched: Tensor,
+    margin: float,
+    goal: float,
 ) -> Tensor:
     """As `sacbnet.spatial.unfold` says; all contiguous, touched an int64 for each voxel. Returns those touched."""
     found = native.call(
-        "push_apart", u, cells, len(cells), push, times, touched, *u.shape[1:], float(margin), float(goal)
+        "push_apart",
+        u,
+        cells,
+        len(cells),
+        push,
+        times,
+        touched,
+        *u.shape[1:],
+        float(margin),
+        float(goal),
     )
     return touched[:found]

@@ -28,7 +28,9 @@ def takes(image: Tensor, at: Tensor) -> bool:
     )
 
 
-def warp(image: Tensor, at: Tensor, *, absolute: bool = False, border: bool = False, add: bool = False) -> Tensor:
+def warp(
+    image: Tensor, at: Tensor, *, absolute: bool = False, border: bool = False, add: bool = False
+) -> Tensor:
     """Values of image (b, c, i, j, k) at p + at(p), or where `absolute` at at(p) -> (b, c, i', j', k').
 
     at (b, 3, i', j', k'), voxels; `takes` says what is possible. Beyond the edge the image fades to zero within one
@@ -40,7 +42,9 @@ def warp(image: Tensor, at: Tensor, *, absolute: bool = False, border: bool = Fa
     planar = _planar(image)
     if add and not planar:
         return warp(image.contiguous(), at, absolute=absolute, border=border, add=True)
-    out: Tensor = _Warp.apply(_laid(image, planar), at.float().contiguous(), planar, absolute, border, add)
+    out: Tensor = _Warp.apply(
+        _laid(image, planar), at.float().contiguous(), planar, absolute, border, add
+    )
     return out
 
 
@@ -57,7 +61,9 @@ def _laid(x: Tensor, planar: bool) -> Tensor:
 
 class _Warp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, image: Tensor, at: Tensor, planar: bool, absolute: bool, border: bool, add: bool) -> Tensor:
+    def forward(
+        ctx: Any, image: Tensor, at: Tensor, planar: bool, absolute: bool, border: bool, add: bool
+    ) -> Tensor:
         ctx.save_for_backward(image, at)
         ctx.how = planar, absolute, border, add
         out = empty((*image.shape[:2], *at.shape[2:]), image.dtype, planar=planar)

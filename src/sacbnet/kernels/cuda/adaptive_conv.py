@@ -22,7 +22,9 @@ from .conv_launch import convolve, float32_product, shares_of, tile_of, weight_g
 from .layout import WARPS, check, flattened, on_device, strides, voxel_block
 
 
-def adaptive_conv(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+def adaptive_conv(
+    z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor
+) -> Tensor:
     """y(v) = Σ_t a_n[t] · W[:, :, t] · z(v + t) + b_n at each voxel v of cluster n; zero padded.
 
     z (b, c, i, j, k); labels (b, i, j, k), clusters 0..n-1; tap_weights a (b, n, 27); kernel W (c_out, c, 27), taps
@@ -38,7 +40,9 @@ def adaptive_conv(z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor
 
 class _AdaptiveConv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, labels: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, z: Tensor, labels: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(z, labels, taps, kernel)
         ctx.precision, ctx.bias_dtype = float32_product(), bias.dtype
         return convolve(z, labels, taps, kernel, bias, ctx.precision)

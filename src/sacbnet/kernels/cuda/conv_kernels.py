@@ -16,7 +16,9 @@ from .layout import faces, rows, step
 @triton.jit
 def at_voxels(taps_ptr, t, voxels, v, inside):  # type: ignore[no-untyped-def]
     """The tap weights (block,) float32 of tap t at voxels v, of (27, voxels) of one sample. Offsets in 64 bits."""
-    return tl.load(taps_ptr + tl.cast(t, tl.int64) * voxels + v, mask=inside, other=0.0).to(tl.float32)
+    return tl.load(taps_ptr + tl.cast(t, tl.int64) * voxels + v, mask=inside, other=0.0).to(
+        tl.float32
+    )
 
 
 @triton.jit
@@ -61,7 +63,9 @@ def conv_kernel(  # type: ignore[no-untyped-def]
     label = 0 if PER_VOXEL else tl.load(labels_ptr + v, mask=v < voxels, other=0)
     touched = faces(v, size_i, size_j, size_k)
     total = tl.zeros((BLOCK, TILE_OUT), tl.float32)
-    for turn in range(27 * TILES_IN):  # one loop, not two: the compiler overlaps the loads of the innermost only
+    for turn in range(
+        27 * TILES_IN
+    ):  # one loop, not two: the compiler overlaps the loads of the innermost only
         t = turn // TILES_IN
         channel = turn % TILES_IN * TILE_IN + tl.arange(0, TILE_IN)
         shift, crossed = step(t, size_j, size_k, -1 if MIRROR else 1)
@@ -82,9 +86,9 @@ def conv_kernel(  # type: ignore[no-untyped-def]
         total = tl.dot(x, weights, total, input_precision=PRECISION)
     kept = (v < voxels)[:, None] & (out < c_out)[None, :]
     if BIAS:
-        total += tl.load(bias_ptr + (sample * n + label)[:, None] * c_out + out[None, :], mask=kept, other=0.0).to(
-            tl.float32
-        )
+        total += tl.load(
+            bias_ptr + (sample * n + label)[:, None] * c_out + out[None, :], mask=kept, other=0.0
+        ).to(tl.float32)
     offset = v.to(tl.int64)[:, None] * y_v + out.to(tl.int64)[None, :] * y_c
     tl.store(y_ptr + offset, total.to(y_ptr.dtype.element_ty), mask=kept)
 
@@ -125,7 +129,11 @@ def weights_kernel(  # type: ignore[no-untyped-def]
     each voxel's.
     """
     voxels = size_i * size_j * size_k
-    tiles_in, tiles_out, tiles_n = tl.cdiv(c_in, TILE_IN), tl.cdiv(c_out, TILE_OUT), tl.cdiv(n, TILE_N)
+    tiles_in, tiles_out, tiles_n = (
+        tl.cdiv(c_in, TILE_IN),
+        tl.cdiv(c_out, TILE_OUT),
+        tl.cdiv(n, TILE_N),
+    )
     if PER_VOXEL:
         tiles_n = 1
     t, share, shares = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
@@ -142,7 +150,9 @@ def weights_kernel(  # type: ignore[no-untyped-def]
     out = tile_out * TILE_OUT + tl.arange(0, TILE_OUT)
     cluster = tile_n * TILE_N + tl.arange(0, TILE_N)
     kept = (channel < c_in)[:, None] & (out < c_out)[None, :]
-    weights = tl.load(weights_ptr + (t * c_in + channel)[:, None] * c_out + out[None, :], mask=kept, other=0.0)
+    weights = tl.load(
+        weights_ptr + (t * c_in + channel)[:, None] * c_out + out[None, :], mask=kept, other=0.0
+    )
     shift, crossed = step(t, size_j, size_k, 1)
     dkernel = tl.zeros((TILE_IN, TILE_OUT), tl.float32)
     if PER_VOXEL:
@@ -168,7 +178,9 @@ def weights_kernel(  # type: ignore[no-untyped-def]
             dtaps += tl.where(label[:, None] == cluster[None, :], product[:, None], 0.0)
     # whoever else has these channels (for other clusters) has the same sum: no matter which of them comes last
     slot = (sample * shares + share) * 27 + t
-    tl.store(dkernel_ptr + (slot * c_in + channel[:, None]) * c_out + out[None, :], dkernel, mask=kept)
+    tl.store(
+        dkernel_ptr + (slot * c_in + channel[:, None]) * c_out + out[None, :], dkernel, mask=kept
+    )
     if not PER_VOXEL:
         slot = ((sample * shares + share) * tiles_in + tile_in) * tiles_out + tile_out
         tl.store(dtaps_ptr + (slot * n + cluster) * 27 + t, tl.sum(dtaps, 0), mask=cluster < n)
@@ -200,8 +212,12 @@ def bias_kernel(  # type: ignore[no-untyped-def]
         v = start + tl.arange(0, BLOCK)
         label = tl.load(labels_ptr + sample * voxels + v, mask=v < voxels, other=-1)
         g = rows(g_ptr + sample * g_b, v, v < voxels, out, c_out, g_c, g_v)
-        member = (cluster[:, None] == label[None, :]).to(tl.float32).to(g.dtype)  # the interpreter needs both steps
-        dbias = tl.dot(member, g, dbias, input_precision="ieee")  # a plain sum: its terms are not to be rounded
+        member = (
+            (cluster[:, None] == label[None, :]).to(tl.float32).to(g.dtype)
+        )  # the interpreter needs both steps
+        dbias = tl.dot(
+            member, g, dbias, input_precision="ieee"
+        )  # a plain sum: its terms are not to be rounded
     slot = (sample * shares + share) * n
     kept = (cluster < n)[:, None] & (out < c_out)[None, :]
     tl.store(dbias_ptr + (slot + cluster[:, None]) * c_out + out[None, :], dbias, mask=kept)

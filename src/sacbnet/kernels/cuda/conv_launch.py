@@ -23,7 +23,9 @@ def float32_product() -> str:
     """How to multiply float32: as the plain form's convolutions would."""
     try:
         return "tf32" if torch.backends.cudnn.allow_tf32 else "ieee"
-    except RuntimeError:  # torch refuses the old switch once its successor has told convolutions from the rest
+    except (
+        RuntimeError
+    ):  # torch refuses the old switch once its successor has told convolutions from the rest
         return "tf32" if torch.backends.cudnn.conv.fp32_precision == "tf32" else "ieee"  # type: ignore[attr-defined]
 
 
@@ -50,7 +52,9 @@ def convolve(
     b, c, *size = x.shape
     c_out = kernel.shape[0]
     y = empty_like(x if like is None else like, c_out)
-    weights = kernel.permute(2, 1, 0).to(x.dtype).contiguous()  # (27, c, c_out): one tap's weights lie together
+    weights = (
+        kernel.permute(2, 1, 0).to(x.dtype).contiguous()
+    )  # (27, c, c_out): one tap's weights lie together
     voxels = size[0] * size[1] * size[2]
     tile_in, tile_out = tile_of(c), tile_of(c_out)
     block = min(voxel_block(b * voxels), SUMS // max(tile_in, tile_out))
@@ -98,11 +102,19 @@ def weight_gradients(
     # two products, their sums and both their tiles share the registers; without the matrix units' float32 (TF32), tiles
     # of 64 channels would spill them by the thousand
     most = 32 if precision == "ieee" and z.dtype == torch.float32 else CHANNELS
-    block, tile_in, tile_out = min(64, voxel_block(b * voxels)), tile_of(c, most), tile_of(c_out, most)
+    block, tile_in, tile_out = (
+        min(64, voxel_block(b * voxels)),
+        tile_of(c, most),
+        tile_of(c_out, most),
+    )
     n = 1 if labels is None else taps.shape[1]  # without labels nothing is summed by cluster
     tile_n = min(triton.next_power_of_2(n), CLUSTERS)
     splits = shares_of(voxels, block)
-    tiles_in, tiles_out, tiles_n = triton.cdiv(c, tile_in), triton.cdiv(c_out, tile_out), triton.cdiv(n, tile_n)
+    tiles_in, tiles_out, tiles_n = (
+        triton.cdiv(c, tile_in),
+        triton.cdiv(c_out, tile_out),
+        triton.cdiv(n, tile_n),
+    )
     dkernel = torch.empty(b * splits, 27, c, c_out, device=z.device)
     tiles = tiles_in * tiles_out
     partial = (b, tiles, *taps.shape[1:]) if labels is None else (b, splits * tiles, n, 27)

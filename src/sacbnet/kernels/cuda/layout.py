@@ -51,9 +51,13 @@ def check(*volumes: Tensor) -> None:
     """Refuse what the kernels cannot do, rather than compute something else."""
     for x in volumes:
         if x.dtype not in DTYPES:
-            raise TypeError(f"the GPU kernels compute in float32, float16 or bfloat16, not {x.dtype}")
+            raise TypeError(
+                f"the GPU kernels compute in float32, float16 or bfloat16, not {x.dtype}"
+            )
         if x[0, 0].numel() >= 2**31 - 2**20:  # voxels, not elements, are counted in 32 bits
-            raise ValueError(f"the GPU kernels take fewer than 2^31 voxels a sample, not {tuple(x.shape[2:])}")
+            raise ValueError(
+                f"the GPU kernels take fewer than 2^31 voxels a sample, not {tuple(x.shape[2:])}"
+            )
 
 
 def on_device(x: Tensor) -> AbstractContextManager[Any]:
@@ -83,7 +87,11 @@ def faces(v, size_i, size_j, size_k, WINDOW: tl.constexpr = 3):  # type: ignore[
 @triton.jit
 def tap_offset(t, WINDOW: tl.constexpr):  # type: ignore[no-untyped-def]
     """Of tap t: row-major over the window, its middle is (0, 0, 0)."""
-    return t // (WINDOW * WINDOW) - WINDOW // 2, t // WINDOW % WINDOW - WINDOW // 2, t % WINDOW - WINDOW // 2
+    return (
+        t // (WINDOW * WINDOW) - WINDOW // 2,
+        t // WINDOW % WINDOW - WINDOW // 2,
+        t % WINDOW - WINDOW // 2,
+    )
 
 
 @triton.jit
@@ -104,4 +112,6 @@ def step(t, size_j, size_k, SIGN: tl.constexpr, WINDOW: tl.constexpr = 3):  # ty
 def rows(pointer, v, inside, channel, channels, stride_c, stride_v):  # type: ignore[no-untyped-def]
     """Voxels v (block,) of one sample -> (block, channels of this block); zeros outside. Offsets in 64 bits."""
     offset = v.to(tl.int64)[:, None] * stride_v + channel.to(tl.int64)[None, :] * stride_c
-    return tl.load(pointer + offset, mask=inside[:, None] & (channel < channels)[None, :], other=0.0)
+    return tl.load(
+        pointer + offset, mask=inside[:, None] & (channel < channels)[None, :], other=0.0
+    )

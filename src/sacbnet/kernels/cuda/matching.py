@@ -17,7 +17,19 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .layout import WARPS, check, empty_like, faces, flattened, on_device, rows, step, strides, tap_offset, voxel_block
+from .layout import (
+    WARPS,
+    check,
+    empty_like,
+    faces,
+    flattened,
+    on_device,
+    rows,
+    step,
+    strides,
+    tap_offset,
+    voxel_block,
+)
 
 # Values of a block of vectors: 128 voxels × 32 channels are 32 registers for each of 128 threads, as many again for
 # the candidates and for a gradient; with twice that, the backward pass runs out of a thread's 255. Longer vectors come
@@ -79,11 +91,23 @@ class _Match(torch.autograd.Function):
 
 def _block(x: Tensor) -> int:
     """Voxels of a program, for vectors as long as those of x (b, c, i, j, k)."""
-    return max(16, min(voxel_block(x.shape[0] * x[0, 0].numel()), VALUES // triton.next_power_of_2(x.shape[1])))
+    return max(
+        16,
+        min(
+            voxel_block(x.shape[0] * x[0, 0].numel()), VALUES // triton.next_power_of_2(x.shape[1])
+        ),
+    )
 
 
 def _gradient(
-    own: Tensor, other: Tensor, g: Tensor, mean: Tensor, log_sum: Tensor, window: int, *, of_moving: bool
+    own: Tensor,
+    other: Tensor,
+    g: Tensor,
+    mean: Tensor,
+    log_sum: Tensor,
+    window: int,
+    *,
+    of_moving: bool,
 ) -> Tensor:
     """Gradient by `own` (b, c, i, j, k), which is the moving or the fixed volume; g (b, 3, i, j, k)."""
     b, c, *size = own.shape
@@ -217,10 +241,16 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
         p = tl.exp(tl.sum(own * other, 1) - log_sum)
         o_i, o_j, o_k = tap_offset(t, WINDOW)
         along = g_i * o_i + g_j * o_j + g_k * o_k
-        gradient += (p * (along - mean))[:, None] * other  # nothing from beyond the edge, where `other` is zero
+        gradient += (p * (along - mean))[
+            :, None
+        ] * other  # nothing from beyond the edge, where `other` is zero
     to = v.to(tl.int64)[:, None] * gradient_v + channel.to(tl.int64)[None, :] * gradient_c
     gradient = gradient.to(gradient_ptr.dtype.element_ty)
-    tl.store(gradient_ptr + sample * gradient_b + to, gradient, mask=kept[:, None] & (channel < c)[None, :])
+    tl.store(
+        gradient_ptr + sample * gradient_b + to,
+        gradient,
+        mask=kept[:, None] & (channel < c)[None, :],
+    )
 
 
 @triton.jit

@@ -16,7 +16,9 @@ from .conv_launch import convolve, float32_product, weight_gradients
 from .layout import check
 
 
-def mixed_conv(z: Tensor, membership: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+def mixed_conv(
+    z: Tensor, membership: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor
+) -> Tensor:
     """y(v) = Σ_t (Σ_n m_n(v) a_n[t]) · W[:, :, t] · z(v + t) + Σ_n m_n(v) b_n at each voxel v; zero padded.
 
     Shapes as of `sacbnet.ops.mixed_conv`; types, memory format and precision as of the hard form beside it.

@@ -23,7 +23,9 @@ from sacbnet.ops.pointwise import leaky_add
 
 from .encoder import Block
 
-TEMPERATURE = 0.5  # at the start of training: voxels between two clusters belong to both, the others hardly
+TEMPERATURE = (
+    0.5  # at the start of training: voxels between two clusters belong to both, the others hardly
+)
 
 
 def describe(z: Tensor, kind: str) -> Tensor:
@@ -56,7 +58,12 @@ class Clustering(nn.Module):
 
     def __init__(self, clusters: int, rounds: int, seed: int, least_share: float = 0.0) -> None:
         super().__init__()
-        self.clusters, self.rounds, self.seed, self.least_share = clusters, rounds, seed, least_share
+        self.clusters, self.rounds, self.seed, self.least_share = (
+            clusters,
+            rounds,
+            seed,
+            least_share,
+        )
 
     def forward(self, descriptor: Tensor, seeds: Tensor | None = None) -> KMeans:
         features = rows(descriptor)  # (b, p, d)
@@ -121,7 +128,9 @@ class SACB(nn.Module):
         descriptor = describe(z, self.descriptor)
         with torch.autocast(z.device.type, enabled=False):
             found = self.cluster(descriptor)
-            m, centres = memberships(rows(descriptor), found, self.log_temperature.exp())  # (b, p, n), (b, n, d)
+            m, centres = memberships(
+                rows(descriptor), found, self.log_temperature.exp()
+            )  # (b, p, n), (b, n, d)
         taps, bias = self._adapt(centres)
         volume = in_3d(z)
         m = m.mT.reshape(*m.shape[::2], *volume.shape[2:])  # (b, n, i, j, k)
@@ -129,7 +138,9 @@ class SACB(nn.Module):
 
     def _adapt(self, centres: Tensor) -> tuple[Tensor, Tensor]:
         """Tap weights (b, n, 27) and bias (b, n, c) of the clusters with these centres (b, n, d)."""
-        with torch.autocast(centres.device.type, enabled=False):  # a few numbers, on which all voxels depend
+        with torch.autocast(
+            centres.device.type, enabled=False
+        ):  # a few numbers, on which all voxels depend
             return torch.sigmoid(self.to_taps(centres)), self.to_bias(centres)
 
 
@@ -150,11 +161,17 @@ def widen(taps: Tensor) -> Tensor:
 
 def block2d(c_in: int, c_out: int) -> nn.Sequential:
     """`Block` of slices: (b, c_in, j, k) -> (b, c_out, j, k)."""
-    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, padding=1), nn.InstanceNorm2d(c_out, eps=EPS), nn.LeakyReLU(SLOPE))
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, 3, padding=1), nn.InstanceNorm2d(c_out, eps=EPS), nn.LeakyReLU(SLOPE)
+    )
 
 
 def mlp(d_in: int, hidden: int, d_out: int) -> nn.Sequential:
     """Two hidden layers with ReLU: (..., d_in) -> (..., d_out)."""
     return nn.Sequential(
-        nn.Linear(d_in, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, d_out)
+        nn.Linear(d_in, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, d_out),
     )

@@ -18,7 +18,11 @@ class Block(nn.Sequential):
     """3×3×3 convolution → instance norm → leaky ReLU: (b, c_in, i, j, k) -> (b, c_out, i, j, k)."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__(nn.Conv3d(c_in, c_out, 3, padding=1), nn.InstanceNorm3d(c_out, eps=EPS), nn.LeakyReLU(SLOPE))
+        super().__init__(
+            nn.Conv3d(c_in, c_out, 3, padding=1),
+            nn.InstanceNorm3d(c_out, eps=EPS),
+            nn.LeakyReLU(SLOPE),
+        )
 
     def parameters_of_conv(self) -> tuple[Tensor, Tensor]:
         """Weight (c_out, c_in, 3, 3, 3) and bias (c_out,)."""
@@ -54,7 +58,14 @@ class Chain(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         for together, modules in groupby(self, lambda module: isinstance(module, Block)):
             if together:
-                x = conv_blocks(x, [module.parameters_of_conv() for module in modules if isinstance(module, Block)])
+                x = conv_blocks(
+                    x,
+                    [
+                        module.parameters_of_conv()
+                        for module in modules
+                        if isinstance(module, Block)
+                    ],
+                )
             else:
                 for module in modules:
                     x = module(x)

@@ -38,7 +38,8 @@ class SACBNet(nn.Module):
         c = config.channels(1)
         self.encoder = Encoder(config)
         self.sacb2, self.sacb3, self.sacb4, self.sacb5 = (
-            SACB.of(config, level) if level in config.sacb_levels else nn.Identity() for level in (2, 3, 4, 5)
+            SACB.of(config, level) if level in config.sacb_levels else nn.Identity()
+            for level in (2, 3, 4, 5)
         )
         self.matching = Matching.of(config)
         self.refine = Chain(Block(c, c), Block(c, c))
@@ -49,7 +50,8 @@ class SACBNet(nn.Module):
         size = check_pair(moving, fixed)
         # both images as one batch: no value changes (norms and clusters are per sample), and it is faster than two
         (f1, m1), (f2, m2), (f3, m3), (f4, m4), (f5, m5) = (
-            features.chunk(2) for features in self.encoder(pad_to(torch.cat([fixed, moving]), 16, least=32))
+            features.chunk(2)
+            for features in self.encoder(pad_to(torch.cat([fixed, moving]), 16, least=32))
         )  # with c = 4: (b, 8, i, j, k), (b, 16, i/2, ..), (b, 32, i/4, ..), (b, 64, i/8, ..), (b, 64, i/16, ..)
 
         # level 5
@@ -102,11 +104,18 @@ class Matching(nn.Module):
 
     def __init__(self, window: int, iterations: int, scaled: bool, diffeomorphic: bool) -> None:
         super().__init__()
-        self.window, self.iterations, self.scaled, self.diffeomorphic = window, iterations, scaled, diffeomorphic
+        self.window, self.iterations, self.scaled, self.diffeomorphic = (
+            window,
+            iterations,
+            scaled,
+            diffeomorphic,
+        )
 
     @classmethod
     def of(cls, config: SACBNetConfig) -> Matching:
-        return cls(config.window, config.iterations, config.scores == "scaled", config.diffeomorphic)
+        return cls(
+            config.window, config.iterations, config.scores == "scaled", config.diffeomorphic
+        )
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         d = self.step(self.find(moving, fixed))

@@ -36,7 +36,8 @@ class Seen:
         """How many clusters each image had, by level: what run.json tells."""
         return {
             f"level{level}": {
-                side: int(x.flatten().bincount().count_nonzero()) for side, x in zip(SIDES, labels, strict=True)
+                side: int(x.flatten().bincount().count_nonzero())
+                for side, x in zip(SIDES, labels, strict=True)
             }
             for level, labels in sorted(self.labels.items())
         }
@@ -72,7 +73,11 @@ def watching(network: object, spread: bool = False) -> Iterator[Seen]:
         if isinstance(inner, SACBNet):
             seen.half_way = isinstance(inner, SymmetricSACBNet)
             hooks: list[tuple[nn.Module, Any]] = [(inner.encoder, of_encoder)]
-            hooks += [(module, of_clusters) for module in inner.modules() if isinstance(module, Clustering)]
+            hooks += [
+                (module, of_clusters)
+                for module in inner.modules()
+                if isinstance(module, Clustering)
+            ]
             hooks += [(inner.matching, of_matching)] if spread else []
             for module, hook in hooks:
                 stack.callback(module.register_forward_hook(hook).remove)

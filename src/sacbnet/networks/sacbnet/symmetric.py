@@ -50,12 +50,16 @@ class SymmetricSACBNet(SACBNet):
         """Displacements (b, 3, i, j, k) in voxels: for `warp(moving, first)`, on the fixed lattice, and for
         `warp(fixed, second)`, on the moving one."""
         size = check_pair(moving, fixed)
-        features = self.encoder(pad_to(torch.cat([fixed, moving]), 16, least=32))  # levels 1..5, both images
+        features = self.encoder(
+            pad_to(torch.cat([fixed, moving]), 16, least=32)
+        )  # levels 1..5, both images
         zero = features[4].new_zeros(fixed.shape[0], 3, *features[4].shape[2:], dtype=torch.float32)
         to_fixed, to_moving = Half(zero, zero), Half(zero, zero)  # at level 5
         for level, block in ((5, self.sacb5), (4, self.sacb4), (3, self.sacb3), (2, self.sacb2)):
             f, m = features[level - 1].chunk(2)
-            f, m = block(concatenate([warp(f, to_fixed.there), warp(m, to_moving.there)], 0)).chunk(2)
+            f, m = block(concatenate([warp(f, to_fixed.there), warp(m, to_moving.there)], 0)).chunk(
+                2
+            )
             to_fixed, to_moving, _, _ = self._match(to_fixed, to_moving, f, m)
             to_fixed, to_moving = to_fixed.up(), to_moving.up()  # on the lattice of level - 1
 
@@ -71,9 +75,13 @@ class SymmetricSACBNet(SACBNet):
 
         first = _compose(to_moving.there, to_fixed.back)
         second = _compose(to_fixed.there, to_moving.back)
-        return first[..., : size[0], : size[1], : size[2]], second[..., : size[0], : size[1], : size[2]]
+        return first[..., : size[0], : size[1], : size[2]], second[
+            ..., : size[0], : size[1], : size[2]
+        ]
 
-    def _match(self, to_fixed: Half, to_moving: Half, f: Tensor, m: Tensor) -> tuple[Half, Half, Tensor, Tensor]:
+    def _match(
+        self, to_fixed: Half, to_moving: Half, f: Tensor, m: Tensor
+    ) -> tuple[Half, Half, Tensor, Tensor]:
         """A level's steps; the features of both images where they led."""
         for _ in range(self.config.iterations):
             velocity = (self.matching.find(m, f) - self.matching.find(f, m)) / 2
@@ -81,14 +89,18 @@ class SymmetricSACBNet(SACBNet):
             f, m = warp(f, minus), warp(m, plus)
         return to_fixed, to_moving, f, m
 
-    def _meet(self, to_fixed: Half, to_moving: Half, velocity: Tensor) -> tuple[Half, Half, Tensor, Tensor]:
+    def _meet(
+        self, to_fixed: Half, to_moving: Half, velocity: Tensor
+    ) -> tuple[Half, Half, Tensor, Tensor]:
         """Half-way along a velocity from both sides, as far as folds nothing (`Matching.then`); the steps, towards the
         moving image and the other way."""
         if not self.matching.diffeomorphic or self.training:
             return self._follow(to_fixed, to_moving, velocity)
         return backtrack(velocity, lambda v: self._follow(to_fixed, to_moving, v), _folded)
 
-    def _follow(self, to_fixed: Half, to_moving: Half, velocity: Tensor) -> tuple[Half, Half, Tensor, Tensor]:
+    def _follow(
+        self, to_fixed: Half, to_moving: Half, velocity: Tensor
+    ) -> tuple[Half, Half, Tensor, Tensor]:
         half = velocity / 2
         plus, minus = half, -half
         if self.matching.diffeomorphic:

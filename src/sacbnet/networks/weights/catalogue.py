@@ -133,10 +133,14 @@ def licence_notice(metadata: Mapping[str, Any]) -> str | None:
     entry = next((entry for entry in entries() if entry.sha256 == metadata.get("sha256")), None)
     if entry is None and str(metadata.get("restricted", "")).lower() != "true":
         return None
-    name, licence = (entry.name, entry.licence) if entry else (metadata.get("name"), metadata.get("licence"))
+    name, licence = (
+        (entry.name, entry.licence) if entry else (metadata.get("name"), metadata.get("licence"))
+    )
     if entry is not None and not entry.restricted:
         return None
-    return f"the licence of the weights {name or ''} restricts their use: {licence}".replace("  ", " ")
+    return f"the licence of the weights {name or ''} restricts their use: {licence}".replace(
+        "  ", " "
+    )
 
 
 def _is_name(text: str) -> bool:

@@ -23,7 +23,10 @@ UNKNOWN_LICENCE = "unknown: the publisher states no licence"
 # official name -> ours; numbers of levels and layers are shifted where the two count differently
 _RENAME: list[tuple[str, Any]] = [
     (r"encoder\.conv0\.(\d)\.conv\.(\w+)", lambda m: f"encoder.level1.{m[1]}.0.{m[2]}"),
-    (r"encoder\.conv([1-4])\.(\d)\.conv\.(\w+)", lambda m: f"encoder.level{int(m[1]) + 1}.{m[2]}.0.{m[3]}"),
+    (
+        r"encoder\.conv([1-4])\.(\d)\.conv\.(\w+)",
+        lambda m: f"encoder.level{int(m[1]) + 1}.{m[2]}.0.{m[3]}",
+    ),
     (r"sacb_proj([2-5])\.w", r"sacb\1.kernel"),
     (r"sacb_proj([2-5])\.get_kernel\.(\d)\.(\w+)", r"sacb\1.to_taps.\2.\3"),
     (r"sacb_proj([2-5])\.get_bias\.(\d)\.(\w+)", r"sacb\1.to_bias.\2.\3"),
@@ -53,12 +56,19 @@ def convert_checkpoint(
     of the configuration, and names them.
     """
     state = from_official(_read(Path(source)), str(source))
-    with torch.device("meta"):  # no start values are drawn: torch's global random state stays as it is
+    with torch.device(
+        "meta"
+    ):  # no start values are drawn: torch's global random state stays as it is
         model = SACBNet(config)
     expected = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     check_shapes(str(source), {name: tuple(p.shape) for name, p in state.items()}, expected)
     model.load_state_dict(state, assign=True)
-    facts = {"licence": licence, "trained_on": trained_on, "spacing_mm": spacing_mm, "intensity": intensity}
+    facts = {
+        "licence": licence,
+        "trained_on": trained_on,
+        "spacing_mm": spacing_mm,
+        "intensity": intensity,
+    }
     return save_weights(target, model, {**facts, "source": f"converted from {Path(source).name}"})
 
 
@@ -79,25 +89,42 @@ def from_official(state: Mapping[str, Tensor], what: str = "the checkpoint") -> 
         else:
             unknown.append(name)
     if unknown:
-        raise WeightsError(f"{what} holds keys that no SACB-Net checkpoint has: {', '.join(sorted(unknown))}")
+        raise WeightsError(
+            f"{what} holds keys that no SACB-Net checkpoint has: {', '.join(sorted(unknown))}"
+        )
     return out
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The state dict in a file of torch.save; nothing in the file is executed."""
     if not path.is_file():
-        raise WeightsError(f"the checkpoint {path} does not exist or is no file; give the path of a .pth file")
+        raise WeightsError(
+            f"the checkpoint {path} does not exist or is no file; give the path of a .pth file"
+        )
     try:
         # training scripts store their best score beside the weights, as a NumPy scalar: harmless, not on torch's list
         scalar: Any = np.float64(0).__reduce__()[0]
-        allowed = [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *map(type, map(np.dtype, ("f4", "f8")))]
+        allowed = [
+            scalar,
+            (scalar, "numpy.core.multiarray.scalar"),
+            np.dtype,
+            *map(type, map(np.dtype, ("f4", "f8"))),
+        ]
         with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise WeightsError(f"the checkpoint {path} cannot be read ({reason}); get the file again") from error
+        raise WeightsError(
+            f"the checkpoint {path} cannot be read ({reason}); get the file again"
+        ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise WeightsError(f"{path} holds no state dict; a dict of tensors, or one under 'state_dict', was expected")
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(v, Tensor) for v in content.values())
+    ):
+        raise WeightsError(
+            f"{path} holds no state dict; a dict of tensors, or one under 'state_dict', was expected"
+        )
     return content

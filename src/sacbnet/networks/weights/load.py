@@ -27,10 +27,18 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 BEST, LAST = "best.safetensors", "last.safetensors"  # in the folder of a training run
-FACTS = ("licence", "trained_on", "spacing_mm", "intensity", "source")  # what the maker of the weights has to state
+FACTS = (
+    "licence",
+    "trained_on",
+    "spacing_mm",
+    "intensity",
+    "source",
+)  # what the maker of the weights has to state
 
 
-def save_weights(path: str | Path, model: nn.Module, metadata: Mapping[str, object]) -> dict[str, str]:
+def save_weights(
+    path: str | Path, model: nn.Module, metadata: Mapping[str, object]
+) -> dict[str, str]:
     """Write the model and return the whole metadata block written.
 
     metadata must state licence, trained_on, spacing_mm (voxel spacing of the inputs, mm), intensity (the convention
@@ -40,8 +48,13 @@ def save_weights(path: str | Path, model: nn.Module, metadata: Mapping[str, obje
     from safetensors.torch import save
 
     if missing := [fact for fact in FACTS if fact not in metadata]:
-        raise WeightsError(f"the metadata lack {', '.join(missing)}; weights must state {', '.join(FACTS)}")
-    text = {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
+        raise WeightsError(
+            f"the metadata lack {', '.join(missing)}; weights must state {', '.join(FACTS)}"
+        )
+    text = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in metadata.items()
+    }
     config: Any = model.config  # as every network of `architectures` has
     text |= {
         "format_version": str(FORMAT_VERSION),
@@ -49,7 +62,9 @@ def save_weights(path: str | Path, model: nn.Module, metadata: Mapping[str, obje
         "config": json.dumps(config.to_dict()),
         "sacbnet_version": VERSION,
     }
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
     with atomic_file(path) as part:
         part.write_bytes(save(state, metadata=text))
     return text
@@ -72,10 +87,14 @@ def load_weights(weights: str | Path, device: str = "cpu") -> tuple[nn.Module, d
     metadata, shapes = _header(path)
     with torch.device("meta"):
         model = build(_config(path, metadata))
-    check_shapes(str(path), shapes, {name: tuple(p.shape) for name, p in model.state_dict().items()})
+    check_shapes(
+        str(path), shapes, {name: tuple(p.shape) for name, p in model.state_dict().items()}
+    )
     state = load(content)
     if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
-        raise WeightsError(f"{path} holds NaN or infinite values in {_some(bad)}; get the file again")
+        raise WeightsError(
+            f"{path} holds NaN or infinite values in {_some(bad)}; get the file again"
+        )
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return model.requires_grad_(True).to(device).eval(), metadata | {"sha256": sha256}
 
@@ -128,12 +147,16 @@ def weights_file(weights: str | Path) -> Path:
     if path.is_dir():
         found = [path / name for name in (BEST, LAST) if (path / name).is_file()]
         if not found:
-            raise WeightsError(f"the folder {path} holds no {BEST}; the folder of a sacbnet train run was expected")
+            raise WeightsError(
+                f"the folder {path} holds no {BEST}; the folder of a sacbnet train run was expected"
+            )
         return found[0]
     return path
 
 
-def check_shapes(what: str, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(
+    what: str, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
+) -> None:
     """Raise WeightsError that names the parameters missing from, unknown to, or of another shape than expected."""
     problems = []
     if missing := sorted(set(expected) - set(found)):
@@ -141,10 +164,16 @@ def check_shapes(what: str, found: Mapping[str, tuple[int, ...]], expected: Mapp
     if unknown := sorted(set(found) - set(expected)):
         problems.append(f"holds the unknown {_some(unknown)}")
     common = sorted(set(found) & set(expected))
-    if wrong := [f"{name} {found[name]}, not {expected[name]}" for name in common if found[name] != expected[name]]:
+    if wrong := [
+        f"{name} {found[name]}, not {expected[name]}"
+        for name in common
+        if found[name] != expected[name]
+    ]:
         problems.append(f"has the wrong shapes {_some(wrong)}")
     if problems:
-        raise WeightsError(f"{what} {'; '.join(problems)}: it does not fit this network's configuration")
+        raise WeightsError(
+            f"{what} {'; '.join(problems)}: it does not fit this network's configuration"
+        )
 
 
 def _some(names: list[str]) -> str:
@@ -155,12 +184,16 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"the weights {path} cannot be read ({error.strerror}); give the path of a file") from error
+        raise WeightsError(
+            f"the weights {path} cannot be read ({error.strerror}); give the path of a file"
+        ) from error
 
 
 def _header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
     if not path.is_file():
-        raise WeightsError(f"the weights {path} do not exist or are no file; give the path of a .safetensors file")
+        raise WeightsError(
+            f"the weights {path} do not exist or are no file; give the path of a .safetensors file"
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -171,15 +204,21 @@ def _header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
         ) from error
     if metadata.get("architecture") not in architectures():
         found = metadata.get("architecture", "no architecture")
-        raise WeightsError(f"{path} states {found}; weights of {', '.join(architectures())} were expected")
+        raise WeightsError(
+            f"{path} states {found}; weights of {', '.join(architectures())} were expected"
+        )
     return metadata, shapes
 
 
 def _config(path: Path, metadata: Mapping[str, str]) -> NetworkOptions:
     version = metadata.get("format_version", "")
     if not version.isdecimal() or int(version) > FORMAT_VERSION:
-        raise WeightsError(f"{path} has format {version or 'unstated'}; up to {FORMAT_VERSION} is read: update sacbnet")
+        raise WeightsError(
+            f"{path} has format {version or 'unstated'}; up to {FORMAT_VERSION} is read: update sacbnet"
+        )
     try:
         return options_from_dict(metadata["architecture"], json.loads(metadata["config"]))
     except (KeyError, ValueError, TypeError, SacbnetError) as error:
-        raise WeightsError(f"{path} has no usable configuration ({error}); get the file again") from error
+        raise WeightsError(
+            f"{path} has no usable configuration ({error}); get the file again"
+        ) from error

@@ -17,7 +17,9 @@ def parameter_shapes(config: SACBNetConfig) -> Shapes:
     found |= _conv("encoder.level1.1.0", base, c[0]) | _conv("encoder.level1.2.0", c[0], c[0])
     for level in range(2, 6):
         before, here = c[level - 2], c[level - 1]
-        found |= _conv(f"encoder.level{level}.1.0", before, here) | _conv(f"encoder.level{level}.2.0", here, here)
+        found |= _conv(f"encoder.level{level}.1.0", before, here) | _conv(
+            f"encoder.level{level}.2.0", here, here
+        )
     for level in config.sacb_levels:
         found |= _sacb(f"sacb{level}", config.channels(level), config.descriptor)
         if config.assignment == "soft":
@@ -25,7 +27,12 @@ def parameter_shapes(config: SACBNetConfig) -> Shapes:
     found |= _conv("refine.0.0", c[0], c[0]) | _conv("refine.1.0", c[0], c[0])
     if config.level1 == "matching":
         return found
-    return found | _conv("head.0.0", 2 * c[0], c[0]) | _conv("head.1.0", c[0], c[0]) | _conv("head.2", c[0], 3)
+    return (
+        found
+        | _conv("head.0.0", 2 * c[0], c[0])
+        | _conv("head.1.0", c[0], c[0])
+        | _conv("head.2", c[0], 3)
+    )
 
 
 def _sacb(name: str, c: int, descriptor: str) -> Shapes:
@@ -40,6 +47,8 @@ def _conv(name: str, c_in: int, c_out: int) -> Shapes:
 
 def _mlp(name: str, d_in: int, hidden: int, d_out: int) -> Shapes:
     found: Shapes = {}
-    for n, (before, after) in zip((0, 2, 4), ((d_in, hidden), (hidden, hidden), (hidden, d_out)), strict=True):
+    for n, (before, after) in zip(
+        (0, 2, 4), ((d_in, hidden), (hidden, hidden), (hidden, d_out)), strict=True
+    ):
         found |= {f"{name}.{n}.weight": (after, before), f"{name}.{n}.bias": (after,)}
     return found

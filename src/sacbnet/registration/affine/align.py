@@ -38,7 +38,9 @@ class AffineOptions:
     iterations: int = 100
 
 
-def align(fixed: Layer, moving: Layer, kind: AffineKind, options: AffineOptions | None = None) -> Affine:
+def align(
+    fixed: Layer, moving: Layer, kind: AffineKind, options: AffineOptions | None = None
+) -> Affine:
     """The rigid or affine transform (fixed -> moving) of largest mutual information; identity for kind "none"."""
     if kind == "none":
         return Affine()
@@ -48,7 +50,8 @@ def align(fixed: Layer, moving: Layer, kind: AffineKind, options: AffineOptions 
     spacings = [f * spacing for f in (o.fine, o.medium, o.coarse)]
     lattices = list(zip(pyramid(fixed, spacings), pyramid(moving, spacings), strict=True))[::-1]
     coarse, medium, fine = (
-        Information(f, m, samples, bins) for (f, m), samples, bins in zip(lattices, o.samples, o.bins, strict=True)
+        Information(f, m, samples, bins)
+        for (f, m), samples, bins in zip(lattices, o.samples, o.bins, strict=True)
     )
     frame = _frame(lattices[1][0])
     best = _pose(coarse, medium, _candidates(frame, *lattices[1], kind, o), kind, frame, o)
@@ -70,7 +73,9 @@ def _frame(fixed: Lattice) -> Frame:
     return Frame(centre, float(max(distance, fixed.grid.spacing.min())))
 
 
-def _candidates(frame: Frame, fixed: Lattice, moving: Lattice, kind: AffineKind, o: AffineOptions) -> list[Array]:
+def _candidates(
+    frame: Frame, fixed: Lattice, moving: Lattice, kind: AffineKind, o: AffineOptions
+) -> list[Array]:
     """Turns and scales about: the header, the centres of mass, the centres of the boxes. The headers come first."""
     boxes = frame.centre + moving.grid.centre - fixed.grid.centre
     images = [frame.centre, _centre_of_mass(moving), boxes]
@@ -78,14 +83,24 @@ def _candidates(frame: Frame, fixed: Lattice, moving: Lattice, kind: AffineKind,
 
 
 def _pose(
-    coarse: Information, medium: Information, candidates: list[Array], kind: AffineKind, frame: Frame, o: AffineOptions
+    coarse: Information,
+    medium: Information,
+    candidates: list[Array],
+    kind: AffineKind,
+    frame: Frame,
+    o: AffineOptions,
 ) -> Array:
     """The best pose: the candidates at a glance, then climbs on the coarse lattice, then on the medium one."""
     model = rigid if kind == "rigid" else similarity
-    starts = best_apart([(coarse.glance(m), m) for m in candidates], o.tried, 0.2 * frame.radius, frame)
+    starts = best_apart(
+        [(coarse.glance(m), m) for m in candidates], o.tried, 0.2 * frame.radius, frame
+    )
     climbed = [climb(coarse, m, model, frame, o.iterations // 3) for m in [candidates[0], *starts]]
     starts = best_apart(climbed, o.kept, 0.1 * frame.radius, frame)
-    return max((climb(medium, m, model, frame, o.iterations // 3) for m in starts), key=lambda found: found[0])[1]
+    return max(
+        (climb(medium, m, model, frame, o.iterations // 3) for m in starts),
+        key=lambda found: found[0],
+    )[1]
 
 
 def _centre_of_mass(lattice: Lattice) -> Array:
@@ -95,5 +110,8 @@ def _centre_of_mass(lattice: Lattice) -> Array:
     total = weight.sum()
     if total <= 0:
         return lattice.grid.centre
-    sums = (weight.sum(axis=tuple(b for b in range(3) if b != a)) @ np.arange(weight.shape[a]) for a in range(3))
+    sums = (
+        weight.sum(axis=tuple(b for b in range(3) if b != a)) @ np.arange(weight.shape[a])
+        for a in range(3)
+    )
     return lattice.grid.world(np.array([s / total for s in sums]))

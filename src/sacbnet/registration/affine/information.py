@@ -30,7 +30,9 @@ class Information:
         self.points, values = samples(fixed, count)
         self.fixed_bin = _bin(values, bins)
         self.least = LEAST * min(1.0, moving.volume / fixed.volume)
-        self.to_padded = moving.grid.inverse_affine.copy()  # world mm -> voxels of the padded lattice
+        self.to_padded = (
+            moving.grid.inverse_affine.copy()
+        )  # world mm -> voxels of the padded lattice
         self.to_padded[:3, 3] += 1
         data, mask = moving.padded()
         self.last = np.array(data.shape)[:, None] - 1
@@ -49,7 +51,9 @@ class Information:
         v = m[:3, :3] @ self.few + (m[:3, 3:] + np.float32(0.5))
         index = self.strides @ np.clip(v.astype(np.int32), 0, self.last)
         cells = self.fixed_bin[: index.size] * (self.bins + 1) + self.moving_bin[index]
-        joint = np.bincount(cells, minlength=self.bins * (self.bins + 1)).reshape(self.bins, -1)[:, : self.bins]
+        joint = np.bincount(cells, minlength=self.bins * (self.bins + 1)).reshape(self.bins, -1)[
+            :, : self.bins
+        ]
         total = joint.sum()
         return 0.0 if total <= self.least * index.size else _normalised(joint / total)[0]
 
@@ -60,31 +64,44 @@ class Information:
         """The value, and its derivative by the upper three rows of the matrix, (3, 4)."""
         m = self.to_padded @ matrix
         v = m[:3, :3] @ self.points + m[:3, 3:]
-        inside: NDArray[np.bool_] = np.all((v > 0) & (v < self.last), axis=0)  # elsewhere the value is constant
+        inside: NDArray[np.bool_] = np.all(
+            (v > 0) & (v < self.last), axis=0
+        )  # elsewhere the value is constant
         np.clip(v, 0, self.last - 1e-9, out=v)
         points, fixed_bin = self.points, self.fixed_bin
         if self.mask is not None:
             known = np.flatnonzero(self.mask[self.strides @ (v + 0.5).astype(np.intp)])
             if len(known) <= self.least * len(fixed_bin):
                 return 0.0, np.zeros((3, 4))
-            points, fixed_bin, v, inside = points[:, known], fixed_bin[known], v[:, known], inside[known]
+            points, fixed_bin, v, inside = (
+                points[:, known],
+                fixed_bin[known],
+                v[:, known],
+                inside[known],
+            )
         values, slopes = self._interpolate(v)
         score, by_value = self._information(values, fixed_bin)
         by_point = self.to_padded[:3, :3].T @ (slopes * (inside * by_value))
-        return score, np.concatenate([by_point @ points.T, by_point.sum(axis=1, keepdims=True)], axis=1)
+        return score, np.concatenate(
+            [by_point @ points.T, by_point.sum(axis=1, keepdims=True)], axis=1
+        )
 
     def _interpolate(self, v: Array) -> tuple[Array, Array]:
         """Linear, at voxels (3, n) of the padded lattice: values (n,) and their derivatives by the voxels (3, n)."""
         low = v.astype(np.intp)
         a, b, c = v - low
-        corner = self.data[self.strides @ low + self.corners].astype(np.float64).reshape(2, 2, 2, -1)  # (i, j, k, n)
+        corner = (
+            self.data[self.strides @ low + self.corners].astype(np.float64).reshape(2, 2, 2, -1)
+        )  # (i, j, k, n)
         by_k = corner[:, :, 1] - corner[:, :, 0]
         at_k = corner[:, :, 0] + c * by_k
         by_j = at_k[:, 1] - at_k[:, 0]
         at_jk = at_k[:, 0] + b * by_j
         by_i = at_jk[1] - at_jk[0]
         by_k = by_k[:, 0] + b * (by_k[:, 1] - by_k[:, 0])
-        slopes = np.stack([by_i, by_j[0] + a * (by_j[1] - by_j[0]), by_k[0] + a * (by_k[1] - by_k[0])])
+        slopes = np.stack(
+            [by_i, by_j[0] + a * (by_j[1] - by_j[0]), by_k[0] + a * (by_k[1] - by_k[0])]
+        )
         return at_jk[0] + a * by_i, slopes
 
     def _information(self, values: Array, fixed_bin: NDArray[np.intp]) -> tuple[float, Array]:

@@ -43,7 +43,10 @@ class Lattice:
             mask = np.pad(self.mask, 1)
         elif cuts:
             mask = np.ones(data.shape, dtype=bool)
-        for axis, side in cuts:  # the outer half of a face's voxels still counts, and holds the face's own value
+        for (
+            axis,
+            side,
+        ) in cuts:  # the outer half of a face's voxels still counts, and holds the face's own value
             face = np.moveaxis(data, axis, 0)
             face[side] = face[-2 if side else 1]
             np.moveaxis(mask, axis, 0)[side] = False
@@ -52,19 +55,27 @@ class Lattice:
     @property
     def volume(self) -> float:
         """mm³ of what counts."""
-        return self.grid.voxel_volume * float(self.data.size if self.mask is None else self.mask.sum())
+        return self.grid.voxel_volume * float(
+            self.data.size if self.mask is None else self.mask.sum()
+        )
 
 
 def pyramid(layer: Layer, spacings: Sequence[float]) -> list[Lattice]:
     """The image at each spacing (mm, fine to coarse; where its own is coarser, that), each made from the one before."""
     shown = foreground(layer.data, CUT_SIGNAL)
-    cut = np.array([[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)])
+    cut = np.array(
+        [[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)]
+    )
     data, grid = np.clip(layer.data, 0, 1), layer.grid
     out = []
     for spacing in spacings:
         coarser = grid.with_spacing(np.maximum(grid.spacing, spacing))
         data = resample(antialias(data, grid, spacing), grid, coarser, Affine()).astype(np.float32)
         grid = coarser
-        mask = None if layer.mask is None else resample(layer.mask, layer.grid, grid, Affine(), "nearest")
+        mask = (
+            None
+            if layer.mask is None
+            else resample(layer.mask, layer.grid, grid, Affine(), "nearest")
+        )
         out.append(Lattice(data, grid, None if mask is None else mask.astype(bool), cut))
     return out

@@ -53,7 +53,9 @@ def rigid(x: Array, start: Array, frame: Frame) -> Array:
 def similarity(x: Array, start: Array, frame: Frame) -> Array:
     """x: shift, rotation vector, logarithm of the scale."""
     turn = _rotation(x[3:6] / frame.radius)
-    return frame.about(np.exp(x[6] / frame.radius) * turn @ start[:3, :3], frame.image(start) + x[:3])
+    return frame.about(
+        np.exp(x[6] / frame.radius) * turn @ start[:3, :3], frame.image(start) + x[:3]
+    )
 
 
 def _rotation(vector: Array) -> Array:
@@ -64,13 +66,17 @@ def _rotation(vector: Array) -> Array:
 
 def affine(x: Array, start: Array, frame: Frame) -> Array:
     """x: shift, what is added to the nine of the matrix."""
-    return frame.about(start[:3, :3] + x[3:].reshape(3, 3) / frame.radius, frame.image(start) + x[:3])
+    return frame.about(
+        start[:3, :3] + x[3:].reshape(3, 3) / frame.radius, frame.image(start) + x[:3]
+    )
 
 
 SIZES: dict[Model, int] = {rigid: 6, similarity: 7, affine: 12}
 
 
-def climb(information: Information, start: Array, model: Model, frame: Frame, iterations: int) -> tuple[float, Array]:
+def climb(
+    information: Information, start: Array, model: Model, frame: Frame, iterations: int
+) -> tuple[float, Array]:
     """The nearest optimum from `start` in a family: (score, 4x4). By L-BFGS; never worse than the start."""
     from scipy.optimize import minimize  # not for those who align nothing
 
@@ -84,4 +90,8 @@ def climb(information: Information, start: Array, model: Model, frame: Frame, it
     options = {"maxiter": iterations, "ftol": 1e-7, "gtol": 1e-7}
     found = minimize(loss, np.zeros(len(steps)), jac=True, method="L-BFGS-B", options=options)
     before = information(start)
-    return (-float(found.fun), model(found.x, start, frame)) if -found.fun > before else (before, start)
+    return (
+        (-float(found.fun), model(found.x, start, frame))
+        if -found.fun > before
+        else (before, start)
+    )
