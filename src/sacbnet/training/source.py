@@ -39,8 +39,13 @@ def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]
     o, synthesis = recipe.data, recipe.synthesis
     noise = 0 if synthesis is None else synthesis.noise_maps
     options = PackOptions(
-        o.spacing_mm or None, o.shape or None, o.align, o.bits, synthesis is not None, noise
-    )  # type: ignore[arg-type]
+        o.spacing_mm or None,
+        o.shape or None,  # type: ignore[arg-type]
+        o.align,  # type: ignore[arg-type]
+        o.bits,
+        synthesis is not None,
+        noise,
+    )
     if noise and not o.source:  # random shapes need no data
         if not target.exists():
             say(f"making {noise} maps of random shapes in {target}")
