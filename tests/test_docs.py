@@ -25,12 +25,18 @@ from sacbnet.training.folder import find_recipe
 from sacbnet.training.log import COLUMNS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts),
+]
 COMMAND = typer.main.get_command(app)
 
 
 def page(name):
-    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+    """The text of the one page of this name, in whichever part of docs/ it stands."""
+    (path,) = (path for path in PAGES if path.name == name)
+    return path.read_text(encoding="utf-8")
 
 
 def table(text, head):

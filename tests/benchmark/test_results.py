@@ -1,4 +1,4 @@
-"""docs/results.md tells what the kept scores say: its tables are made of them anew."""
+"""docs/reference/results.md repeats the kept scores: its tables are made from them anew."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ FOLDERS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
 
 def section(folder: str) -> list[str]:
     """The table below the link to the folder."""
-    text = (
-        RESULTS.with_suffix(".md").read_text(encoding="utf-8").split(f"](results/{folder})", 1)[1]
-    )
+    page = RESULTS.parent / "reference" / "results.md"
+    text = page.read_text(encoding="utf-8").split(f"](../results/{folder}/pairs.csv)", 1)[1]
     return text.split("\n| ", 1)[1].split("\n\n", 1)[0].splitlines()
 
 
