@@ -145,14 +145,14 @@ def _below(kind):
 def commands():
     """The lines that call sacbnet in the shell blocks of all pages.
 
-    The pages "Add a ..." need their own package; tests/test_add_your_own.py runs their commands.
+    The pages "Add a ..." need their own package; tests/test_pages_run.py runs their commands.
     """
     for path in PAGES:
         if path.name.startswith("add-a-"):
             continue
         for block in re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.S):
             for line in block.replace("\\\n", " ").splitlines():
-                words = shlex.split(line, comments=True)
+                words = shlex.split(line.replace(".venv/bin/", ""), comments=True)
                 for start in ("sacbnet", "sacbnet.cli.main"):
                     if start in words and words[0] in ("sacbnet", "torchrun", "srun"):
                         yield pytest.param(
@@ -177,6 +177,59 @@ def test_every_command_on_a_page_can_be_read(words):
             for name in (method.name, method.slug)
         }
         assert names >= set(given["only"] or [])
+
+
+def _verbs(group, prefix=""):
+    for name, verb in group.commands.items():
+        yield f"{prefix}{name}", verb
+        if hasattr(verb, "commands"):
+            yield from _verbs(verb, f"{name} ")
+
+
+OPTIONS = {
+    flag
+    for _, verb in _verbs(COMMAND)
+    for parameter in verb.params
+    for flag in (*parameter.opts, *parameter.secondary_opts)
+} | {"--help"}
+OPTIONS |= {  # of the scripts that measure times
+    flag
+    for script in (ROOT / "speed").glob("*.py")
+    for flag in re.findall(r"\"(--[a-z-]+)\"", script.read_text(encoding="utf-8"))
+}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_verb_and_option_in_a_sentence_exists(path):
+    """Code between backticks that names an option or a verb."""
+    verbs = {name for name, _ in _verbs(COMMAND)}
+    for words in map(str.split, code(path.read_text(encoding="utf-8"))):
+        if (
+            words[:1] == ["sacbnet"]
+            and len(words) > 1
+            and words[1][0].isalpha()
+            and words[1].islower()
+        ):
+            assert {words[1], " ".join(words[1:3])} & verbs, words
+        if words and (words[0] == "sacbnet" or words[0].startswith("--")):
+            flags = {word.split("=")[0] for word in words if word.startswith("--")}
+            assert flags <= OPTIONS, words
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmarks():
+    """Each Dice and each time of the README's table stands in a row of the page of benchmarks."""
+    rows = table((ROOT / "README.md").read_text(encoding="utf-8"), "data").splitlines()[2:]
+    assert len(rows) == 6
+    measured = [
+        set(re.findall(r"[\d.]+", row)) for row in page("benchmarks.md").splitlines() if "|" in row
+    ]
+    for row in rows:
+        numbers = set(re.findall(r"\d[\d.]*", "|".join(row.split("|")[3:])))
+        assert any(numbers <= of_a_row for of_a_row in measured), row
+
+
+def test_the_picture_of_the_readme_is_small():
+    assert (DOCS / "images" / "demo.png").stat().st_size < 300_000
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
