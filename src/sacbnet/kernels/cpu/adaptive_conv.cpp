@@ -44,12 +44,13 @@ using ByCluster = Adaptive<Clusters, L, NV, T, C>;
 
 }  // namespace
 
-API void adaptive_conv(const void* x, long x_bf16, const float* weight, long transposed, const float* bias,
+KERNEL void adaptive_conv(const void* x, long x_bf16, const float* weight, long transposed, const float* bias,
                        const int64_t* labels, const float* taps, long n, void* y, long y_bf16, long b, long I, long J,
                        long K, long cin, long cout, long threads) {
     const Problem q{x, x_bf16, {},      weight, transposed, bias, labels, taps, n,
                     y, y_bf16, nullptr, b,      I,          J,    K,      cin,  cout};
     by_shape<ByCluster>(q, threads);
 }
+EXPORT(adaptive_conv)
 
 }  // namespace sacbnet

@@ -122,7 +122,7 @@ void run(Problem& q, float* out, long threads) {
 }  // namespace
 
 // out (b, n, 27·cin + 1, cout), the last row Σ g.
-API void adaptive_conv_gradient(const void* x, long x_bf16, const void* g, long g_bf16, const int64_t* labels, long n,
+KERNEL void adaptive_conv_gradient(const void* x, long x_bf16, const void* g, long g_bf16, const int64_t* labels, long n,
                                 float* out, long b, long I, long J, long K, long cin, long cout, long threads) {
     Problem q{x, x_bf16, g, g_bf16, labels, n, b, I, J, K, cin, cout, 0};
     if (cout <= 8) return run<8, 1>(q, out, threads);
@@ -130,5 +130,6 @@ API void adaptive_conv_gradient(const void* x, long x_bf16, const void* g, long 
     if (cout <= 16) return run<WIDE, 1>(q, out, threads);
     run<WIDE, 2>(q, out, threads);
 }
+EXPORT(adaptive_conv_gradient)
 
 }  // namespace sacbnet

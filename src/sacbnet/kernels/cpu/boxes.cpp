@@ -73,7 +73,7 @@ double correlate(const Moments& s, const float* weight, float share, float inver
 }  // namespace
 
 // Means over boxes of side 2·radius + 1, zeros beyond the edge: x (volumes, I, J, K) -> y; between: as large as x.
-API void box_mean(const float* x, float* between, float* y, long volumes, long I, long J, long K, long radius,
+KERNEL void box_mean(const float* x, float* between, float* y, long volumes, long I, long J, long K, long radius,
                   long threads) {
     const Box box{I, J, K, radius};
     const long plane = box.plane();
@@ -91,11 +91,12 @@ API void box_mean(const float* x, float* between, float* y, long volumes, long I
         }
     });
 }
+EXPORT(box_mean)
 
 // Local correlation of x and y (volumes, I, J, K): totals (volumes, J) are the sums of w c²/(v v + ε) over planes j, and
 // slope, where it is not null, is minus the gradient's direction: d(-Σ)/dx. w: weight, or `share` where that is null.
 // between: (5, volumes, I, J, K).
-API void correlation(const float* x, const float* y, const float* weight, double share, double epsilon, float* between,
+KERNEL void correlation(const float* x, const float* y, const float* weight, double share, double epsilon, float* between,
                      float* slope, double* totals, long volumes, long I, long J, long K, long radius, long threads) {
     const Box box{I, J, K, radius};
     const long plane = box.plane(), all = volumes * I * plane;
@@ -144,10 +145,11 @@ API void correlation(const float* x, const float* y, const float* weight, double
         }
     });
 }
+EXPORT(correlation)
 
 // Squared forward differences of u (volumes, I, J, K), each axis with its weight: totals (volumes, I) of every plane, and
 // slope, where it is not null, the gradient.
-API void square_gradient(const float* u, float* slope, double* totals, long volumes, long I, long J, long K, double w_i,
+KERNEL void square_gradient(const float* u, float* slope, double* totals, long volumes, long I, long J, long K, double w_i,
                          double w_j, double w_k, long threads) {
     const long plane = J * K;
     parallel(volumes * I, threads, [&](long task, long) {
@@ -185,5 +187,6 @@ API void square_gradient(const float* u, float* slope, double* totals, long volu
         totals[task] = total;
     });
 }
+EXPORT(square_gradient)
 
 }  // namespace sacbnet

@@ -91,7 +91,7 @@ std::vector<long> farthest(const Problem& q, const float* centres, const int64_t
     return out;
 }
 
-long lloyd(Problem& q, float* centres, long max_rounds, double tolerance, int64_t* labels, long threads) {
+long until_settled(Problem& q, float* centres, long max_rounds, double tolerance, int64_t* labels, long threads) {
     const long parts = (q.p + PART - 1) / PART, row = q.c + 1;
     std::unique_ptr<bool[]> duplicate(new bool[size_t(q.n)]());
     for (long n = 0; n < q.n; n++)
@@ -172,26 +172,28 @@ void seed(const float* x, const float* race, long tries, float* centres, long p,
 }  // namespace
 
 // Seeds of each sample: x (b, p, c), race (n, p) exponential variates -> centres (b, n, c).
-API void plus_plus(const float* x, const float* race, long tries, float* centres, long b, long p, long c, long n,
+KERNEL void plus_plus(const float* x, const float* race, long tries, float* centres, long b, long p, long c, long n,
                    long threads) {
     parallel(b, threads, [&](long s, long) { seed(x + s * p * c, race, tries, centres + s * n * c, p, c, n); });
 }
+EXPORT(plus_plus)
 
 // Lloyd's rounds of each sample: x (b, p, c), centres (b, n, c) in and out, labels (b, p), rounds (b).
-API void lloyd(const float* x, float* centres, long max_rounds, double tolerance, int64_t* labels, int64_t* rounds,
+KERNEL void lloyd(const float* x, float* centres, long max_rounds, double tolerance, int64_t* labels, int64_t* rounds,
                long b, long p, long c, long n, long threads) {
     auto sample = [&](long s, long workers) {
         Problem q{x + s * p * c, p, c, n, (n + L - 1) / L * L, {}};
-        rounds[s] = lloyd(q, centres + s * n * c, max_rounds, tolerance, labels + s * p, workers);
+        rounds[s] = until_settled(q, centres + s * n * c, max_rounds, tolerance, labels + s * p, workers);
     };
     if (p <= 4 * PART)  // too few for threads to share: one sample each
         parallel(b, threads, [&](long s, long) { sample(s, 1); });
     else
         for (long s = 0; s < b; s++) sample(s, threads);
 }
+EXPORT(lloyd)
 
 // Mean over the 3×3×3 neighbourhood, zeros beyond the edge: z, out (b, I, J, K, c).
-API void neighbourhood_mean(const void* z, long z_bf16, float* out, long b, long I, long J, long K, long c,
+KERNEL void neighbourhood_mean(const void* z, long z_bf16, float* out, long b, long I, long J, long K, long c,
                             long threads) {
     const long slabs = (I + slab_of(I) - 1) / slab_of(I), row = K * c, area = J * row;
     std::vector<Scratch> memory;
@@ -219,5 +221,6 @@ API void neighbourhood_mean(const void* z, long z_bf16, float* out, long b, long
         }
     });
 }
+EXPORT(neighbourhood_mean)
 
 }  // namespace sacbnet

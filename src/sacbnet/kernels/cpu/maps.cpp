@@ -74,7 +74,7 @@ INLINE double solve(const PointMap& map, const double* linear, const double* q, 
 }  // namespace
 
 // u(p) = map(p) - p at the voxels of a grid (I, J, K) -> (I, J, K, 3). to_world: its affine.
-API void displacement(const int64_t* kinds, const double* matrices, long count, const double* to_world, long I, long J,
+KERNEL void displacement(const int64_t* kinds, const double* matrices, long count, const double* to_world, long I, long J,
                       long K, float* u, long threads) {
     const PointMap map(kinds, matrices, count);
     const Lattice grid{{I, J, K}};
@@ -86,11 +86,12 @@ API void displacement(const int64_t* kinds, const double* matrices, long count, 
         });
     });
 }
+EXPORT(displacement)
 
 // p - q with map(p) = q at the voxels q of a grid (I, J, K) -> u (I, J, K, 3), as spatial/invert.py describes it, from
 // start(q). back: an affine near the inverse. to_domain (12,) and domain (3,): the voxels inside which residuals count.
 // told (I, J, 3): of those of every row the sum of the residuals, their number, and the largest.
-API void invert(const int64_t* kinds, const double* matrices, long count, const int64_t* start_kinds,
+KERNEL void invert(const int64_t* kinds, const double* matrices, long count, const int64_t* start_kinds,
                 const double* start_matrices, long start_count, const double* back, const double* to_domain,
                 const int64_t* domain, const double* to_world, long I, long J, long K, double tolerance, long rounds,
                 float* u, double* told, long threads) {
@@ -110,9 +111,10 @@ API void invert(const int64_t* kinds, const double* matrices, long count, const 
         });
     });
 }
+EXPORT(invert)
 
 // mm (n, 3) along the world's axes -> (3, n) along those of `linear` (3, 3).
-API void along_axes(const float* mm, const double* linear, long n, float* out, long threads) {
+KERNEL void along_axes(const float* mm, const double* linear, long n, float* out, long threads) {
     const long piece = 1 << 14;
     parallel((n + piece - 1) / piece, threads, [&](long task, long) {
         for (long e = task * piece; e < std::min(n, (task + 1) * piece); e++)
@@ -121,5 +123,6 @@ API void along_axes(const float* mm, const double* linear, long n, float* out, l
                                        linear[3 * a + 2] * double(mm[3 * e + 2]));
     });
 }
+EXPORT(along_axes)
 
 }  // namespace sacbnet

@@ -94,6 +94,13 @@ def invert(
 
 
 def _described(steps: Sequence[Step]) -> tuple[NDArray[np.int64], Matrix, int]:
+    """What a kernel reads of a map: kinds (n, 4), with the addresses of the fields; affines (n, 12); n."""
+    for field, _ in steps:
+        if field is not None and not (field.dtype == np.float32 and field.flags.c_contiguous):
+            raise TypeError(
+                f"a displacement of shape {field.shape} is {field.dtype} with strides {field.strides}; "
+                "float32, dense with its last axis contiguous, was expected"
+            )
     kinds = [
         [0] * 4 if field is None else [field.ctypes.data, *field.shape[:3]] for field, _ in steps
     ]

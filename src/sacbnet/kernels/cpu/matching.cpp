@@ -140,14 +140,16 @@ void run(const Problem& q, long threads) {
 
 }  // namespace
 
-API void matching(const void* moving, long moving_bf16, const void* fixed, long fixed_bf16, float* out, long b, long I,
+KERNEL void matching(const void* moving, long moving_bf16, const void* fixed, long fixed_bf16, float* out, long b, long I,
                   long J, long K, long C, long threads) {
     run({moving, moving_bf16, fixed, fixed_bf16, out, nullptr, nullptr, nullptr, b, I, J, K, C}, threads);
 }
+EXPORT(matching)
 
-API void matching_backward(const void* moving, long moving_bf16, const void* fixed, long fixed_bf16, const float* g,
+KERNEL void matching_backward(const void* moving, long moving_bf16, const void* fixed, long fixed_bf16, const float* g,
                            void* d_moving, void* d_fixed, long b, long I, long J, long K, long C, long threads) {
     run({moving, moving_bf16, fixed, fixed_bf16, nullptr, g, d_moving, d_fixed, b, I, J, K, C}, threads);
 }
+EXPORT(matching_backward)
 
 }  // namespace sacbnet

@@ -10,12 +10,13 @@ using ByShare = Adaptive<Shares, L, NV, T, C>;
 
 }  // namespace
 
-API void mixed_conv(const void* x, long x_bf16, const float* weight, const float* bias, const float* shares,
+KERNEL void mixed_conv(const void* x, long x_bf16, const float* weight, const float* bias, const float* shares,
                     const float* taps, long n, void* y, long y_bf16, long b, long I, long J, long K, long cin,
                     long cout, long threads) {
     const Problem q{x,      x_bf16,  {}, weight, 0, bias, nullptr, taps, n,     y,
                     y_bf16, nullptr, b,  I,      J, K,    cin,     cout, shares};
     by_shape<ByShare>(q, threads);
 }
+EXPORT(mixed_conv)
 
 }  // namespace sacbnet

@@ -130,12 +130,13 @@ struct Spread {
 }  // namespace
 
 // d_weights (b, I, 27, J + 2, K + 2), zeros on entry: the gradient by the weights of the taps, planes padded.
-API void mixed_conv_backward(const void* g, long g_bf16, const float* weight, const float* shares, const float* taps,
+KERNEL void mixed_conv_backward(const void* g, long g_bf16, const float* weight, const float* shares, const float* taps,
                              long n, const void* z, void* dz, long z_bf16, float* d_weights, long b, long I, long J,
                              long K, long cin, long cout, long threads) {
     const Problem q{g,      g_bf16,  {}, weight, 1, nullptr, nullptr, taps, n,     dz,
                     z_bf16, nullptr, b,  I,      J, K,       cout,    cin,  shares};
     by_shape<Spread>(q, threads, z, z_bf16, d_weights);
 }
+EXPORT(mixed_conv_backward)
 
 }  // namespace sacbnet

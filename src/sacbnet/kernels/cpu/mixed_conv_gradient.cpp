@@ -185,7 +185,7 @@ void run(Problem& q, float* d_kernel, float* d_taps, float* d_bias, long threads
 
 // d_kernel (27·cin, cout), d_taps (b, n, 27), d_bias (b, n, cout). da: as mixed_conv_backward leaves it, eight more
 // numbers after it.
-API void mixed_conv_gradient(const void* x, long x_bf16, const void* g, long g_bf16, const float* shares,
+KERNEL void mixed_conv_gradient(const void* x, long x_bf16, const void* g, long g_bf16, const float* shares,
                              const float* taps, const float* bias, const float* da, long n, float* d_shares,
                              float* d_kernel, float* d_taps, float* d_bias, long b, long I, long J, long K, long cin,
                              long cout, long threads) {
@@ -195,5 +195,6 @@ API void mixed_conv_gradient(const void* x, long x_bf16, const void* g, long g_b
     if (cout <= 16) return run<WIDE, 1>(q, d_kernel, d_taps, d_bias, threads);
     run<WIDE, 2>(q, d_kernel, d_taps, d_bias, threads);
 }
+EXPORT(mixed_conv_gradient)
 
 }  // namespace sacbnet

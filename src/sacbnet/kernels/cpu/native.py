@@ -10,7 +10,6 @@ Environment: SACBNET_KERNELS=plain never compiles; SACBNET_CACHE names the cache
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import hashlib
 import logging
@@ -24,10 +23,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from .library import Library
+from .signatures import Value
 
 LOG = logging.getLogger(__name__)
 SOURCES = Path(__file__).parent
@@ -70,7 +70,7 @@ def usable(*tensors: Tensor | None) -> bool:
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
+def library() -> Library | None:
     """The compiled kernels, built if need be; None where they cannot be (the reason is logged once)."""
     try:
         compiler = _compiler()
@@ -78,7 +78,7 @@ def library() -> ctypes.CDLL | None:
         file = _cache() / f"kernels-{_fingerprint(compiler, [*sources, *SOURCES.glob('*.h')])}.so"
         if not file.exists():
             _build(compiler, sources, file)
-        return ctypes.CDLL(str(file))
+        return Library(file)
     except (OSError, subprocess.SubprocessError) as why:
         said = str(getattr(why, "stderr", None) or why).strip().splitlines() or [type(why).__name__]
         reason = next((line for line in said if "error" in line), said[0])
@@ -156,26 +156,39 @@ def _run(command: list[str]) -> None:
     subprocess.run(command, capture_output=True, check=True, text=True, timeout=600)
 
 
-Argument = Tensor | NDArray[np.generic] | int | float | None
+def call(name: str, *arguments: Value) -> int:
+    """Call a compiled kernel, for callers to whom `usable` said yes.
 
+    Parameters
+    ----------
+    name : str
+        A name of `signatures.SIGNATURES`.
+    *arguments : Tensor, ndarray, int, float or None
+        The arguments that the table declares for it.
 
-def call(name: str, *arguments: Argument) -> int:
-    """Call a kernel: tensors and dense arrays as pointers (None as null), whole numbers as long, others as double."""
+    Returns
+    -------
+    int
+        What the kernel counted; 0 where it counts nothing.
+
+    Raises
+    ------
+    TypeError
+        If the number of arguments, or the type or device of one, is not what the table declares.
+    ValueError
+        If an array is not dense in the layout that the kernel reads.
+    MemoryError
+        If the kernel found no memory for its work.
+    RuntimeError
+        If the kernel failed for another reason, or there are no compiled kernels.
+    """
     kernels = library()
-    assert kernels is not None, "callers ask usable() first"
-    function = getattr(kernels, name)
-    function.restype = ctypes.c_long
-    return int(function(*map(_as_c, arguments)))
-
-
-def _as_c(value: Argument) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_double:
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    if isinstance(value, np.ndarray):
-        return ctypes.c_void_p(value.ctypes.data)
-    if value is None:
-        return ctypes.c_void_p(None)
-    return ctypes.c_long(int(value)) if isinstance(value, int) else ctypes.c_double(value)
+    if kernels is None:
+        raise RuntimeError(
+            f"the kernel {name} was called, but no kernels are compiled here; "
+            "ask native.usable() first, and use the plain form where it says no"
+        )
+    return kernels.call(name, *arguments)
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ void backward(const Backward<T, G>& all, const std::vector<OpenNorm>& norms, lon
 }  // namespace
 
 // out = leaky ReLU of y·scale + shift: y, out (b, voxels, channels), of one type, may be the same; scale (b, channels).
-API void close_norm(const void* y, long y_bf16, const float* scale, const float* shift, double slope, void* out, long b,
+KERNEL void close_norm(const void* y, long y_bf16, const float* scale, const float* shift, double slope, void* out, long b,
                     long voxels, long channels, long threads) {
     const long parts = (voxels + PART - 1) / PART;
     const auto norms = open_norms(scale, shift, float(slope), b, channels);
@@ -118,9 +118,10 @@ API void close_norm(const void* y, long y_bf16, const float* scale, const float*
             close_run(static_cast<const float*>(y) + at, norm, static_cast<float*>(out) + at, count);
     });
 }
+EXPORT(close_norm)
 
 // Gradient of close_norm and of the mean and variance within it, for y. `closed`: y holds the output instead.
-API void norm_gradient(const void* g, long g_bf16, const void* y, long y_bf16, long closed, const float* scale,
+KERNEL void norm_gradient(const void* g, long g_bf16, const void* y, long y_bf16, long closed, const float* scale,
                        const float* shift, double slope, void* out, long b, long voxels, long channels, long threads) {
     const auto norms = open_norms(scale, shift, float(slope), b, channels);
     auto with = [&](auto* from, auto* values, auto* to) {
@@ -136,5 +137,6 @@ API void norm_gradient(const void* g, long g_bf16, const void* y, long y_bf16, l
     };
     y_bf16 ? of_type(static_cast<const bf16*>(y)) : of_type(static_cast<const float*>(y));
 }
+EXPORT(norm_gradient)
 
 }  // namespace sacbnet

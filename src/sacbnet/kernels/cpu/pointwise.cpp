@@ -77,15 +77,16 @@ void add(const T* y, const T* x, float slope, T* out, bool back, long count, lon
 }  // namespace
 
 // y = mean of 2×2×2 voxels of x (b, I, J, K, c), sides even; back: x = y / 8 spread over them.
-API void pool2(void* x, void* y, long half, long back, long b, long I, long J, long K, long c, long threads) {
+KERNEL void pool2(void* x, void* y, long half, long back, long b, long I, long J, long K, long c, long threads) {
     if (half)
         pool(static_cast<bf16*>(x), static_cast<bf16*>(y), back, b, I, J, K, c, threads);
     else
         pool(static_cast<float*>(x), static_cast<float*>(y), back, b, I, J, K, c, threads);
 }
+EXPORT(pool2)
 
 // out = leaky ReLU of y, plus x; back: x is the gradient, and out the one for y. out may be y or x.
-API void leaky_add(const void* y, const void* x, double slope, void* out, long half, long back, long count,
+KERNEL void leaky_add(const void* y, const void* x, double slope, void* out, long half, long back, long count,
                    long threads) {
     if (half)
         add(static_cast<const bf16*>(y), static_cast<const bf16*>(x), float(slope), static_cast<bf16*>(out), back,
@@ -94,5 +95,6 @@ API void leaky_add(const void* y, const void* x, double slope, void* out, long h
         add(static_cast<const float*>(y), static_cast<const float*>(x), float(slope), static_cast<float*>(out), back,
             count, threads);
 }
+EXPORT(leaky_add)
 
 }  // namespace sacbnet

@@ -93,7 +93,7 @@ struct Task {
 
 // data (sizes[0..2]) on a lattice to which to_voxels leads from the world -> out (sizes[3..5]), whose lattice to_world
 // places there. way 0: linear, both float; 1: nearest; 2: the label of the largest vote.
-API void resample(const void* data, long bytes, long has_sign, const int64_t* sizes, const double* to_voxels,
+KERNEL void resample(const void* data, long bytes, long has_sign, const int64_t* sizes, const double* to_voxels,
                   const double* to_world, const int64_t* kinds, const double* matrices, long count, long way, void* out,
                   long threads) {
     const Task task{PointMap(kinds, matrices, count), {{sizes[0], sizes[1], sizes[2]}}, {{sizes[3], sizes[4], sizes[5]}},
@@ -112,5 +112,6 @@ API void resample(const void* data, long bytes, long has_sign, const int64_t* si
             task.run(static_cast<T*>(out), [&](const double* voxel) { return vote(labels, task.source, voxel); });
     });
 }
+EXPORT(resample)
 
 }  // namespace sacbnet

@@ -6,12 +6,15 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <memory>
+#include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
 
-#define API extern "C" __attribute__((visibility("default")))
+#include "export.h"
+
 #define INLINE inline __attribute__((always_inline))
 
 namespace sacbnet {
@@ -63,20 +66,33 @@ INLINE void put(bf16* p, float x) {  // to nearest, ties to even, as torch round
 }
 
 // f(task, worker) for each task; which worker takes which is left to chance, so results may depend on the task alone.
+// An exception of f ends the tasks that have not begun, and is thrown again in the thread that called: in a thread of
+// its own it would end the process.
 template <class F>
 void parallel(long tasks, long workers, F f) {
     workers = std::max(1L, std::min(workers, tasks));
     std::atomic<long> next{0};
+    std::exception_ptr failure;
+    std::mutex first;
     auto work = [&](long worker) {
-        for (long task; (task = next++) < tasks;) f(task, worker);
+        try {
+            for (long task; (task = next++) < tasks;) f(task, worker);
+        } catch (...) {
+            next = tasks;
+            const std::lock_guard<std::mutex> lock(first);
+            if (!failure) failure = std::current_exception();
+        }
     };
     std::vector<std::thread> others;
+    others.reserve(size_t(workers - 1));  // before any thread runs: a vector of running threads must not be lost
     try {
         for (long w = 1; w < workers; w++) others.emplace_back(work, w);
-    } catch (const std::system_error&) {  // no more threads are to be had: those there are do it all
+    } catch (const std::system_error&) {  // no more threads can be made: the present ones do all the work
+    } catch (const std::bad_alloc&) {     // nor the memory that describes one
     }
     work(0);
     for (auto& thread : others) thread.join();
+    if (failure) std::rethrow_exception(failure);
 }
 
 // Scratch memory of one worker: aligned to a cache line, not cleared.

@@ -58,7 +58,7 @@ __attribute__((noinline)) void flag(const float* __restrict volume, float least,
 }  // namespace
 
 // u (3, I, J, K) in voxels -> bad (I-1, J-1, K-1): whether the cell holds a tetrahedron of relative volume <= margin
-API void folded_cells(const float* u, uint8_t* bad, long I, long J, long K, double margin, long threads) {
+KERNEL void folded_cells(const float* u, uint8_t* bad, long I, long J, long K, double margin, long threads) {
     const Lattice lattice{I, J, K};
     const std::vector<Tetrahedron> all = tetrahedra();
     const long n = lattice.voxels();
@@ -81,9 +81,10 @@ API void folded_cells(const float* u, uint8_t* bad, long I, long J, long K, doub
         }
     });
 }
+EXPORT(folded_cells)
 
 // u (3, I, J, K) in voxels -> out (I, J, K): det of the Jacobian of p + u(p), by central differences, one-sided at the faces
-API void jacobian(const float* u, float* out, long I, long J, long K, long threads) {
+KERNEL void jacobian(const float* u, float* out, long I, long J, long K, long threads) {
     const long n = I * J * K;
     parallel(I * J, threads, [&](long row, long) {
         const long i = row / J, j = row % J;
@@ -111,11 +112,12 @@ API void jacobian(const float* u, float* out, long I, long J, long K, long threa
                     a[k + 2 * K] * (b[k] * c[k + K] - b[k + K] * c[k]);
     });
 }
+EXPORT(jacobian)
 
 // For every tetrahedron of the `count` cells (voxel numbers of their first corners) that is of relative volume <= margin
 // the shortest push on its four corners that, to first order, makes it `goal`: added to push (3, I, J, K), and counted in
 // times (I, J, K), both zero before. touched: the voxels that were pushed, each once; returns their number.
-API long push_apart(const float* u, const int64_t* cells, long count, float* push, float* times, int64_t* touched, long I,
+KERNEL long push_apart(const float* u, const int64_t* cells, long count, float* push, float* times, int64_t* touched, long I,
                     long J, long K, double margin, double goal) {
     const Lattice lattice{I, J, K};
     const std::vector<Tetrahedron> all = tetrahedra();
@@ -148,5 +150,6 @@ API long push_apart(const float* u, const int64_t* cells, long count, float* pus
         }
     return found;
 }
+EXPORT(push_apart)
 
 }  // namespace sacbnet

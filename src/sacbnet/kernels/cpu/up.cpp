@@ -57,7 +57,7 @@ void narrow_row(const Axis& k, const float* g, float* d) {
 }  // namespace
 
 // x (volumes, I, J, K) -> y (volumes, 2I, 2J, 2K)
-API void up(const float* x, float* y, long volumes, long I, long J, long K, long threads) {
+KERNEL void up(const float* x, float* y, long volumes, long I, long J, long K, long threads) {
     const Axis i(I), j(J), k(K);
     parallel(volumes * 2 * I, threads, [&](long task, long) {
         const Scratch memory = scratch(J * K + K + 16);
@@ -77,9 +77,10 @@ API void up(const float* x, float* y, long volumes, long I, long J, long K, long
         }
     });
 }
+EXPORT(up)
 
 // g (volumes, 2I, 2J, 2K) -> d (volumes, I, J, K)
-API void up_backward(const float* g, float* d, long volumes, long I, long J, long K, long threads) {
+KERNEL void up_backward(const float* g, float* d, long volumes, long I, long J, long K, long threads) {
     const Axis i(I), j(J), k(K);
     parallel(volumes * I, threads, [&](long task, long) {
         const Scratch memory = scratch(4 * J * K + 2 * K);
@@ -101,5 +102,6 @@ API void up_backward(const float* g, float* d, long volumes, long I, long J, lon
         }
     });
 }
+EXPORT(up_backward)
 
 }  // namespace sacbnet

@@ -71,7 +71,7 @@ void sample_planar(const Problem& q, long b, long oi, long oj) {
 
 }  // namespace
 
-API void warp(const void* image, long bf16_image, long planar, long b, long C, long I, long J, long K, const float* at,
+KERNEL void warp(const void* image, long bf16_image, long planar, long b, long C, long I, long J, long K, const float* at,
               long absolute, long border, long oi, long oj, long ok, long add, void* out, long threads) {
     const Problem q{image,  bf16_image, planar, b,  C,   I,       J,       K,       at, absolute,
                     border, oi,         oj,     ok, out, nullptr, nullptr, nullptr, add};
@@ -84,5 +84,6 @@ API void warp(const void* image, long bf16_image, long planar, long b, long C, l
             each_row(q, threads, sample_last<T, C>);
     });
 }
+EXPORT(warp)
 
 }  // namespace sacbnet

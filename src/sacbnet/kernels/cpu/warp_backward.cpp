@@ -210,7 +210,7 @@ void run(const Problem& q, long threads) {
 
 }  // namespace
 
-API void warp_backward(const void* image, long bf16_image, long planar, long b, long C, long I, long J, long K,
+KERNEL void warp_backward(const void* image, long bf16_image, long planar, long b, long C, long I, long J, long K,
                        const float* at, long absolute, long border, long oi, long oj, long ok, long add, const void* g,
                        float* d_at, float* d_image, long threads) {
     const Problem q{image,  bf16_image, planar, b,  C,       I, J,    K,       at, absolute,
@@ -221,5 +221,6 @@ API void warp_backward(const void* image, long bf16_image, long planar, long b, 
         run<T, C, decltype(in_planes)::value>(q, threads);
     });
 }
+EXPORT(warp_backward)
 
 }  // namespace sacbnet

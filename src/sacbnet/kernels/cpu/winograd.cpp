@@ -128,9 +128,10 @@ struct Winograd {
 }  // namespace
 
 // Tasks per sample: rows of `sums`.
-API long conv_tasks(long I, long J, long K, long cin) { return Tasks(I, J, (K + 3) / 4 * 6 * cin).count(); }
+KERNEL long conv_tasks(long I, long J, long K, long cin) { return Tasks(I, J, (K + 3) / 4 * 6 * cin).count(); }
+EXPORT(conv_tasks)
 
-API void conv(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const float* weight,
+KERNEL void conv(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const float* weight,
               long transposed, const float* bias, void* y, long y_bf16, double* sums, long b, long I, long J, long K,
               long cin, long cout, long threads) {
     const Problem q{x,       x_bf16,     open_norms(scale, shift, float(slope), b, cin),
@@ -142,5 +143,6 @@ API void conv(const void* x, long x_bf16, const float* scale, const float* shift
     if (sums) std::fill_n(sums, b * conv_tasks(I, J, K, cin) * 2 * cout, 0.);
     by_shape<Winograd>(q, threads);
 }
+EXPORT(conv)
 
 }  // namespace sacbnet

@@ -190,7 +190,7 @@ void run(Gradient& a, float* out, long threads) {
 }  // namespace
 
 // out (27·cin + 1, cout): for tap t the sum over all voxels v of x(v + t) ⊗ g(v); last Σ g.
-API void conv_gradient(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const void* g,
+KERNEL void conv_gradient(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const void* g,
                        long g_bf16, float* out, long b, long I, long J, long K, long cin, long cout, long threads) {
     Gradient a{{x, x_bf16, open_norms(scale, shift, float(slope), b, cin), nullptr, 0, nullptr, nullptr, nullptr, 1,
                 nullptr, 0, nullptr, b, I, J, K, cin, cout},
@@ -203,5 +203,6 @@ API void conv_gradient(const void* x, long x_bf16, const float* scale, const flo
     if (cout <= 16) return run<WIDE, 1>(a, out, threads);
     run<WIDE, 2>(a, out, threads);
 }
+EXPORT(conv_gradient)
 
 }  // namespace sacbnet
