@@ -48,6 +48,11 @@ def is_property(node: Definition) -> bool:
     return any(mark.endswith(("property", ".setter")) for mark in marks)
 
 
+def is_override(node: Definition) -> bool:
+    """Whether a method is marked @override: the sections stand in its base class, and hold."""
+    return any(ast.unparse(mark) == "override" for mark in node.decorator_list)
+
+
 def arguments(node: ast.FunctionDef) -> list[str]:
     """The names a caller passes; without self and cls."""
     a = node.args
@@ -81,7 +86,7 @@ def missing(node: Definition) -> list[str]:
     text = ast.get_docstring(node)
     if not text:
         return ["docstring"]
-    if is_property(node) or node.name in INHERITED:
+    if is_property(node) or is_override(node) or node.name in INHERITED:
         return []
     doc = NumpyDocString(text)
     named = [

@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from sacbnet.errors import GridError, InputError
 from sacbnet.imaging.image import Image
+from sacbnet.io.headers import itk_grid
 from sacbnet.io.images import load_image, save_image
-from sacbnet.io.nifti import itk_grid
 from sacbnet.spatial.grid import Grid
 
 SPACING = (1.0, 2.0, 3.0)

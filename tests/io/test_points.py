@@ -205,5 +205,5 @@ def test_missing_file_and_bad_values(tmp_path):
         Points(np.full((1, 3), np.nan))
     with pytest.raises(InputError, match="'label' of the points has 1 entries for 2 points"):
         Points(XYZ, ("a",))
-    with pytest.raises(OutputError, match=r"\.csv or \.mrk\.json was expected"):
+    with pytest.raises(OutputError, match=r"one of \.csv, \.mrk\.json, \.json was expected"):
         save_points(tmp_path / "a.fcsv", NAMED)

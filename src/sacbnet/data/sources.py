@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from sacbnet.errors import InputError
-from sacbnet.io.images import ITK_FORMATS, NIBABEL_FORMATS
+from sacbnet.io.format import ImageFormat, PointsFormat
+from sacbnet.io.table import suffixes
 
 from .cases import Case, PairList, natural
 
 PICKLES = (".pkl", ".pickle")
-_IMAGES = (*NIBABEL_FORMATS, *ITK_FORMATS)
-_POINTS = (".csv", ".mrk.json", ".json", ".fcsv")
+_IMAGES, _POINTS = suffixes(ImageFormat), suffixes(PointsFormat)
 _SUFFIXES = sorted((*_IMAGES, *PICKLES, *_POINTS), key=len, reverse=True)
 _MODALITY = re.compile(
     r"_\d{4}$"

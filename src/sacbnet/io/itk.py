@@ -1,4 +1,4 @@
-"""Between SimpleITK's images, (k, j, i) in LPS, and this program's arrays, (i, j, k) in RAS."""
+"""Between SimpleITK and this program: (k, j, i) voxels in LPS, and (i, j, k) voxels in RAS."""
 
 from __future__ import annotations
 
@@ -10,13 +10,30 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from sacbnet.errors import InputError
+from sacbnet.imaging.image import Image
 from sacbnet.spatial.grid import Grid
+from sacbnet.spatial.transforms import DisplacementField
 
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS, its own inverse
+from .headers import LPS, named_grid
+from .voxels import check_shape
+
+_SIGNS = np.array([-1, -1, 1], dtype=np.float32)  # RAS <-> LPS components
 
 
 def affine_of_itk(image: sitk.Image | sitk.ImageFileReader) -> NDArray[np.float64]:
-    """4x4, voxel (i, j, k) -> world mm (RAS), of a 3-D SimpleITK image."""
+    """Give the affine of a 3-D image of SimpleITK.
+
+    Parameters
+    ----------
+    image : sitk.Image or sitk.ImageFileReader
+        The image, or a reader that has read its header.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        Voxel (i, j, k) to world mm (RAS).
+    """
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
@@ -24,13 +41,75 @@ def affine_of_itk(image: sitk.Image | sitk.ImageFileReader) -> NDArray[np.float6
 
 
 def array_of_itk(image: sitk.Image) -> NDArray[np.generic]:
-    """A copy of the voxels: (i, j, k), or (i, j, k, c) where they have several components."""
+    """Copy the voxels of a 3-D image of SimpleITK.
+
+    Parameters
+    ----------
+    image : sitk.Image
+        A 3-D image.
+
+    Returns
+    -------
+    ndarray, shape (i, j, k) or (i, j, k, c)
+        The voxels; with a last axis if they have several components.
+    """
     array = sitk.GetArrayFromImage(image)
     return array.transpose(2, 1, 0) if array.ndim == 3 else array.transpose(2, 1, 0, 3)
 
 
+def image_of_itk(image: sitk.Image, name: str) -> Image:
+    """Convert an image of SimpleITK.
+
+    Parameters
+    ----------
+    image : sitk.Image
+        An image with one real number a voxel. Axes of length 1 after the third one are dropped.
+    name : str
+        The name for messages: a path, or "array".
+
+    Returns
+    -------
+    Image
+        The same voxels.
+
+    Raises
+    ------
+    InputError
+        If the image is not 3-D, or has several components or complex numbers.
+    GridError
+        If the directions or the spacing give no usable grid.
+    """
+    components = image.GetNumberOfComponentsPerPixel()
+    if components > 1:
+        raise InputError(
+            f"{name} holds {components} values a voxel (a displacement field? colours?); an image"
+            " with one was expected"
+        )
+    shape = check_shape(image.GetSize(), name)
+    while image.GetDimension() > 3:
+        image = image[..., 0]
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise InputError(
+            f"{name} holds complex numbers; a real image was expected: take the magnitude"
+        )
+    return Image(array_of_itk(image), named_grid(shape, affine_of_itk(image), name), name)
+
+
 def image_to_itk(data: NDArray[np.generic], grid: Grid) -> sitk.Image:
-    """(i, j, k) or (i, j, k, c) voxels on a grid -> SimpleITK image (vector pixels for c components)."""
+    """Convert voxels on a grid to an image of SimpleITK.
+
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k) or (i, j, k, c)
+        The voxels; c components become vector voxels.
+    grid : Grid
+        The grid of the voxels, in mm (RAS), without shear.
+
+    Returns
+    -------
+    sitk.Image
+        The image, in LPS.
+    """
     order = (2, 1, 0) if data.ndim == 3 else (2, 1, 0, 3)
     image = sitk.GetImageFromArray(
         np.ascontiguousarray(data.transpose(order)), isVector=data.ndim == 4
@@ -42,23 +121,84 @@ def image_to_itk(data: NDArray[np.generic], grid: Grid) -> sitk.Image:
     return image
 
 
+def lps_components(displacement: DisplacementField) -> NDArray[np.float32]:
+    """Give the vectors of a displacement field in ITK's frame.
+
+    Parameters
+    ----------
+    displacement : DisplacementField
+        The field, with components in RAS.
+
+    Returns
+    -------
+    ndarray, shape (i, j, k, 3)
+        The displacement in mm, components in LPS.
+    """
+    return displacement.displacement_mm * _SIGNS
+
+
+def field_of_lps(grid: Grid, components: NDArray[np.floating], name: str) -> DisplacementField:
+    """Make a displacement field of vectors in ITK's frame.
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid of the field, in mm (RAS).
+    components : ndarray, shape (i, j, k, 3)
+        The displacement in mm, components in LPS.
+    name : str
+        The file, for messages.
+
+    Returns
+    -------
+    DisplacementField
+        The field, with components in RAS.
+
+    Raises
+    ------
+    InputError
+        If a component is NaN or infinite.
+    """
+    try:
+        return DisplacementField(grid, components.astype(np.float32) * _SIGNS)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
 def matrix_of_itk(transform: sitk.Transform) -> NDArray[np.float64]:
-    """4x4, point -> point (mm, RAS), of a linear 3-D transform, whatever its parameters mean: by four points."""
+    """Give the matrix of a linear 3-D transform, found from the images of four points.
+
+    This works for every kind of linear transform, whatever its parameters mean.
+
+    Parameters
+    ----------
+    transform : sitk.Transform
+        A linear transform of 3-D points in LPS.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        Point to point, in mm (RAS).
+    """
     matrix = np.eye(4)
     matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
     for axis in range(3):
-        matrix[:3, axis] = (
-            np.array(transform.TransformPoint(np.eye(3)[axis].tolist())) - matrix[:3, 3]
-        )
+        end = transform.TransformPoint(np.eye(3)[axis].tolist())
+        matrix[:3, axis] = np.array(end) - matrix[:3, 3]
     return LPS @ matrix @ LPS
 
 
 @contextmanager
 def quiet_itk() -> Iterator[None]:
-    """ITK prints its warnings straight to stderr; where we say the same in words, it is silent meanwhile.
+    """Keep ITK from printing, and keep the locale.
 
-    It also sets the process's locale to "C" while it reads DICOM, and may leave it so (then Python reads text files as
-    ASCII): that, too, is put back.
+    ITK prints its warnings straight to stderr; this program states the same facts in its own words.
+    While ITK reads DICOM it also sets the locale of the process to "C", and it may leave it so.
+    Python would then read text files as ASCII. The locale is set back at the end.
+
+    Yields
+    ------
+    None
     """
     before, place = sitk.ProcessObject.GetGlobalWarningDisplay(), locale.setlocale(locale.LC_ALL)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -67,9 +207,3 @@ def quiet_itk() -> Iterator[None]:
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
         locale.setlocale(locale.LC_ALL, place)
-
-
-def reason(error: Exception) -> str:
-    """The last line of an error's text: SimpleITK puts a traceback of its own before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

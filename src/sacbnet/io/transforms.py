@@ -1,208 +1,204 @@
-"""Transforms in and out, in ITK's conventions (contract 2): LPS, mm, points of the fixed image -> points of the moving.
+"""Read and write transforms, in ITK's convention (contract 2): LPS, mm, fixed to moving.
 
-What is written here is used as it is by SimpleITK, `antsApplyTransforms -t` and 3D Slicer.
+SimpleITK, `antsApplyTransforms -t` and 3D Slicer use the written files as they are.
 """
 
 from __future__ import annotations
 
-import gzip
+from contextlib import suppress
 from pathlib import Path
-from typing import cast
-
-import nibabel as nib
-import numpy as np
-import SimpleITK as sitk
-from nibabel.nifti1 import Nifti1Header
-from nibabel.spatialimages import SpatialImage
-from numpy.typing import NDArray
 
 from sacbnet.errors import GridError, InputError, OutputError
 from sacbnet.files import atomic_file
-from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField, Transform
 
-from .images import write_itk
-from .itk import LPS, affine_of_itk, array_of_itk, image_to_itk, matrix_of_itk, reason
-from .nifti import check_pixdim, itk_grid, named_grid, nifti_grid, nifti_image
-
-AFFINE_FORMATS = (".mat", ".txt", ".tfm")
-FIELD_FORMATS = (".nii", ".nii.gz", ".nrrd", ".mha")
-_VECTOR = 1007  # NIFTI_INTENT_VECTOR
-_SIGNS = np.array([-1, -1, 1], dtype=np.float32)  # RAS <-> LPS components
-_SAME_MM = 1e-3
+from .format import AffineFormat, FieldFormat, reason
+from .table import formats, reader, suffixes, writer, written_suffixes
 
 
 def save_displacement(path: str | Path, displacement: DisplacementField) -> None:
     """Write a displacement field that ITK reads as a DisplacementFieldTransform.
 
-    NIfTI: (i, j, k, 1, 3) float32, intent 1007 (vector; newer ITK turns the sign of 1006), mm, LPS components, on the
-    field's grid; .nrrd and .mha: the same as vector pixels. Raises GridError for a sheared grid, which ITK cannot hold
-    (write the field down on `grid.orthogonal()` first); OutputError where the file cannot be written.
+    Parameters
+    ----------
+    path : str or Path
+        The file to write: .nii, .nii.gz, .nrrd, .mha, or a format of another package.
+    displacement : DisplacementField
+        The field; its grid becomes the grid of the file.
+
+    Raises
+    ------
+    GridError
+        If the grid is sheared, which ITK cannot hold. Resample the field onto `grid.orthogonal()`.
+    OutputError
+        If the suffix is unknown, or the file cannot be written.
     """
     path = Path(path)
-    grid = displacement.grid
-    if not path.name.lower().endswith(FIELD_FORMATS):
+    found = writer(FieldFormat, path)
+    if found is None:
         raise OutputError(
-            f"{path} is no name for a displacement field; {', '.join(FIELD_FORMATS)} were expected"
+            f"{path} is no name for a displacement field;"
+            f" {', '.join(written_suffixes(FieldFormat))} were expected"
         )
-    if not grid.is_orthogonal:
+    if not displacement.grid.is_orthogonal:
         raise GridError(
-            f"the grid of {path} is sheared, which ITK cannot hold; write the field on grid.orthogonal()"
+            f"the grid of {path} is sheared, which ITK cannot hold; write the field on"
+            " grid.orthogonal()"
         )
-    components = displacement.displacement_mm * _SIGNS
     with atomic_file(path) as part:
-        if path.name.lower().endswith((".nrrd", ".mha")):
-            write_itk(part, image_to_itk(components, grid))
-        else:
-            image = nifti_image(components[:, :, :, None], grid)
-            image.header["intent_code"] = _VECTOR
-            nib.save(image, part)
+        found.write(part, displacement)
 
 
 def load_displacement(path: str | Path) -> DisplacementField:
-    """Read a displacement field in ITK's convention, such as `save_displacement` or ANTs write it, onto ITK's grid.
+    """Read a displacement field in ITK's convention, onto the grid that ITK gives to the file.
 
-    Raises InputError for what ITK would not read so: other intents, 4-D variants, SPM's absolute positions.
+    Parameters
+    ----------
+    path : str or Path
+        A file as `save_displacement` or ANTs writes it.
+
+    Returns
+    -------
+    DisplacementField
+        The displacement in mm, components in RAS.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or if ITK would read it in another way: other intent
+        codes, 4-D files, absolute positions of SPM.
+    GridError
+        If the header gives no usable grid.
     """
     path = _existing(path)
+    found = reader(FieldFormat, path)
+    if found is None:  # its first bytes say nothing; its name may
+        by_name = [f for f in formats(FieldFormat) if path.name.lower().endswith(f.suffixes)]
+        if not by_name:
+            raise InputError(
+                f"{path} is no displacement field of a known format;"
+                f" {', '.join(suffixes(FieldFormat))} were expected"
+            )
+        found = by_name[0]
     try:
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            return _load_nifti_field(path)
-        image = sitk.ReadImage(str(path))
+        return found.read(path)
     except InputError:
         raise
-    except Exception as error:  # nibabel and zlib raise a dozen kinds
+    except Exception as error:  # readers raise many kinds
         raise InputError(
             f"{path} cannot be read, it is damaged, cut short or no image ({reason(error)})"
         ) from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
-        found = (
-            f"{image.GetNumberOfComponentsPerPixel()} values a voxel in {image.GetDimension()}-D"
-        )
-        raise InputError(f"{path} holds {found}; a displacement field has 3 in 3-D")
-    grid = named_grid(image.GetSize(), affine_of_itk(image), str(path))
-    return _field(grid, cast(NDArray[np.floating], array_of_itk(image)), path)
-
-
-def _load_nifti_field(path: Path) -> DisplacementField:
-    image = cast(SpatialImage, nib.load(path, mmap=False))
-    header, shape = image.header, tuple(image.shape)
-    if not isinstance(header, Nifti1Header) or len(shape) != 5 or shape[3:] != (1, 3):
-        raise InputError(
-            f"{path} has shape {shape}; a displacement field has (i, j, k, 1, 3): ITK reads other shapes as time "
-            "series, and their frame and unit are not told"
-        )
-    intent = int(header["intent_code"])
-    if header.get_intent()[2] == "Mapping":
-        raise InputError(
-            f"{path} is a deformation of SPM (absolute positions); convert it to displacements first"
-        )
-    if intent != _VECTOR:
-        raise InputError(
-            f"{path} has the intent code {intent}, whose components ITK ignores or turns, depending on its version; "
-            f"write it with {_VECTOR} (vector) and LPS components"
-        )
-    check_pixdim(header, str(path))
-    grid = nifti_grid(header, image.affine, shape[:3], str(path))
-    itk = itk_grid(header, shape[:3])
-    if itk is None:
-        raise GridError(
-            f"{path} has a sheared or singular grid, which ITK refuses; write it on an orthogonal one"
-        )
-    return _field(
-        grid if grid.matches(itk, _SAME_MM) else itk, np.asanyarray(image.dataobj)[:, :, :, 0], path
-    )
-
-
-def _field(grid: Grid, components_lps: NDArray[np.floating], path: Path) -> DisplacementField:
-    try:
-        return DisplacementField(grid, components_lps.astype(np.float32) * _SIGNS)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def save_affine(path: str | Path, affine: Affine) -> None:
-    """Write ITK's AffineTransform_double_3_3 (LPS, centre 0): .mat as ANTs' 0GenericAffine.mat, .txt or .tfm.
+    """Write an affine transform of ITK, as ANTs' 0GenericAffine.mat.
 
-    Raises OutputError where the file cannot be written.
+    Parameters
+    ----------
+    path : str or Path
+        The file to write: .mat, .txt, .tfm, or a format of another package.
+    affine : Affine
+        The transform, fixed to moving, in mm (RAS).
+
+    Raises
+    ------
+    OutputError
+        If the suffix is unknown, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in AFFINE_FORMATS:
+    found = writer(AffineFormat, path)
+    if found is None:
         raise OutputError(
-            f"{path} is no name for an affine; {', '.join(AFFINE_FORMATS)} were expected"
+            f"{path} is no name for an affine; {', '.join(written_suffixes(AffineFormat))} were"
+            " expected"
         )
-    matrix = LPS @ affine.matrix @ LPS
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix((matrix[:3, :3] + 0.0).ravel().tolist())  # + 0.0: no minus before a zero
-    transform.SetTranslation((matrix[:3, 3] + 0.0).tolist())
     with atomic_file(path) as part:
-        sitk.WriteTransform(transform, str(part))
-        # ITK does not notice a full disk here
-        if sitk.ReadTransform(str(part)).GetParameters() != transform.GetParameters():
-            raise OSError(f"{path.name} reads back with other values")
+        found.write(part, affine)
 
 
 def load_affine(path: str | Path) -> Affine:
-    """Read an ITK transform file (.mat, .txt, .tfm, .h5) that holds anything linear in 3-D, centre and all.
+    """Read a linear 3-D transform from a transform file of ITK.
 
-    Rigid, similarity, affine, translation, or several composed. Raises InputError for FSL's and FreeSurfer's matrices,
-    2-D transforms and transforms that are not linear.
+    Parameters
+    ----------
+    path : str or Path
+        A .mat, .txt, .tfm or .h5 file that holds a rigid, similarity, affine or translation
+        transform, with any centre, or several of them composed.
+
+    Returns
+    -------
+    Affine
+        The transform, fixed to moving, in mm (RAS).
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is a matrix of FSL or FreeSurfer, or holds a 2-D transform or one
+        that is not linear.
     """
     path = _existing(path)
-    suffix = path.suffix.lower()
-    if suffix not in (*AFFINE_FORMATS, ".h5"):
-        hint = ": convert it with lta_convert --outitk" if suffix == ".lta" else ""
+    found = reader(AffineFormat, path)
+    if found is None:
+        hint = ": convert it with lta_convert --outitk" if path.suffix.lower() == ".lta" else ""
         raise InputError(
-            f"{path} is no transform file of ITK ({', '.join(AFFINE_FORMATS)}, .h5){hint}"
+            f"{path} is no transform file of ITK ({', '.join(suffixes(AffineFormat))}){hint}"
         )
-    try:
-        transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
-        raise InputError(
-            f"{path} is not a transform that ITK reads; convert matrices of FSL with c3d_affine_tool -fsl2ras -oitk"
-        ) from error
-    if transform.GetDimension() != 3:
-        raise InputError(
-            f"{path} is a {transform.GetDimension()}-D transform; a 3-D one was expected"
-        )
-    if not transform.IsLinear():
-        raise InputError(
-            f"{path} is not linear ({transform.GetName()}); pass its displacement field as NIfTI, its affine apart"
-        )
-    try:
-        return Affine(matrix_of_itk(transform))
-    except GridError as error:
-        raise InputError(f"{path}: {error}") from error
+    return found.read(path)
 
 
 def load_transform(path: str | Path) -> Transform:
-    """Read an affine or a displacement field, whichever the file holds."""
+    """Read an affine or a displacement field, whichever the file holds.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that `load_displacement` or `load_affine` reads. The first bytes of a file decide,
+        not its name.
+
+    Returns
+    -------
+    Affine or DisplacementField
+        The transform, fixed to moving, in mm (RAS).
+
+    Raises
+    ------
+    InputError
+        As `load_displacement` and `load_affine` raise it.
+    GridError
+        If the header of a displacement field gives no usable grid.
+    """
     path = _existing(path)
-    return load_displacement(path) if _is_image(path) else load_affine(path)
+    if reader(FieldFormat, path) is not None:
+        return load_displacement(path)
+    return load_affine(path)
+
+
+def is_displacement(path: str | Path) -> bool:
+    """Say whether a file is a displacement field and not an image; many formats hold either.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any file or folder.
+
+    Returns
+    -------
+    bool
+        True if the file can be read and holds vectors. A damaged file gives False; its reader says
+        what is wrong.
+    """
+    path = Path(path)
+    with suppress(Exception):  # readers raise many kinds
+        found = reader(FieldFormat, path) if path.is_file() else None
+        return found is not None and found.holds_vectors(path)
+    return False
 
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
-        raise InputError(
-            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; a transform was expected"
-        )
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {found}; a transform was expected")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); copy it again")
     return path
-
-
-def _is_image(path: Path) -> bool:
-    """By the first bytes: NIfTI (size of its header), NRRD or MetaImage."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-        if head[:2] == b"\x1f\x8b":
-            with gzip.open(path) as file:
-                head = file.read(12)
-    except (OSError, EOFError) as error:
-        raise InputError(
-            f"{path} cannot be read, it is damaged or cut short ({reason(error)})"
-        ) from error
-    sizes = [n.to_bytes(4, order) for n in (348, 540) for order in ("little", "big")]
-    return head[:4] in sizes or head.startswith((b"NRRD", b"ObjectType", b"NDims"))

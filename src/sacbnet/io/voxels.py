@@ -1,4 +1,4 @@
-"""Which arrays are usable as an image, a label map or a mask, and in which type they are handed on."""
+"""Which arrays can be an image, a label map or a mask, and the type that each of them gets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,31 @@ _WHOLE = 1e-3  # a scl_slope in single precision makes 2.99999 of a 3
 
 
 def check_shape(shape: tuple[int, ...], name: str, vector: bool = False) -> tuple[int, int, int]:
-    """The (i, j, k) of a 3-D volume, axes of length 1 behind them dropped; InputError for anything else.
+    """Give the (i, j, k) of a 3-D volume.
 
-    vector: whether the header says that the last axis holds components.
+    Parameters
+    ----------
+    shape : tuple of int
+        The shape of an array. Axes of length 1 after the third one are dropped.
+    name : str
+        The image, for messages.
+    vector : bool, default False
+        Whether the header says that the last axis holds components.
+
+    Returns
+    -------
+    tuple of int
+        (i, j, k), each at least 2.
+
+    Raises
+    ------
+    InputError
+        If the shape is not that of one 3-D volume with one value a voxel.
+
+    Examples
+    --------
+    >>> check_shape((160, 192, 224, 1), "brain.nii")
+    (160, 192, 224)
     """
     shape = tuple(int(n) for n in shape)
     if len(shape) < 3:
@@ -26,11 +48,13 @@ def check_shape(shape: tuple[int, ...], name: str, vector: bool = False) -> tupl
     count = int(np.prod(shape[3:]))
     if count == 3 and (len(shape) == 5 or vector):
         raise InputError(
-            f"{name} is a displacement field (shape {shape}); an image was expected: pass it as a transform instead"
+            f"{name} is a displacement field (shape {shape}); an image was expected: pass it as a"
+            " transform instead"
         )
     if len(shape) > 4 and count > 1:
         raise InputError(
-            f"{name} has shape {shape}, several values a voxel; a 3-D image with one value was expected"
+            f"{name} has shape {shape}, several values a voxel; a 3-D image with one value was"
+            " expected"
         )
     if count > 1:
         raise InputError(
@@ -42,7 +66,20 @@ def check_shape(shape: tuple[int, ...], name: str, vector: bool = False) -> tupl
 
 
 def check_dtype(dtype: np.dtype, name: str) -> None:
-    """InputError for colours, complex numbers and whatever else is not one real number a voxel."""
+    """Check that the voxels are real numbers.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        The type of the voxels.
+    name : str
+        The image, for messages.
+
+    Raises
+    ------
+    InputError
+        If the voxels are colours, complex numbers or no numbers.
+    """
     if dtype.fields is not None:
         raise InputError(
             f"{name} holds colours ({'/'.join(dtype.fields)}); a grey-scale image was expected"
@@ -56,17 +93,38 @@ def check_dtype(dtype: np.dtype, name: str) -> None:
 
 
 def convert(data: NDArray[np.generic], kind: Kind, name: str) -> NDArray[np.generic]:
-    """Check the values and return them C-contiguous in native byte order, without a copy where nothing changes.
+    """Check the values and give them the type of their kind.
 
-    "image" -> float32, finite and not constant. "labels" -> the stored integer type (whole floating-point numbers: the
-    smallest integer type that holds them). "mask" -> bool, not empty: what is not 0 is inside.
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k)
+        The voxels.
+    kind : {"image", "labels", "mask"}
+        "image" gives float32; the values must be finite and not constant. "labels" gives the stored
+        integer type, or the smallest integer type that holds whole floating-point numbers. "mask"
+        gives bool; voxels that are not 0 are inside, and at least one must be.
+    name : str
+        The image, for messages.
+
+    Returns
+    -------
+    ndarray, shape (i, j, k)
+        C-contiguous, in native byte order; `data` itself if nothing changes.
+
+    Raises
+    ------
+    InputError
+        If the values cannot be used.
+    ValueError
+        If `kind` is unknown.
     """
     check_dtype(data.dtype, name)
     if data.dtype.kind == "f":
         bad = data.size - int(np.count_nonzero(np.isfinite(data)))
         if bad:
             raise InputError(
-                f"{name} holds {bad} voxels that are NaN or infinite, of {data.size}; replace them, e.g. by 0"
+                f"{name} holds {bad} voxels that are NaN or infinite, of {data.size}; replace them,"
+                " e.g. by 0"
             )
     if kind == "image":
         return _image(data, name)
@@ -90,12 +148,14 @@ def _image(data: NDArray[np.generic], name: str) -> NDArray[np.float32]:
         )
     if low == high:
         raise InputError(
-            f"{name} is constant (every voxel is {float(low):g}); an image with contrast was expected"
+            f"{name} is constant (every voxel is {float(low):g}); an image with contrast was"
+            " expected"
         )
     out = np.ascontiguousarray(data, dtype=np.float32)
     if out.min() == out.max():
         raise InputError(
-            f"{name} is constant in single precision (every voxel is near {float(low):g}); subtract that"
+            f"{name} is constant in single precision (every voxel is near {float(low):g}); subtract"
+            " that value"
         )
     return out
 
@@ -110,19 +170,37 @@ def _labels(data: NDArray[np.generic], name: str) -> NDArray[np.generic]:
     count = int(np.count_nonzero(fractions))
     if count:
         raise InputError(
-            f"{name} holds {count} values that are not whole numbers (e.g. {float(data[fractions][0]):.9g}); a label "
-            "map was expected: threshold a probability map, resample labels with nearest neighbour"
+            f"{name} holds {count} values that are not whole numbers (e.g."
+            f" {float(data[fractions][0]):.9g}); a label map was expected: threshold a probability"
+            " map, resample labels with nearest neighbour"
         )
     low, high = float(whole.min()), float(whole.max())
     if max(-low, high) >= 2**31:
         raise InputError(
-            f"{name} holds label values from {low:g} to {high:g}; whole numbers below 2^31 were expected"
+            f"{name} holds label values from {low:g} to {high:g}; whole numbers below 2^31 were"
+            " expected"
         )
     return np.ascontiguousarray(whole, dtype=integer_type(int(low), int(high)))
 
 
 def integer_type(low: int, high: int) -> np.dtype:
-    """The smallest of uint8, int16, int32, which every format and ITK hold; InputError beyond them."""
+    """Choose the smallest integer type that every file format holds.
+
+    Parameters
+    ----------
+    low, high : int
+        The smallest and the largest value.
+
+    Returns
+    -------
+    numpy.dtype
+        uint8, int16 or int32.
+
+    Raises
+    ------
+    InputError
+        If the values do not fit int32.
+    """
     for dtype in (np.uint8, np.int16, np.int32):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return np.dtype(dtype)

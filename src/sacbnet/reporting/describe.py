@@ -8,6 +8,9 @@ from typing import Any
 
 def describe(file: Path) -> dict[str, Any]:
     """The facts of a file, by what it is."""
+    from sacbnet.io.format import AffineFormat, PointsFormat
+    from sacbnet.io.table import suffixes
+    from sacbnet.io.transforms import is_displacement
     from sacbnet.registration.result import RUN
     from sacbnet.training.folder import RECIPE
 
@@ -22,32 +25,11 @@ def describe(file: Path) -> dict[str, Any]:
         return _run(file)
     if name.endswith(".safetensors"):
         return _weights(file)
-    if name.endswith((".csv", ".mrk.json", ".fcsv")):
+    if name.endswith(suffixes(PointsFormat)):
         return _points(file)
-    if name.endswith((".mat", ".txt", ".tfm")):
+    if name.endswith(suffixes(AffineFormat)):
         return _transform(file)
-    return _transform(file) if _is_field(file) else _image(file)
-
-
-def _is_field(file: Path) -> bool:
-    """Whether a readable NIfTI, NRRD or MHA holds vectors; what cannot be read is left to the reader to report."""
-    import SimpleITK as sitk
-    from nibabel.loadsave import load
-
-    try:
-        if file.name.lower().endswith((".nii", ".nii.gz")):
-            header: Any = load(file).header
-            return len(header.get_data_shape()) == 5 or int(header["intent_code"]) in (1006, 1007)
-        if file.is_file() and file.suffix.lower() in (".nrrd", ".mha", ".mhd"):
-            reader = sitk.ImageFileReader()
-            reader.SetFileName(str(file))
-            reader.ReadImageInformation()
-            return reader.GetNumberOfComponents() == 3 and "float" in sitk.GetPixelIDValueAsString(
-                reader.GetPixelID()
-            )
-    except Exception:  # whatever is wrong with it, load_image says so in a sentence
-        return False
-    return False
+    return _transform(file) if is_displacement(file) else _image(file)
 
 
 def _grid(grid: Any) -> dict[str, Any]:

@@ -1,12 +1,15 @@
-"""What a NIfTI header says about the world: to nibabel, to ITK, and what we write so that both agree.
+"""What a NIfTI header says about the world, to nibabel and to ITK; and headers that both agree on.
 
 Measured with ITK 5.4 (SimpleITK 2.5), and tested against it:
-- sform_code = qform_code = 0: origin 0 and the identity in LPS, spacing from pixdim (nibabel: centred, RAS but for i).
-- The sform counts if sform_code is 1 or qform_code is 0, else the qform; a sform with axes that are not perpendicular
-  (by more than 1e-4) is passed over for the qform, and refused where there is none.
-- The spacing always comes from pixdim, also beside a sform that says otherwise.
-- A negative pixdim mirrors its axis (nibabel takes the magnitude); 0 and NaN become 1.
-- Metres and micrometres (xyzt_units) become millimetres; nibabel leaves them.
+
+- With sform_code = qform_code = 0, ITK takes the origin 0, the identity in LPS, and the spacing of
+  pixdim. nibabel centres the image, in RAS except for the direction of i.
+- ITK uses the sform if sform_code is 1 or qform_code is 0, and the qform otherwise. If the axes of
+  the sform are not perpendicular (by more than 1e-4), ITK uses the qform; without a qform, it
+  refuses the file.
+- ITK takes the spacing from pixdim, even if the sform gives another one.
+- A negative pixdim mirrors its axis in ITK (nibabel takes the magnitude). 0 and NaN become 1.
+- ITK converts metres and micrometres (xyzt_units) to millimetres; nibabel does not.
 """
 
 from __future__ import annotations
@@ -19,46 +22,89 @@ from numpy.typing import NDArray
 from sacbnet.errors import GridError
 from sacbnet.spatial.grid import Grid, Shape
 
-from .itk import LPS
-
-_GEOMETRY = (
-    *(
-        "pixdim",
-        "qform_code",
-        "quatern_b",
-        "quatern_c",
-        "quatern_d",
-        "qoffset_x",
-        "qoffset_y",
-        "qoffset_z",
-    ),
-    *("sform_code", "srow_x", "srow_y", "srow_z"),
-)
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS, its own inverse
+VECTOR_INTENTS = (1006, 1007)  # codes of NIfTI: displacement, vector
+_QFORM = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+_SFORM = ("srow_x", "srow_y", "srow_z")
+_GEOMETRY = ("pixdim", "qform_code", *_QFORM, "sform_code", *_SFORM)
 _MM = {"meter": 1000.0, "micron": 0.001}
 _ITK_ORTHOGONAL = 1e-4
+_APART_VOXELS, _APART_RADIANS = 0.1, 0.01  # below this, two readings count as one
 
 
 def codes(header: Nifti1Header) -> tuple[int, int]:
-    """(sform_code, qform_code)."""
+    """Read the two codes of the orientation.
+
+    Parameters
+    ----------
+    header : Nifti1Header
+        A header of NIfTI-1 or NIfTI-2.
+
+    Returns
+    -------
+    tuple of int
+        (sform_code, qform_code); 0 means that the form is not set.
+    """
     return int(header["sform_code"]), int(header["qform_code"])
 
 
 def check_pixdim(header: Nifti1Header, name: str) -> tuple[str, ...]:
-    """GridError for a voxel size of 0 or NaN, which nibabel and ITK read as 1 mm; warnings for a negative one."""
+    """Check the voxel size: nibabel and ITK read 0 and NaN as 1 mm.
+
+    Parameters
+    ----------
+    header : Nifti1Header
+        The header as it stands in the file.
+    name : str
+        The file, for messages.
+
+    Returns
+    -------
+    tuple of str
+        One warning if a size is negative; else nothing.
+
+    Raises
+    ------
+    GridError
+        If a size is 0 or not finite.
+    """
     size = np.asarray(header["pixdim"][1:4], dtype=float)
     if not np.isfinite(size).all() or (size == 0).any():
         raise GridError(f"{name} has the voxel size {size.tolist()} mm (pixdim); repair the header")
     if (size > 0).all():
         return ()
     return (
-        f"{name} has the voxel size {size.tolist()} (pixdim): its magnitude is used, but ITK mirrors the image",
+        f"{name} has the voxel size {size.tolist()} (pixdim): its magnitude is used, but ITK"
+        " mirrors the image",
     )
 
 
 def nifti_grid(
     header: Nifti1Header, affine: NDArray[np.float64] | None, shape: Shape, name: str
 ) -> Grid:
-    """The grid in mm (RAS): nibabel's affine, but ITK's reading where the header says nothing of the orientation."""
+    """Give the grid of a NIfTI image: nibabel's affine, or ITK's if the header has no orientation.
+
+    Parameters
+    ----------
+    header : Nifti1Header
+        The header.
+    affine : ndarray, shape (4, 4), or None
+        nibabel's affine, in the header's unit; None stands for a header without orientation.
+    shape : tuple of int
+        (i, j, k).
+    name : str
+        The file, for messages.
+
+    Returns
+    -------
+    Grid
+        The grid in mm (RAS).
+
+    Raises
+    ------
+    GridError
+        If the affine cannot be used.
+    """
     scale = _to_mm(header)
     if affine is None or codes(header) == (0, 0):
         return named_grid(shape, scale @ _unoriented(header), name)
@@ -66,7 +112,27 @@ def nifti_grid(
 
 
 def named_grid(shape: Shape, affine: NDArray[np.float64], name: str) -> Grid:
-    """A Grid whose errors name the file."""
+    """Make a grid whose errors name the file.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (i, j, k).
+    affine : ndarray, shape (4, 4)
+        Voxel to world mm (RAS).
+    name : str
+        The file.
+
+    Returns
+    -------
+    Grid
+        The grid.
+
+    Raises
+    ------
+    GridError
+        If the affine is singular, not finite or not 4x4. The message starts with the name.
+    """
     try:
         return Grid(shape, affine)
     except GridError as error:
@@ -74,7 +140,20 @@ def named_grid(shape: Shape, affine: NDArray[np.float64], name: str) -> Grid:
 
 
 def itk_grid(header: Nifti1Header, shape: Shape) -> Grid | None:
-    """The grid as ITK, ANTs and 3D Slicer read it, in mm (RAS); None where they refuse the header."""
+    """Give the grid as ITK, ANTs and 3D Slicer read it.
+
+    Parameters
+    ----------
+    header : Nifti1Header
+        A header of NIfTI-1 or NIfTI-2.
+    shape : tuple of int
+        (i, j, k).
+
+    Returns
+    -------
+    Grid or None
+        The grid in mm (RAS); None if ITK refuses the header.
+    """
     sform_code, qform_code = codes(header)
     if not sform_code and not qform_code:
         affine = _unoriented(header)
@@ -101,7 +180,10 @@ def _unoriented(header: Nifti1Header) -> NDArray[np.float64]:
 
 
 def _itk_sform(header: Nifti1Header) -> NDArray[np.float64] | None:
-    """The sform as ITK takes it: its directions, pixdim's spacing; None if its axes are not perpendicular."""
+    """The sform as ITK takes it: its directions with the spacing of pixdim.
+
+    None if its axes are not perpendicular.
+    """
     affine = np.array(header.get_sform(), dtype=float)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or (lengths == 0).any():
@@ -122,14 +204,30 @@ def _qform(header: Nifti1Header) -> NDArray[np.float64] | None:
 
 
 def geometry_warnings(header: Nifti1Header, grid: Grid, name: str) -> tuple[str, ...]:
-    """Sentences on headers that two programs read in two ways."""
+    """Warn about headers that two programs read in two ways.
+
+    Parameters
+    ----------
+    header : Nifti1Header
+        A header of NIfTI-1 or NIfTI-2.
+    grid : Grid
+        The grid that this program takes from the header.
+    name : str
+        The file, for the warnings.
+
+    Returns
+    -------
+    tuple of str
+        Sentences; none for a header that all programs read alike.
+    """
     sform_code, qform_code = codes(header)
     unit = header.get_xyzt_units()[0]
     out = [f"{name} gives its geometry in {unit}s; it was converted to mm"] if unit in _MM else []
     if not sform_code and not qform_code:
         out.append(
-            f"{name} has no orientation (sform_code = qform_code = 0), so left and right cannot be told; it is read as "
-            "ITK reads it: voxel axes along left, posterior, superior, first voxel at 0"
+            f"{name} has no orientation (sform_code = qform_code = 0), so left and right cannot be"
+            " told; it is read as ITK reads it: voxel axes along left, posterior, superior, first"
+            " voxel at 0"
         )
         return tuple(out)
     if sform_code and qform_code:
@@ -139,11 +237,12 @@ def geometry_warnings(header: Nifti1Header, grid: Grid, name: str) -> tuple[str,
         out.append(
             f"{name} has axes that are not perpendicular: ITK, ANTs and 3D Slicer refuse to read it"
         )
-    elif _voxels_apart(grid, itk) > 0.1:
+    elif _voxels_apart(grid, itk) > _APART_VOXELS:
         out.append(
-            f"ITK, ANTs and 3D Slicer place {name} elsewhere, by up to {_voxels_apart(grid, itk):.3g} voxels "
-            f"(sform_code {sform_code}, qform_code {qform_code}): transforms of this run do not fit the file there; "
-            "make its sform, qform and pixdim agree"
+            f"ITK, ANTs and 3D Slicer place {name} elsewhere, by up to"
+            f" {_voxels_apart(grid, itk):.3g} voxels (sform_code {sform_code}, qform_code"
+            f" {qform_code}): transforms of this run do not fit the file there; make its sform,"
+            " qform and pixdim agree"
         )
     return tuple(out)
 
@@ -156,14 +255,13 @@ def _disagreement(header: Nifti1Header, grid: Grid, name: str) -> list[str]:
         other = None
     if other is None:
         return [f"{name} has a qform that cannot be used; its sform is used"]
-    turn = float(
-        np.linalg.norm(grid.direction - other.direction, axis=0).max()
-    )  # radians, for small angles
+    turn = float(np.linalg.norm(grid.direction - other.direction, axis=0).max())
     apart = _voxels_apart(grid, other)
-    if apart <= 0.1 and turn <= 0.01:
+    if apart <= _APART_VOXELS and turn <= _APART_RADIANS:
         return []
     return [
-        f"{name} has a sform and a qform that differ, by up to {apart:.3g} voxels; the sform is used"
+        f"{name} has a sform and a qform that differ, by up to {apart:.3g} voxels; the sform is"
+        " used"
     ]
 
 
@@ -175,10 +273,23 @@ def _voxels_apart(a: Grid, b: Grid) -> float:
 def nifti_image(
     data: NDArray[np.generic], grid: Grid, like: Nifti1Header | None = None
 ) -> nib.Nifti1Image:
-    """An image of (i, j, k, ...) voxels, unscaled, in mm, whose header says `grid`.
+    """Make a NIfTI image, unscaled, in mm, whose header describes a grid.
 
-    like: header of an image on that grid; its sform and qform are kept to the bit, so that each program places the two
-    alike, whichever it prefers. Without one both forms are set (code 1, scanner). Sheared grids: the sform only.
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k, ...)
+        The voxels.
+    grid : Grid
+        Their grid in mm (RAS). A sheared grid sets the sform only.
+    like : Nifti1Header, optional
+        The header of an image on that grid. Its sform and qform are kept to the bit, so that every
+        program places the two images alike, whichever form the program prefers. Without a header,
+        both forms are set, with code 1 (scanner).
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        The image, ready to be saved.
     """
     header = Nifti1Header()
     header.set_data_dtype(data.dtype)

@@ -1,0 +1,62 @@
+"""ITK's transform files, as far as they hold something linear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import SimpleITK as sitk
+from typing_extensions import override
+
+from sacbnet.errors import GridError, InputError
+from sacbnet.io.format import AffineFormat
+from sacbnet.io.headers import LPS
+from sacbnet.io.itk import matrix_of_itk
+from sacbnet.spatial.transforms import Affine
+
+
+class ItkAffine(AffineFormat):
+    """Rigid, similarity, affine or translation transforms of ITK, or several composed.
+
+    What is written is an AffineTransform_double_3_3 (LPS, centre 0), as in ANTs'
+    0GenericAffine.mat.
+    """
+
+    suffixes = (".mat", ".txt", ".tfm", ".h5")
+    written = (".mat", ".txt", ".tfm")
+
+    @override
+    def read(self, path: Path) -> Affine:
+        """Read through SimpleITK; the centre of the transform is taken into account."""
+        try:
+            transform = sitk.ReadTransform(str(path))
+        except RuntimeError as error:
+            raise InputError(
+                f"{path} is not a transform that ITK reads; convert matrices of FSL with"
+                " c3d_affine_tool -fsl2ras -oitk"
+            ) from error
+        if transform.GetDimension() != 3:
+            raise InputError(
+                f"{path} is a {transform.GetDimension()}-D transform; a 3-D one was expected"
+            )
+        if not transform.IsLinear():
+            raise InputError(
+                f"{path} is not linear ({transform.GetName()}); pass its displacement field as"
+                " NIfTI, and its affine as a file of its own"
+            )
+        try:
+            return Affine(matrix_of_itk(transform))
+        except GridError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    @override
+    def write(self, path: Path, content: Affine) -> None:
+        """Write through SimpleITK and compare what is read back."""
+        matrix = LPS @ content.matrix @ LPS
+        transform = sitk.AffineTransform(3)
+        # + 0.0 removes the minus sign of a zero
+        transform.SetMatrix((matrix[:3, :3] + 0.0).ravel().tolist())
+        transform.SetTranslation((matrix[:3, 3] + 0.0).tolist())
+        sitk.WriteTransform(transform, str(path))
+        # ITK does not notice a full disk here
+        if sitk.ReadTransform(str(path)).GetParameters() != transform.GetParameters():
+            raise OSError(f"{path.name} reads back with other values")

@@ -1,0 +1,29 @@
+"""FreeSurfer's MGH and MGZ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+from typing_extensions import override
+
+from sacbnet.imaging.image import Image
+from sacbnet.io.format import ImageFormat
+from sacbnet.io.nibabel_images import read_nibabel
+
+
+class Mgh(ImageFormat):
+    """FreeSurfer's images."""
+
+    suffixes = (".mgz", ".mgh")
+    written = (".mgz",)
+
+    @override
+    def read(self, path: Path) -> Image:
+        """Read through nibabel."""
+        return read_nibabel(path)
+
+    @override
+    def write(self, path: Path, content: Image) -> None:
+        """Write through nibabel."""
+        nib.save(nib.MGHImage(content.data, content.grid.affine), path)

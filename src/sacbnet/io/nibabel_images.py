@@ -1,0 +1,93 @@
+"""Between nibabel's images and this program's: NIfTI, MGH and Analyze."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel.nifti1 import Nifti1Header
+from nibabel.spatialimages import SpatialImage
+
+from sacbnet.imaging.image import Image
+
+from .headers import VECTOR_INTENTS, check_pixdim, geometry_warnings, named_grid, nifti_grid
+from .voxels import check_dtype, check_shape
+
+
+def read_nibabel(path: Path) -> Image:
+    """Read an image file through nibabel.
+
+    Parameters
+    ----------
+    path : Path
+        A file of a format that nibabel knows.
+
+    Returns
+    -------
+    Image
+        Voxels as stored, after scaling by the header.
+
+    Raises
+    ------
+    InputError
+        If the file does not hold one 3-D volume of real numbers.
+    GridError
+        If the header gives no usable grid.
+    """
+    with LoggingOutputSuppressor():  # nibabel prints its repairs; the image's warnings state them
+        return image_of_nibabel(cast(SpatialImage, nib.load(path, mmap=False)), str(path))
+
+
+def image_of_nibabel(image: SpatialImage, name: str) -> Image:
+    """Convert an image of nibabel.
+
+    Parameters
+    ----------
+    image : SpatialImage
+        Any spatial image of nibabel. Analyze states no orientation; it is read as ITK reads it.
+    name : str
+        The name for messages: a path, or "array".
+
+    Returns
+    -------
+    Image
+        Voxels as stored, after scaling by the header.
+
+    Raises
+    ------
+    InputError
+        If the image is not one 3-D volume of real numbers.
+    GridError
+        If the header gives no usable grid.
+    """
+    header: Any = image.header
+    nifti = header if isinstance(header, Nifti1Header) else None
+    vector = nifti is not None and int(nifti["intent_code"]) in VECTOR_INTENTS
+    shape = check_shape(image.shape, name, vector)
+    check_dtype(image.get_data_dtype(), name)
+    warnings: tuple[str, ...] = ()
+    if nifti is not None:
+        warnings = check_pixdim(_raw_header(image, nifti), name)
+        grid = nifti_grid(nifti, image.affine, shape, name)
+        warnings += geometry_warnings(nifti, grid, name)
+    elif isinstance(image, nib.AnalyzeImage):  # a NIfTI header without orientation means the same
+        like = Nifti1Header()
+        like["pixdim"][1:4] = header["pixdim"][1:4]
+        warnings = check_pixdim(like, name)
+        grid = nifti_grid(like, None, shape, name)
+        warnings += geometry_warnings(like, grid, name)
+    else:
+        grid = named_grid(shape, image.affine, name)
+    return Image(np.asanyarray(image.dataobj).reshape(shape), grid, name, nifti, warnings)
+
+
+def _raw_header(image: SpatialImage, header: Nifti1Header) -> Nifti1Header:
+    """The header as it stands in the file: nibabel's own has voxel sizes of 0 replaced by 1."""
+    holder = image.file_map.get("header", image.file_map["image"])
+    if holder.filename is None and holder.fileobj is None:
+        return header
+    with holder.get_prepare_fileobj("rb") as file:
+        return type(header).from_fileobj(cast(Any, file), check=False)
