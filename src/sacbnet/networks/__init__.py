@@ -1,1 +1,6 @@
-"""The network, its configuration and its weights. Nothing is imported here: reading a catalogue needs no torch."""
+"""The networks: SACB-Net, six networks to compare it with, and the weights of all of them.
+
+Start with `contract` (what every network satisfies), then `sacbnet.network` (SACB-Net on one page).
+`registry` builds a network from its options; `weights` loads and saves. Nothing is imported here:
+reading the catalogue of weights needs no torch.
+"""

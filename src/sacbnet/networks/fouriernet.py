@@ -1,7 +1,7 @@
 """Fourier-Net: the whole network on one page.
 
-Source: Jia et al., "Fourier-Net: Fast Image Registration with Band-Limited Deformation", AAAI 2023, in the 3-D form and
-the sizes that its authors published.
+Source: Jia et al., "Fourier-Net: Fast Image Registration with Band-Limited Deformation", AAAI 2023,
+in the 3-D form and the sizes that its authors published.
 """
 
 from __future__ import annotations
@@ -13,18 +13,26 @@ from torch import Tensor, nn
 from sacbnet.config.comparison import FourierNetOptions
 
 from .contract import check_pair, pad_to
-from .layers import Conv
+from .layers import ConvPReLU as Block
+from .layers import UpPReLU as Up
 from .units import UnitHead, in_voxels
 
 
 class FourierNet(nn.Module):
-    """moving, fixed (b, 1, i, j, k), any size -> displacement_vox (b, 3, i, j, k) for `warp(moving, displacement_vox)`.
+    """Fourier-Net; called as `contract` says.
 
-    A U-Net whose decoder ends at a quarter of the resolution; what it gives there is taken for the low frequencies of
-    the displacement, whose others are 0 (`band_limited`). The network's units are half the padded image (`in_voxels`).
-    1,050,800 parameters at 8 channels, 4,198,352 at 16. The published code counts 1,113,766 and 4,449,974: it also
-    holds the layers of a decoder up to full resolution, which it never calls, and which are left out here. Raises
-    InputError for shapes that are no pair of images.
+    A U-Net whose decoder ends at a quarter of the resolution. Its output there is taken as the low
+    frequencies of the displacement, and all other frequencies are 0 (`band_limited`). The unit of
+    the output is half the padded image (`in_voxels`).
+
+    1,050,800 parameters at 8 channels, 4,198,352 at 16. The published code counts 1,113,766 and
+    4,449,974, because it also holds the layers of a decoder up to full resolution. It never calls
+    these layers, and they are left out here.
+
+    Parameters
+    ----------
+    options : FourierNetOptions, optional
+        Default: the published 3-D network.
     """
 
     def __init__(self, options: FourierNetOptions | None = None) -> None:
@@ -42,10 +50,11 @@ class FourierNet(nn.Module):
         self.head = UnitHead(2 * c)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        size = check_pair(moving, fixed)
+        """moving, fixed (b, 1, i, j, k) -> displacement_vox (b, 3, i, j, k)."""
+        i, j, k = check_pair(moving, fixed)
         pair = pad_to(torch.cat([moving, fixed], 1), 16)  # (b, 2, i, j, k)
 
-        # encoder, with c = 8
+        # encoder; channels for c = 8
         f3 = self.level3(self.level2(self.level1(pair)))  # (b, 32, i/4, j/4, k/4)
         f4 = self.level4(f3)  # (b, 64, i/8, j/8, k/8)
         f5 = self.level5(f4)  # (b, 64, i/16, j/16, k/16)
@@ -55,40 +64,36 @@ class FourierNet(nn.Module):
         x = self.merge3(torch.cat([self.up3(x), f3], 1))  # (b, 16, i/4, j/4, k/4)
         u = in_voxels(band_limited(self.head(x), 4))  # (b, 3, i, j, k)
 
-        return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
-
-
-class Block(nn.Sequential):
-    """3×3×3 convolution → PReLU: (b, c_in, i, j, k) -> (b, c_out, i / stride, ..)."""
-
-    def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
-        convolution = (
-            Conv(c_in, c_out) if stride == 1 else nn.Conv3d(c_in, c_out, 3, stride, padding=1)
-        )
-        super().__init__(convolution, nn.PReLU())
-
-
-class Up(nn.Sequential):
-    """Transposed convolution 2×2×2 of stride 2 → PReLU: (b, c, i, j, k) -> (b, c, 2i, 2j, 2k)."""
-
-    def __init__(self, c: int) -> None:
-        super().__init__(nn.ConvTranspose3d(c, c, 2, stride=2), nn.PReLU())
+        return u[..., :i, :j, :k]  # without the padding
 
 
 def band_limited(low: Tensor, factor: int) -> Tensor:
-    """The field whose low frequencies are those of `low`, the others 0: (b, c, i, j, k) -> (b, c, factor·i, ..).
+    """Make a fine field from its low frequencies; all other frequencies are 0.
 
-    The discrete Fourier transform of `low`, its zero frequency shifted to the centre, zeros put around it, and the real
-    part of the inverse transform, as the paper has it. Frequency m of n voxels is thus frequency m of factor·n voxels,
-    at 1/factor of its amplitude along each axis: 1/64 for a volume and factor 4. Nothing makes up for it, for the
-    network learns it. Axis after axis, which is the same and saves most of the work.
+    As in the paper: take the discrete Fourier transform of ``low``, shift its zero frequency to the
+    centre, put zeros around it, and take the real part of the inverse transform. Frequency m of n
+    voxels thus becomes frequency m of factor·n voxels. Its amplitude becomes 1/factor along each
+    axis (1/64 for a volume and factor 4). No scaling corrects this, because the network learns it.
+    The axes are transformed one after the other. The result is the same, for a small part of the
+    work.
+
+    Parameters
+    ----------
+    low : Tensor, shape (b, c, i, j, k)
+        The field on the coarse lattice.
+    factor : int
+        How many times finer the result is.
+
+    Returns
+    -------
+    Tensor, shape (b, c, factor·i, factor·j, factor·k)
+        The band-limited field.
     """
     field = low
     for axis in (2, 3, 4):
         n = low.shape[axis]
-        before = (
-            factor * n // 2 - n // 2
-        )  # from the place of the zero frequency to that in the larger spectrum
+        # from the place of the zero frequency to its place in the larger spectrum
+        before = factor * n // 2 - n // 2
         around = [0, 0] * (4 - axis) + [before, factor * n - n - before]
         spectrum = F.pad(torch.fft.fftshift(torch.fft.fft(field, dim=axis), dim=axis), around)
         field = torch.fft.ifft(torch.fft.ifftshift(spectrum, dim=axis), dim=axis)

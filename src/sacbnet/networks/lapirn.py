@@ -1,7 +1,7 @@
 """LapIRN: the whole network on one page.
 
-Source: Mok and Chung, "Large Deformation Diffeomorphic Image Registration with Laplacian Pyramid Networks", MICCAI
-2020, in the sizes that its authors published.
+Source: Mok and Chung, "Large Deformation Diffeomorphic Image Registration with Laplacian Pyramid
+Networks", MICCAI 2020, in the sizes that its authors published.
 """
 
 from __future__ import annotations
@@ -23,17 +23,24 @@ LARGEST = 0.4  # step of a level, in units of half the image
 
 
 class LapIRN(nn.Module):
-    """moving, fixed (b, 1, i, j, k), any size -> displacement_vox (b, 3, i, j, k) for `warp(moving, displacement_vox)`.
+    """LapIRN; called as `contract` says.
 
-    Three like networks, at a quarter, half and all of the resolution; each adds a step to the field of the one before,
-    seeing the moving image warped by it. Fields are in units of half the padded image (`in_voxels`), the same at every
-    level. `diffeomorphic`: the sum of the steps is a velocity. 923,748 parameters: 306,404 + 308,672 + 308,672, as
+    Three networks of the same form, at a quarter, half and full resolution. Each one sees the
+    moving image warped by the field so far, and adds a step to that field. Fields are in units of
+    half the padded image (`in_voxels`), the same at every level. With the option ``diffeomorphic``
+    the sum of the steps is a velocity. 923,748 parameters (306,404 + 308,672 + 308,672), as
     published.
 
-    Trained level by level: with `levels` 1 or 2 there are only the coarser ones, under the same names, and their field
-    is brought up to full resolution; weights of these start a network of more levels. Then all levels learn: published
-    LapIRN keeps the lower ones as they are for the first 2,000 steps of a level, this one does not, and the loss is the
-    recipe's, at full resolution. Raises InputError for shapes that are no pair of images.
+    The network is trained level by level. With ``levels`` 1 or 2 it has the coarser networks only,
+    under the same names, and their field is upsampled to full resolution. The weights of such a
+    network start a network of more levels. Two things differ from the published training: there,
+    the lower levels stay fixed for the first 2,000 steps of a level, and here all levels learn; and
+    here the loss is the recipe's, at full resolution.
+
+    Parameters
+    ----------
+    options : LapIRNOptions, optional
+        Default: the published network.
     """
 
     def __init__(self, options: LapIRNOptions | None = None) -> None:
@@ -45,44 +52,44 @@ class LapIRN(nn.Module):
         )
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        size = check_pair(moving, fixed)
+        """moving, fixed (b, 1, i, j, k) -> displacement_vox (b, 3, i, j, k)."""
+        i, j, k = check_pair(moving, fixed)
         full = pad_to(torch.cat([moving, fixed], 1), 8)  # (b, 2, i, j, k)
         half = pool(full)  # (b, 2, i/2, j/2, k/2)
         quarter = pool(half)  # (b, 2, i/4, j/4, k/4)
 
-        # the coarsest level sees the images alone; c = 28
-        field, features = self.levels["coarse"](
-            quarter
-        )  # (b, 3, i/4, j/4, k/4), (b, c, i/4, j/4, k/4)
-        u = self.displacement(field)  # (b, 3, i/4, j/4, k/4), voxels of its own level
+        # the coarsest level sees the images alone
+        field, features = self.levels["coarse"](quarter)  # (b, 3, i/4, ..), (b, 28, i/4, ..)
+        u = self._displacement(field)  # (b, 3, i/4, j/4, k/4), voxels of its own level
 
-        # the others see the moving image warped, the fixed one and the field, (b, 5, i/2, ..), then (b, 5, i, ..)
+        # the others see the moved image, the fixed image and the field so far
         for name, images in (("middle", half), ("fine", full))[: self.config.levels - 1]:
-            u, field = 2 * double(u), double(field)  # a unit is the same everywhere, a voxel is not
-            warped = warp(images[:, :1], u, padding="border")
-            step, features = self.levels[name](
-                torch.cat([warped, images[:, 1:], field], 1), features
-            )
+            u, field = 2 * double(u), double(field)  # a voxel changes with the level, a unit not
+            moved = warp(images[:, :1], u, padding="border")
+            seen = torch.cat([moved, images[:, 1:], field], 1)  # (b, 5, i/2, ..), (b, 5, i, ..)
+            step, features = self.levels[name](seen, features)
             field = field + step
-            u = self.displacement(field)
+            u = self._displacement(field)  # (b, 3, i/2, ..), then (b, 3, i, j, k)
 
         for _ in range(3 - self.config.levels):
             u = 2 * double(u)
-        return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
+        return u[..., :i, :j, :k]  # without the padding
 
-    def displacement(self, field: Tensor) -> Tensor:
-        """Of a level's field, in units: (b, 3, i, j, k), in voxels of the level."""
-        return (
-            exponential(in_voxels(field), steps=7)
-            if self.config.diffeomorphic
-            else in_voxels(field)
-        )
+    def _displacement(self, field: Tensor) -> Tensor:
+        """A level's field in units -> its displacement in voxels; both (b, 3, i, j, k)."""
+        field = in_voxels(field)
+        return exponential(field, steps=7) if self.config.diffeomorphic else field
 
 
 class Level(nn.Module):
-    """images (b, c_in, i, j, k), features below (b, c, i/2, ..) or None -> step (b, 3, i, ..), features (b, c, i, ..).
+    """The network of one level, which finds a step of less than 0.4 units; without biases.
 
-    The step is below 0.4 units; no convolution has a bias.
+    Parameters
+    ----------
+    c_in : int
+        Channels of the images: 2 at the coarsest level, 5 at the others.
+    c : int
+        Channels of all convolutions.
     """
 
     def __init__(self, c_in: int, c: int) -> None:
@@ -91,23 +98,24 @@ class Level(nn.Module):
             Conv(c_in, c, bias=False), nn.LeakyReLU(SLOPE), Conv(c, c, bias=False)
         )
         self.down = nn.Conv3d(c, c, 3, stride=2, padding=1, bias=False)
-        self.blocks = nn.Sequential(*(Block(c) for _ in range(5)))
+        self.blocks = nn.Sequential(*(_Block(c) for _ in range(5)))
         self.up = nn.ConvTranspose3d(c, c, 2, stride=2, bias=False)
         self.merge = nn.Sequential(Conv(2 * c, c, bias=False), nn.LeakyReLU(SLOPE))
         self.head = UnitHead(c)
 
     def forward(self, images: Tensor, below: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """images (b, c_in, i, ..), features below (b, c, i/2, ..) -> step (b, 3, ..), features."""
         fine = self.encoder(images)  # (b, c, i, j, k)
         coarse = self.down(fine)  # (b, c, i/2, j/2, k/2)
-        features = self.up(
-            self.blocks(coarse if below is None else coarse + below)
-        )  # (b, c, i, j, k)
-        merged = self.merge(torch.cat([features, fine], 1))
+        if below is not None:
+            coarse = coarse + below
+        features = self.up(self.blocks(coarse))  # (b, c, i, j, k)
+        merged = self.merge(torch.cat([features, fine], 1))  # (b, c, i, j, k)
         return LARGEST * F.softsign(self.head(merged)), features
 
 
-class Block(nn.Module):
-    """Residual block, activated before its convolutions and after the sum: (b, c, i, j, k) -> same."""
+class _Block(nn.Module):
+    """Residual block, activated before its convolutions and after the sum: (b, c, ..) -> same."""
 
     def __init__(self, c: int) -> None:
         super().__init__()
@@ -119,13 +127,37 @@ class Block(nn.Module):
 
 
 def pool(image: Tensor) -> Tensor:
-    """Mean of the 3×3×3 voxels around every other one, the edge not padded: (b, 2, i, ..) -> (b, 2, i/2, ..)."""
+    """Halve the resolution: means of 3×3×3 voxels around every second voxel.
+
+    Voxels beyond the edge are left out of a mean.
+
+    Parameters
+    ----------
+    image : Tensor, shape (b, c, i, j, k)
+        Images with even sides.
+
+    Returns
+    -------
+    Tensor, shape (b, c, i/2, j/2, k/2)
+        The means.
+    """
     return F.avg_pool3d(image, 3, stride=2, padding=1, count_include_pad=False)
 
 
 def double(field: Tensor) -> Tensor:
-    """To a lattice twice as fine, trilinear, values as they are: (b, 3, i, j, k) -> (b, 3, 2i, 2j, 2k).
+    """Interpolate a field to a lattice twice as fine, trilinear; the values keep their unit.
 
-    Each voxel is cut into eight (`align_corners=False`), as published, though `pool` lays its voxels on the even ones.
+    Each voxel is cut into eight (``align_corners=False``), as published, although `pool` centres
+    its voxels on the even ones.
+
+    Parameters
+    ----------
+    field : Tensor, shape (b, 3, i, j, k)
+        The field.
+
+    Returns
+    -------
+    Tensor, shape (b, 3, 2i, 2j, 2k)
+        The interpolated field.
     """
     return F.interpolate(field, scale_factor=2, mode="trilinear", align_corners=False)

@@ -1,7 +1,7 @@
 """LKU-Net: the whole network on one page.
 
-Source: Jia et al., "U-Net vs Transformer: Is U-Net Outdated in Medical Image Registration?", MLMI 2022, in the 3-D form
-and the sizes that its authors published.
+Source: Jia et al., "U-Net vs Transformer: Is U-Net Outdated in Medical Image Registration?", MLMI
+2022, in the 3-D form and the sizes that its authors published.
 """
 
 from __future__ import annotations
@@ -14,18 +14,27 @@ from sacbnet.config.comparison import LKUNetOptions
 from sacbnet.spatial.exponential import exponential
 
 from .contract import check_pair, pad_to
-from .fouriernet import Up
 from .layers import Conv
+from .layers import ConvPReLU as Block
+from .layers import UpPReLU as Up
 from .units import UnitHead, in_voxels
 
 
 class LKUNet(nn.Module):
-    """moving, fixed (b, 1, i, j, k), any size -> displacement_vox (b, 3, i, j, k) for `warp(moving, displacement_vox)`.
+    """LKU-Net; called as `contract` says.
 
-    A U-Net whose encoder has large kernels, in parallel with small ones. Its output, between -1 and 1, is in units of
-    half the padded image (`in_voxels`); `diffeomorphic`: it is a velocity. 2,086,342 parameters at 8 channels. The
-    published code counts 2,087,638 (522,950 at 4 channels, 8,342,294 at 16): it also holds a second, unused head, of
-    162 parameters for each channel, which is left out here. Raises InputError for shapes that are no pair of images.
+    A U-Net whose encoder has large kernels beside small ones. Its output lies between -1 and 1, in
+    units of half the padded image (`in_voxels`). With the option ``diffeomorphic`` the output is a
+    velocity.
+
+    2,086,342 parameters at 8 channels. The published code counts 2,087,638 (522,950 at 4 channels,
+    8,342,294 at 16), because it also holds a second head that is not used, of 162 parameters for
+    each channel. That head is left out here.
+
+    Parameters
+    ----------
+    options : LKUNetOptions, optional
+        Default: the published 3-D network.
     """
 
     def __init__(self, options: LKUNetOptions | None = None) -> None:
@@ -45,10 +54,11 @@ class LKUNet(nn.Module):
         self.head = UnitHead(2 * c)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        size = check_pair(moving, fixed)
+        """moving, fixed (b, 1, i, j, k) -> displacement_vox (b, 3, i, j, k)."""
+        i, j, k = check_pair(moving, fixed)
         pair = pad_to(torch.cat([moving, fixed], 1), 16)  # (b, 2, i, j, k)
 
-        # encoder, with c = 8
+        # encoder; channels for c = 8
         f1 = self.level1(pair)  # (b, 8, i, j, k)
         f2 = self.level2(f1)  # (b, 16, i/2, j/2, k/2)
         f3 = self.level3(f2)  # (b, 32, i/4, j/4, k/4)
@@ -64,30 +74,25 @@ class LKUNet(nn.Module):
         if self.config.diffeomorphic:
             u = exponential(u, steps=7)
 
-        return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
-
-
-class Block(nn.Sequential):
-    """3×3×3 convolution → PReLU: (b, c_in, i, j, k) -> (b, c_out, i / stride, ..)."""
-
-    def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
-        convolve = (
-            Conv(c_in, c_out) if stride == 1 else nn.Conv3d(c_in, c_out, 3, stride, padding=1)
-        )
-        super().__init__(convolve, nn.PReLU())
+        return u[..., :i, :j, :k]  # without the padding
 
 
 class LargeKernel(nn.Module):
-    """Convolutions 5×5×5, 3×3×3 and 1×1×1 side by side, their sum and x → PReLU: (b, c, i, j, k) -> same."""
+    """Convolutions 5×5×5, 3×3×3 and 1×1×1 in parallel; their sum plus x → PReLU.
+
+    Parameters
+    ----------
+    c : int
+        Channels, in and out.
+    """
 
     def __init__(self, c: int) -> None:
         super().__init__()
-        self.five, self.three, self.one = (
-            nn.Conv3d(c, c, 5, padding=2),
-            Conv(c, c),
-            nn.Conv3d(c, c, 1),
-        )
+        self.five = nn.Conv3d(c, c, 5, padding=2)
+        self.three = Conv(c, c)
+        self.one = nn.Conv3d(c, c, 1)
         self.activate = nn.PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
+        """(b, c, i, j, k) -> (b, c, i, j, k)."""
         return self.activate(self.five(x) + self.three(x) + self.one(x) + x)

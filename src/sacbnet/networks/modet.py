@@ -1,7 +1,7 @@
 """ModeT: the whole network on one page, in both versions.
 
-Source: Wang, Ni and Wang, "ModeT: Learning Deformable Image Registration via Motion Decomposition Transformer", MICCAI
-2023; version 2 is the later form of the authors' published code.
+Source: Wang, Ni and Wang, "ModeT: Learning Deformable Image Registration via Motion Decomposition
+Transformer", MICCAI 2023. Version 2 is the later form of the authors' published code.
 """
 
 from __future__ import annotations
@@ -20,18 +20,25 @@ from .contract import check_pair, pad_to
 from .layers import Head, draw_normal
 from .sacbnet.encoder import Block, Chain, Conv, Pool
 
-HEADS = (1, 1, 2, 4, 8)  # of the attention of levels 1..5
+HEADS = (1, 1, 2, 4, 8)  # attention heads of levels 1..5
 WIDTH = 6  # channels of a head's queries and keys
 
 
 class ModeT(nn.Module):
-    """moving, fixed (b, 1, i, j, k), any size -> displacement_vox (b, 3, i, j, k) for `warp(moving, displacement_vox)`.
+    """ModeT; called as `contract` says.
 
-    Each level matches the features of the two images by attention, whose heads are as many candidate motions. Version 1
-    weighs them against each other at levels 5, 4 and 3 (`Competition`); version 2 reads a displacement from them at
-    every level by a convolution. Parameters as published: 1,029,670 at 4 channels, 3,690,102 at 8; of version 2, whose
-    encoder begins with one block less, 896,551 at 4 channels, 229,835 at 2, 3,554,495 at 8: its published script counts
-    channels twice as many. Raises InputError for shapes that are no pair of images.
+    Each level matches the features of the two images by attention. Each attention head gives one
+    candidate motion. Version 1 weighs the candidates against each other at levels 5, 4 and 3
+    (`Competition`). Version 2 reads a displacement from them at every level by a convolution.
+
+    Parameters as published: 1,029,670 at 4 channels, 3,690,102 at 8. The encoder of version 2
+    starts with one block less: 229,835 parameters at 2 channels, 896,551 at 4, 3,554,495 at 8. (Its
+    published script counts twice as many channels.)
+
+    Parameters
+    ----------
+    options : ModeTOptions, optional
+        Default: version 1 at 4 channels.
     """
 
     def __init__(self, options: ModeTOptions | None = None) -> None:
@@ -43,33 +50,27 @@ class ModeT(nn.Module):
             Attention(width, heads) for width, heads in zip(c, HEADS, strict=True)
         )
         self.merge1, self.merge2, self.merge3, self.merge4, self.merge5 = (
-            Head(3 * heads)
-            if options.version == 2
-            else Competition(heads)
-            if heads > 1
-            else nn.Identity()
-            for heads in HEADS
+            _merging(heads, options.version) for heads in HEADS
         )
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        size = check_pair(moving, fixed)
+        """moving, fixed (b, 1, i, j, k) -> displacement_vox (b, 3, i, j, k)."""
+        i, j, k = check_pair(moving, fixed)
         (f1, m1), (f2, m2), (f3, m3), (f4, m4), (f5, m5) = (
             features.chunk(2)
             for features in self.encoder(pad_to(torch.cat([fixed, moving]), 16, least=32))
-        )  # with c = 4: (b, 8, i, j, k), (b, 16, i/2, ..), (b, 32, i/4, ..), (b, 64, i/8, ..), (b, 128, i/16, ..)
+        )  # for 4 channels: (b, 8, i, ..), (b, 16, i/2, ..), .., (b, 128, i/16, ..)
 
-        # level 5
-        step = self.merge5(
-            self.attend5(m5, f5)
-        )  # (b, 3, i/16, j/16, k/16); of version 1 (b, 3, i/8, j/8, k/8)
+        # level 5; a step of version 1 is twice as fine as its level where heads compete
+        step = self.merge5(self.attend5(m5, f5))  # (b, 3, i/16, ..) or (b, 3, i/8, ..)
         u = added(step.new_zeros(f5[:, :3].shape), step)  # (b, 3, i/8, j/8, k/8), in its voxels
 
         # level 4
-        step = self.merge4(self.attend4(warp(m4, u), f4))  # (b, 3, i/8, ..), or (b, 3, i/4, ..)
+        step = self.merge4(self.attend4(warp(m4, u), f4))  # (b, 3, i/8, ..) or (b, 3, i/4, ..)
         u = added(u, step)  # (b, 3, i/4, j/4, k/4)
 
         # level 3
-        step = self.merge3(self.attend3(warp(m3, u), f3))  # (b, 3, i/4, ..), or (b, 3, i/2, ..)
+        step = self.merge3(self.attend3(warp(m3, u), f3))  # (b, 3, i/4, ..) or (b, 3, i/2, ..)
         u = added(u, step)  # (b, 3, i/2, j/2, k/2)
 
         # level 2
@@ -80,19 +81,35 @@ class ModeT(nn.Module):
         step = self.merge1(self.attend1(warp(m1, u), f1))  # (b, 3, i, j, k)
         u = compose(u, step)
 
-        return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
+        return u[..., :i, :j, :k]  # without the padding
 
 
 def added(u: Tensor, step: Tensor) -> Tensor:
-    """A level's displacement u (b, 3, i, j, k) and its step together, for the next finer level: (b, 3, 2i, 2j, 2k).
+    """Compose a level's displacement with its step, for the next finer level.
 
-    The step is on the lattice of u, or already on that of the next finer level, in voxels of its own.
+    Parameters
+    ----------
+    u : Tensor, shape (b, 3, i, j, k)
+        The displacement so far, in voxels of the level.
+    step : Tensor, shape (b, 3, i, j, k) or (b, 3, 2i, 2j, 2k)
+        The step, in voxels of its own lattice: that of ``u`` or the next finer one.
+
+    Returns
+    -------
+    Tensor, shape (b, 3, 2i, 2j, 2k)
+        The displacement, in voxels of the next finer level.
     """
     return up(compose(u, step)) if u.shape == step.shape else compose(up(u), step)
 
 
 class Pyramid(nn.ModuleList):
-    """image (b, 1, i, j, k) -> features of levels 1..5, level l (b, c · 2^l, i / 2^(l-1), ..)."""
+    """image (b, 1, i, j, k) -> features of levels 1..5, level l (b, c · 2^l, i / 2^(l-1), ..).
+
+    Parameters
+    ----------
+    options : ModeTOptions
+        Width c and version.
+    """
 
     def __init__(self, options: ModeTOptions) -> None:
         c = options.channels
@@ -106,6 +123,7 @@ class Pyramid(nn.ModuleList):
             self.append(Chain(Pool(), Block(n, 2 * n), Block(2 * n, 2 * n)))
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """(b, 1, i, j, k) -> five tensors, fine to coarse."""
         features = [image]
         for level in self:
             features.append(level(features[-1]))
@@ -113,7 +131,15 @@ class Pyramid(nn.ModuleList):
 
 
 class Attention(nn.Module):
-    """moving, fixed (b, c, i, j, k) -> the offset that each head expects, (b, 3·heads, i, j, k), voxels in [-1, 1]."""
+    """Each head's expected offset of a fixed voxel's match, in voxels in [-1, 1].
+
+    Parameters
+    ----------
+    c : int
+        Channels of the features.
+    heads : int
+        Attention heads.
+    """
 
     def __init__(self, c: int, heads: int) -> None:
         super().__init__()
@@ -124,6 +150,7 @@ class Attention(nn.Module):
         self.bias = nn.Parameter(torch.zeros(heads, 27))
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """moving, fixed (b, c, i, j, k) -> offsets (b, 3·heads, i, j, k)."""
         b, _, i, j, k = fixed.shape
         key, query = (
             self.project(x.movedim(1, -1)).movedim(-1, 1).reshape(-1, WIDTH, i, j, k)
@@ -133,19 +160,30 @@ class Attention(nn.Module):
 
 
 def attend(key: Tensor, query: Tensor, bias: Tensor) -> Tensor:
-    """Expected offset of each query's match: key, query (n, c, i, j, k), bias (n, 27) -> (n, 3, i, j, k).
+    """Match each query with the keys of its 3×3×3 window, and return the expected offset.
 
-    Softmax over the scores of the 3×3×3 window, row-major: dot product, unscaled as published, and bias; keys beyond
-    the edge are zeros, and compete. The values are the offsets in {-1, 0, 1}³ themselves, so none are gathered, and the
-    products are summed one window position at a time. At least float32, as `ops.matching.match_plain`.
+    The scores are dot products, unscaled as published, plus the bias of the window position. Keys
+    beyond the edge are zeros and compete like others. The softmax of the scores weighs the offsets
+    in {-1, 0, 1}³. The values are these offsets themselves, so none are gathered, and the products
+    are summed one window position at a time. Computed in at least float32, as
+    `ops.matching.match_plain` is.
+
+    Parameters
+    ----------
+    key, query : Tensor, shape (n, c, i, j, k)
+        Projected features of the moving and of the fixed image.
+    bias : Tensor, shape (n, 27)
+        Bias of each window position, row-major.
+
+    Returns
+    -------
+    Tensor, shape (n, 3, i, j, k)
+        Expected offset, in voxels.
     """
     dtype = torch.promote_types(torch.promote_types(key.dtype, query.dtype), torch.float32)
     with torch.autocast(query.device.type, enabled=False):
-        padded, query, bias = (
-            F.pad(key.to(dtype), (1,) * 6),
-            query.to(dtype),
-            bias.to(dtype)[..., None, None, None],
-        )
+        padded = F.pad(key.to(dtype), (1,) * 6)
+        query, bias = query.to(dtype), bias.to(dtype)[..., None, None, None]
         i, j, k = query.shape[2:]
         steps = list(product(range(3), repeat=3))
         scores = torch.stack(
@@ -160,9 +198,14 @@ def attend(key: Tensor, query: Tensor, bias: Tensor) -> Tensor:
 
 
 class Competition(nn.Module):
-    """Offsets of the heads (b, 3·heads, i, j, k) -> one displacement (b, 3, 2i, 2j, 2k), in voxels of its lattice.
+    """The paper's competitive weighting: the heads' offsets become one displacement, twice as fine.
 
-    The paper's competitive weighting module: on the finer lattice, each voxel's weights of the heads sum to 1.
+    On the finer lattice, the weights of the heads at a voxel sum to 1.
+
+    Parameters
+    ----------
+    heads : int
+        Attention heads, whose offsets come in.
     """
 
     def __init__(self, heads: int) -> None:
@@ -172,8 +215,16 @@ class Competition(nn.Module):
         )
 
     def forward(self, offsets: Tensor) -> Tensor:
+        """(b, 3·heads, i, j, k) -> (b, 3, 2i, 2j, 2k), in voxels of the finer lattice."""
         fine = F.interpolate(
             offsets, scale_factor=2, mode="trilinear", align_corners=True
         )  # (b, 3·heads, 2i, 2j, 2k)
         weights = self.weigh(fine).softmax(1)  # (b, heads, 2i, 2j, 2k)
         return 2 * torch.einsum("bhijk,bhaijk->baijk", weights, fine.unflatten(1, (-1, 3)))
+
+
+def _merging(heads: int, version: int) -> nn.Module:
+    """What makes one displacement of the heads' offsets."""
+    if version == 2:
+        return Head(3 * heads)
+    return Competition(heads) if heads > 1 else nn.Identity()

@@ -1,6 +1,7 @@
-"""TransMorph: the whole network on one page; its transformer is `swin`.
+"""TransMorph: the whole network on one page; `swin` is its transformer.
 
-Source: Chen et al., "TransMorph: Transformer for unsupervised medical image registration", Medical Image Analysis 2022.
+Source: Chen et al., "TransMorph: Transformer for unsupervised medical image registration", Medical
+Image Analysis 2022.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from .swin import Swin
 
 
 class TransMorph(nn.Module):
-    """moving, fixed (b, 1, i, j, k), any size -> displacement_vox (b, 3, i, j, k) for `warp(moving, displacement_vox)`.
+    """TransMorph; called as `contract` says.
 
-    In training, stochastic depth draws from torch's global random state. Raises InputError for shapes that are no pair
-    of images.
+    In training mode, stochastic depth draws from torch's global random state.
+
+    Parameters
+    ----------
+    options : TransMorphOptions, optional
+        Default: the published network of normal size.
     """
 
     def __init__(self, options: TransMorphOptions | None = None) -> None:
@@ -28,7 +33,7 @@ class TransMorph(nn.Module):
         self.config = options = options or TransMorphOptions()
         c, last = options.embedding, options.last
         self.transformer = Swin(2, options)
-        self.level1, self.level2 = Block(2, last), Block(2, c // 2)
+        self.level1, self.level2 = _Block(2, last), _Block(2, c // 2)
         self.up5 = Up(8 * c, 4 * c, 4 * c)
         self.up4 = Up(4 * c, 2 * c, 2 * c)
         self.up3 = Up(2 * c, c, c)
@@ -37,24 +42,27 @@ class TransMorph(nn.Module):
         self.head = Head(last)
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        size = check_pair(moving, fixed)
-        images = pad_to(torch.cat([moving, fixed], 1), 32)  # (b, 2, i, j, k)
-        x3, x4, x5, x6 = self.transformer(images)  # (b, 96, i/4, ..), .., (b, 768, i/32, ..)
+        """moving, fixed (b, 1, i, j, k) -> displacement_vox (b, 3, i, j, k)."""
+        i, j, k = check_pair(moving, fixed)
+        pair = pad_to(torch.cat([moving, fixed], 1), 32)  # (b, 2, i, j, k)
 
+        # encoder; channels for an embedding of 96
+        x3, x4, x5, x6 = self.transformer(pair)  # (b, 96, i/4, ..), .., (b, 768, i/32, ..)
+
+        # decoder; the two finest maps skip the transformer, and are made when they are needed
         x = self.up5(x6, x5)  # (b, 384, i/16, j/16, k/16)
         x = self.up4(x, x4)  # (b, 192, i/8, j/8, k/8)
         x = self.up3(x, x3)  # (b, 96, i/4, j/4, k/4)
-        x = self.up2(
-            x, self.level2(F.avg_pool3d(images, 3, stride=2, padding=1))
-        )  # (b, 48, i/2, j/2, k/2)
-        x = self.up1(x, self.level1(images))  # (b, 16, i, j, k)
+        half = F.avg_pool3d(pair, 3, stride=2, padding=1)  # (b, 2, i/2, j/2, k/2)
+        x = self.up2(x, self.level2(half))  # (b, 48, i/2, j/2, k/2)
+        x = self.up1(x, self.level1(pair))  # (b, 16, i, j, k)
         u = self.head(x)  # (b, 3, i, j, k)
 
-        return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
+        return u[..., :i, :j, :k]  # without the padding
 
 
-class Block(nn.Sequential):
-    """3×3×3 convolution → instance norm → leaky ReLU: (b, c_in, i, j, k) -> (b, c_out, i, j, k)."""
+class _Block(nn.Sequential):
+    """3×3×3 convolution → instance norm → leaky ReLU: (b, c_in, i, ..) -> (b, c_out, i, ..)."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__(
@@ -63,15 +71,23 @@ class Block(nn.Sequential):
 
 
 class Up(nn.Module):
-    """Features made twice as fine, and what skips the transformer's deeper stages, through two blocks.
+    """Upsample features ×2, join those of the skip connection, and apply two convolution blocks.
 
-    (b, c_in, i/2, j/2, k/2), (b, c_skip, i, j, k) -> (b, c_out, i, j, k).
+    Parameters
+    ----------
+    c_in : int
+        Channels of the coarse features.
+    c_skip : int
+        Channels of the skip connection.
+    c_out : int
+        Channels of the result.
     """
 
     def __init__(self, c_in: int, c_skip: int, c_out: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(Block(c_in + c_skip, c_out), Block(c_out, c_out))
+        self.blocks = nn.Sequential(_Block(c_in + c_skip, c_out), _Block(c_out, c_out))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """(b, c_in, i/2, j/2, k/2), (b, c_skip, i, j, k) -> (b, c_out, i, j, k)."""
         x = F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
         return self.blocks(torch.cat([x, skip], 1))

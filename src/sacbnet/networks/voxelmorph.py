@@ -1,7 +1,8 @@
 """VoxelMorph: the whole network on one page.
 
-Source: Balakrishnan et al., "VoxelMorph: A Learning Framework for Deformable Medical Image Registration", IEEE TMI
-2019, sizes and strides as in the comparison of Chen et al., "TransMorph", Medical Image Analysis 2022.
+Source: Balakrishnan et al., "VoxelMorph: A Learning Framework for Deformable Medical Image
+Registration", IEEE TMI 2019. Sizes and strides are those of the comparison of Chen et al.,
+"TransMorph", Medical Image Analysis 2022.
 """
 
 from __future__ import annotations
@@ -20,58 +21,61 @@ from .sacbnet.block import SACB
 
 
 class VoxelMorph(nn.Module):
-    """moving, fixed (b, 1, i, j, k), any size -> displacement_vox (b, 3, i, j, k) for `warp(moving, displacement_vox)`.
+    """VoxelMorph; called as `contract` says.
 
-    With the option sacb, a SACB follows each convolution of the encoder: it takes and gives any features of its width.
-    Raises InputError for shapes that are no pair of images.
+    With the option ``sacb``, a SACB follows each convolution of the encoder. A SACB takes and gives
+    features of any width.
+
+    Parameters
+    ----------
+    options : VoxelMorphOptions, optional
+        Default: VXM-2.
     """
 
     def __init__(self, options: VoxelMorphOptions | None = None) -> None:
         super().__init__()
         self.config = options = options or VoxelMorphOptions()
         levels = len(options.encoder)
-        widths = (2, *options.encoder)
+        widths = (2, *options.encoder)  # of the images and of each encoder level
         self.encoder = nn.ModuleList(
             nn.Sequential(
-                *block(c_in, c, stride=2), *([SACB(c, options.sacb)] if options.sacb else [])
+                *_block(c_in, c, stride=2), *([SACB(c, options.sacb)] if options.sacb else [])
             )
             for c_in, c in pairwise(widths)
         )
-        skips = [
-            *widths[-2::-1],
-            *[0] * (len(options.decoder) - levels),
-        ]  # put beside what a convolution gives
-        seen = [widths[-1], *(c + skip for c, skip in zip(options.decoder, skips, strict=True))]
+        # channels that join the output of each decoder convolution: the skip connections
+        skips = [*widths[-2::-1], *[0] * (len(options.decoder) - levels)]
+        inputs = [widths[-1], *(c + skip for c, skip in zip(options.decoder, skips, strict=True))]
         blocks = [
-            nn.Sequential(*block(c_in, c)) for c_in, c in zip(seen, options.decoder, strict=False)
+            nn.Sequential(*_block(c_in, c))
+            for c_in, c in zip(inputs, options.decoder, strict=False)
         ]
         self.decoder = nn.ModuleList(blocks[:levels])
         self.full = nn.Sequential(*blocks[levels:])
-        self.head = Head(seen[-1])
+        self.head = Head(inputs[-1])
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        size = check_pair(moving, fixed)
+        """moving, fixed (b, 1, i, j, k) -> displacement_vox (b, 3, i, j, k)."""
+        i, j, k = check_pair(moving, fixed)
         multiple = 2 ** len(self.encoder)
-        maps = [
-            pad_to(torch.cat([moving, fixed], 1), multiple, least=2 * multiple)
-        ]  # (b, 2, i, j, k)
-        for down in self.encoder:
-            maps.append(
-                down(maps[-1])
-            )  # by default (b, 16, i/2, ..), (b, 32, i/4, ..), .., (b, 32, i/16, ..)
+        pair = pad_to(torch.cat([moving, fixed], 1), multiple, least=2 * multiple)
 
+        # encoder; channels for the default sizes
+        maps = [pair]  # (b, 2, i, j, k)
+        for down in self.encoder:
+            maps.append(down(maps[-1]))  # (b, 16, i/2, ..), (b, 32, i/4, ..), .., (b, 32, i/16, ..)
+
+        # decoder
         x = maps.pop()
         for convolve in self.decoder:
-            x = F.interpolate(
-                convolve(x), scale_factor=2
-            )  # (b, 32, i/8, ..), .., (b, 32, i, j, k); nearest
+            x = F.interpolate(convolve(x), scale_factor=2)  # (b, 32, i/8, ..), .., (b, 32, i, j, k)
             x = torch.cat([x, maps.pop()], 1)  # the last of the maps are the images
         u = self.head(self.full(x))  # (b, 3, i, j, k)
 
-        return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
+        return u[..., :i, :j, :k]  # without the padding
 
 
-def block(c_in: int, c_out: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
+def _block(c_in: int, c_out: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
     """3×3×3 convolution → leaky ReLU: (b, c_in, i, j, k) -> (b, c_out, i/stride, ..)."""
     convolution = Conv(c_in, c_out) if stride == 1 else nn.Conv3d(c_in, c_out, 3, stride, padding=1)
     return convolution, nn.LeakyReLU(0.2)

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.errors import InputError
 from sacbnet.networks.sacbnet.block import describe
-from sacbnet.networks.sacbnet.network import Matching, SACBNet
+from sacbnet.networks.sacbnet.matching import Matching
+from sacbnet.networks.sacbnet.network import SACBNet
 
 
 @pytest.fixture(scope="module")

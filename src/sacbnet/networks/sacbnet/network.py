@@ -1,7 +1,7 @@
 """SACB-Net: the whole network on one page.
 
-Source: Cheng et al., "SACB-Net: Spatial-awareness Convolutions for Medical Image Registration", CVPR 2025, in the form
-that the authors' published checkpoints expect.
+Source: Cheng et al., "SACB-Net: Spatial-awareness Convolutions for Medical Image Registration",
+CVPR 2025, in the form that the authors' published checkpoints expect.
 """
 
 from __future__ import annotations
@@ -11,25 +11,33 @@ from torch import Tensor, nn
 
 from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.networks.contract import check_pair, pad_to
-from sacbnet.ops.matching import match, match_spread
 from sacbnet.ops.pointwise import concatenate
-from sacbnet.spatial.backtrack import compose_unfolded
-from sacbnet.spatial.exponential import exponential, smooth
-from sacbnet.spatial.warp import compose, up, warp
+from sacbnet.spatial.warp import up, warp
 
 from .block import SACB
 from .encoder import Block, Chain, Conv, Encoder
+from .matching import Matching
 
-STEPS = 5  # of integration: a level moves by a voxel or two, so 1/16 of a voxel at a time at most
-BOUND = 1.5  # voxels that a velocity of the head reaches at most along each axis: matching in a window of 3 finds 1
+BOUND = 1.5  # voxels: the largest velocity of the head along an axis; matching finds 1 at most
 
 
 class SACBNet(nn.Module):
-    """moving, fixed (b, 1, i, j, k), any size -> displacement_vox (b, 3, i, j, k) for `warp(moving, displacement_vox)`.
+    """SACB-Net; called as `contract` says.
 
-    Holds no buffer and no shape: one set of weights serves every device, batch and size. To watch or steer a stage,
-    hook its module (`encoder`, `sacb2`..`sacb5` and their `cluster`, `matching`, `head`): batches there are
-    [fixed..., moving...]. Raises InputError for shapes that are no pair of images.
+    The network holds no buffer and no shape: one set of weights serves every device, batch and
+    size. To watch or change a stage, hook its module: ``encoder``, ``sacb2`` to ``sacb5`` and their
+    ``cluster``, ``matching``, ``head``. There, the two images are one batch, fixed images first.
+
+    Parameters
+    ----------
+    config : SACBNetConfig, optional
+        Default: the published network, with 1,105,591 parameters.
+
+    Examples
+    --------
+    >>> moving, fixed = torch.rand(2, 1, 1, 32, 32, 16)
+    >>> SACBNet()(moving, fixed).shape
+    torch.Size([1, 3, 32, 32, 16])
     """
 
     def __init__(self, config: SACBNetConfig | None = None) -> None:
@@ -47,16 +55,18 @@ class SACBNet(nn.Module):
             self.head = Chain(Block(2 * c, c), Block(c, c), Conv(c, 3))
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        size = check_pair(moving, fixed)
-        # both images as one batch: no value changes (norms and clusters are per sample), and it is faster than two
+        """moving, fixed (b, 1, i, j, k) -> displacement_vox (b, 3, i, j, k)."""
+        i, j, k = check_pair(moving, fixed)
+        # Both images are one batch. This changes no value, because norms and clusters belong to
+        # one sample, and it is faster than two calls.
         (f1, m1), (f2, m2), (f3, m3), (f4, m4), (f5, m5) = (
             features.chunk(2)
             for features in self.encoder(pad_to(torch.cat([fixed, moving]), 16, least=32))
-        )  # with c = 4: (b, 8, i, j, k), (b, 16, i/2, ..), (b, 32, i/4, ..), (b, 64, i/8, ..), (b, 64, i/16, ..)
+        )  # for c = 4: (b, 8, i, ..), (b, 16, i/2, ..), (b, 32, i/4, ..), .., (b, 64, i/16, ..)
 
         # level 5
         f5, m5 = self.sacb5(concatenate([f5, m5], 0)).chunk(2)  # (b, 64, i/16, j/16, k/16) each
-        u = up(self.matching(m5, f5))  # (b, 3, i/8, j/8, k/8), voxels of its own level
+        u = up(self.matching(m5, f5))  # (b, 3, i/8, j/8, k/8), in voxels of its own level
 
         # level 4
         f4, m4 = self.sacb4(concatenate([f4, warp(m4, u)], 0)).chunk(2)  # (b, 64, i/8, j/8, k/8)
@@ -70,78 +80,36 @@ class SACBNet(nn.Module):
         f2, m2 = self.sacb2(concatenate([f2, warp(m2, u)], 0)).chunk(2)  # (b, 16, i/2, j/2, k/2)
         u = up(self.matching.then(u, self.matching(m2, f2)))  # (b, 3, i, j, k)
 
-        # level 1: in the paper convolutions instead of matching
-        m1 = self.refine(warp(m1, u))
-        f1 = self.refine(f1)
+        # level 1: in the paper, convolutions instead of matching
+        m1 = self.refine(warp(m1, u))  # (b, 8, i, j, k)
+        f1 = self.refine(f1)  # (b, 8, i, j, k)
         if self.config.level1 != "head":
-            d = self.matching(m1, f1)
+            d = self.matching(m1, f1)  # (b, 3, i, j, k)
             u, m1 = self.matching.then(u, d), warp(m1, d)
         if self.config.level1 != "matching":
             both = concatenate([f1, m1], 1)  # (b, 16, i, j, k)
             del f1, m1  # the largest volumes
             u = self.matching.then(u, self.matching.step(self.offset(both)))  # (b, 3, i, j, k)
 
-        return u[..., : size[0], : size[1], : size[2]]  # voxels: cropping changes no unit
+        return u[..., :i, :j, :k]  # without the padding
 
     def offset(self, both: Tensor) -> Tensor:
-        """What the convolutions of level 1 find, (b, 16, i, j, k) -> (b, 3, i, j, k), voxels.
+        """Find the last step, by the convolutions of level 1.
 
-        A velocity is bounded as that of matching is. The bound and smoothing are what keeps a step's slope from being
-        more than the lattice can show without folding: unbounded, heads learn velocities of a dozen voxels.
+        With the option ``diffeomorphic`` the result is a velocity, and `BOUND` limits it as
+        matching limits the velocities of the other levels. Without a limit, heads learn velocities
+        of a dozen voxels. The limit and smoothing together keep the slope of a step below what the
+        lattice can represent without folding.
+
+        Parameters
+        ----------
+        both : Tensor, shape (b, 2c, i, j, k)
+            Features of the fixed image, then of the moving image.
+
+        Returns
+        -------
+        Tensor, shape (b, 3, i, j, k)
+            The step in voxels, float32.
         """
         found = self.head(both).float()
         return BOUND * torch.tanh(found / BOUND) if self.config.diffeomorphic else found
-
-
-class Matching(nn.Module):
-    """Features of one level (b, c, i, j, k), moving and fixed -> the level's displacement (b, 3, i, j, k), its voxels.
-
-    window, iterations: `match` sees so many voxels along an axis, so many times, each from where the last one led.
-    scaled: dot products over √c, as in attention (Vaswani et al., NeurIPS 2017): as they are, features of unit variance
-    leave softmax a single candidate from the first step on, and the others no gradient.
-    diffeomorphic: what it finds is a velocity, and its exponential the step.
-    """
-
-    def __init__(self, window: int, iterations: int, scaled: bool, diffeomorphic: bool) -> None:
-        super().__init__()
-        self.window, self.iterations, self.scaled, self.diffeomorphic = (
-            window,
-            iterations,
-            scaled,
-            diffeomorphic,
-        )
-
-    @classmethod
-    def of(cls, config: SACBNetConfig) -> Matching:
-        return cls(
-            config.window, config.iterations, config.scores == "scaled", config.diffeomorphic
-        )
-
-    def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        d = self.step(self.find(moving, fixed))
-        for _ in range(self.iterations - 1):
-            d = self.then(d, self.step(self.find(warp(moving, d), fixed)))
-        return d
-
-    def find(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """One match, neither smoothed nor integrated."""
-        return match(moving, self.weighed(fixed), self.window)
-
-    def spread(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """How far apart the candidates of `find` lie: (b, 1, i, j, k), voxels²."""
-        return match_spread(moving, self.weighed(fixed), self.window)
-
-    def weighed(self, fixed: Tensor) -> Tensor:
-        return fixed * fixed.shape[1] ** -0.5 if self.scaled else fixed
-
-    def step(self, velocity: Tensor) -> Tensor:
-        """The displacement of a step found: itself, or the exponential of what is left of it when smoothed."""
-        return exponential(smooth(velocity), STEPS) if self.diffeomorphic else velocity
-
-    def then(self, u: Tensor, step: Tensor) -> Tensor:
-        """u with a step before it. A step that leaves the image finds there what is at its face: u that fades to 0, as
-        in the published network, would fold. Out of training a step is as long as folds nothing; training takes the
-        whole of it, so that the loss sees what was found."""
-        if not self.diffeomorphic:
-            return compose(u, step)
-        return compose(u, step, padding="border") if self.training else compose_unfolded(u, step)

@@ -1,7 +1,7 @@
-"""What a SACB-Net saw of a pair: the regions of every level, and how sure its matching was.
+"""What a SACB-Net saw of a pair: the regions of every level, and the uncertainty of its matching.
 
-The published method shows neither. Source of both: Cheng et al., CVPR 2025, sections 3.2 (clusters) and 3.3 (matching);
-the spread is the standard deviation of the offset under the matching's own softmax.
+The published method shows neither. Source of both: Cheng et al., CVPR 2025, sections 3.2 (clusters)
+and 3.3 (matching). The spread is the variance of the offset under the matching's own softmax.
 """
 
 from __future__ import annotations
@@ -23,17 +23,34 @@ SIDES = ("fixed", "moving")
 
 @dataclass(eq=False)
 class Seen:
-    """labels: of each level, of fixed and moving (2, i, j, k), clusters from 1, on the level's own lattice; the moving
-    image's are of its features as warped so far, so that both lie on the fixed image. spread: of each level matched,
-    (1, 1, i, j, k), trace of the offset's covariance, in voxels² of the level. half_way: of a symmetric network, the
-    regions lie between the images, on the grid of neither, and are counted only."""
+    """What the network saw of one pair, by pyramid level.
+
+    Parameters
+    ----------
+    labels : dict of int to Tensor, shape (2, i, j, k)
+        The cluster of each voxel, from 1, on the level's own lattice: of the fixed image, then of
+        the moving image. The moving image's features were warped by the displacement so far, so
+        both lie on the fixed image.
+    spread : dict of int to Tensor, shape (1, 1, i, j, k)
+        Trace of the offset's covariance, in voxels² of the level, for each level that was matched.
+    half_way : bool, default False
+        The network is symmetric: the regions lie between the images, on the grid of neither. They
+        are counted and not drawn.
+    """
 
     labels: dict[int, Tensor] = field(default_factory=dict)
     spread: dict[int, Tensor] = field(default_factory=dict)
     half_way: bool = False
 
     def numbers(self) -> dict[str, dict[str, int]]:
-        """How many clusters each image had, by level: what run.json tells."""
+        """Count the clusters of each image, as run.json reports them.
+
+        Returns
+        -------
+        dict
+            "level2" to "level5", and in each of them "fixed" and "moving": clusters that have
+            voxels.
+        """
         return {
             f"level{level}": {
                 side: int(x.flatten().bincount().count_nonzero())
@@ -45,12 +62,37 @@ class Seen:
 
 @contextmanager
 def watching(network: object, spread: bool = False) -> Iterator[Seen]:
-    """Note what the first pass of a network sees of one pair, while the block lasts; nothing where it has no regions.
+    """Record what a network sees of one pair while the block of this context runs.
 
-    spread: also how sure the matching is, which takes as long as the matching once more.
+    Only the first pass is recorded. Nothing is recorded of a network that has no regions.
+
+    Parameters
+    ----------
+    network : object
+        The network, or a wrapper that holds it as its attribute ``network``.
+    spread : bool, default False
+        Also record the uncertainty of the matching. This takes as long as the matching once more.
+
+    Yields
+    ------
+    Seen
+        Filled when the network runs.
     """
     seen = Seen()
-    levels: dict[torch.Size, int] = {}  # by the lattice's shape
+    inner = network
+    while hasattr(inner, "network"):  # a wrapper that runs it in both directions, or mirrored
+        inner = inner.network
+    with ExitStack() as stack:
+        if isinstance(inner, SACBNet):
+            seen.half_way = isinstance(inner, SymmetricSACBNet)
+            for module, hook in _hooks(inner, seen, spread):
+                stack.callback(module.register_forward_hook(hook).remove)
+        yield seen
+
+
+def _hooks(network: SACBNet, seen: Seen, spread: bool) -> list[tuple[nn.Module, Any]]:
+    """The modules to hook, each with the hook that fills `seen`."""
+    levels: dict[torch.Size, int] = {}  # by the shape of the level's lattice
 
     def of_encoder(module: nn.Module, inputs: Any, features: list[Tensor]) -> None:
         levels.update({x.shape[2:]: level for level, x in enumerate(features, 1)})
@@ -66,19 +108,6 @@ def watching(network: object, spread: bool = False) -> Iterator[Seen]:
             with torch.no_grad():
                 seen.spread[level] = module.spread(moving, fixed)
 
-    with ExitStack() as stack:
-        inner = network
-        while hasattr(inner, "network"):  # one that runs it both ways, or mirrored
-            inner = inner.network
-        if isinstance(inner, SACBNet):
-            seen.half_way = isinstance(inner, SymmetricSACBNet)
-            hooks: list[tuple[nn.Module, Any]] = [(inner.encoder, of_encoder)]
-            hooks += [
-                (module, of_clusters)
-                for module in inner.modules()
-                if isinstance(module, Clustering)
-            ]
-            hooks += [(inner.matching, of_matching)] if spread else []
-            for module, hook in hooks:
-                stack.callback(module.register_forward_hook(hook).remove)
-        yield seen
+    hooks: list[tuple[nn.Module, Any]] = [(network.encoder, of_encoder)]
+    hooks += [(x, of_clusters) for x in network.modules() if isinstance(x, Clustering)]
+    return hooks + ([(network.matching, of_matching)] if spread else [])

@@ -1,8 +1,8 @@
-"""SACB-Net with both images treated alike: they meet half-way, so exchanging them gives the inverse transform.
+"""SACB-Net with both images treated alike: exchanging them gives the inverse transform.
 
-The levels are those of `sacbnet` (Cheng et al., CVPR 2025); both images are warped to a lattice half-way between them,
-as in SyN (Avants et al., Medical Image Analysis 2008), and each level's velocity is followed by half in either
-direction.
+The levels are those of `network` (Cheng et al., CVPR 2025). Both images are warped to a lattice
+half-way between them, as in SyN (Avants et al., Medical Image Analysis 2008). Each level finds a
+velocity, and each image follows half of it, in opposite directions.
 """
 
 from __future__ import annotations
@@ -18,52 +18,98 @@ from sacbnet.spatial.backtrack import backtrack, folded_voxels
 from sacbnet.spatial.exponential import exponential, smooth
 from sacbnet.spatial.warp import compose, up, warp
 
-from .network import STEPS, SACBNet
+from .matching import STEPS
+from .network import SACBNet
 
 
 class Half(NamedTuple):
-    """Displacements (b, 3, i, j, k) between an image and the lattice half-way, in voxels: where on the image a voxel
-    half-way samples, and where half-way a voxel of the image lies."""
+    """The displacements between one image and the half-way lattice, in voxels.
+
+    Attributes
+    ----------
+    there : Tensor, shape (b, 3, i, j, k)
+        On the half-way lattice: where a voxel samples the image.
+    back : Tensor, shape (b, 3, i, j, k)
+        On the image's lattice: where a voxel of the image lies half-way.
+    """
 
     there: Tensor
     back: Tensor
 
     def moved(self, step: Tensor, back: Tensor) -> Half:
-        """Before what there is comes a step on the lattice half-way, after the way back its inverse."""
+        """Add a step on the half-way lattice.
+
+        Parameters
+        ----------
+        step : Tensor, shape (b, 3, i, j, k)
+            The step, in voxels; it comes before ``there``.
+        back : Tensor, shape (b, 3, i, j, k)
+            The inverse of the step; it comes after ``back``.
+
+        Returns
+        -------
+        Half
+            The displacements with the step.
+        """
         return Half(_compose(self.there, step), _compose(back, self.back))
 
     def up(self) -> Half:
+        """Bring both displacements to the next finer level.
+
+        Returns
+        -------
+        Half
+            Shapes (b, 3, 2i, 2j, 2k), in voxels of the finer level.
+        """
         return Half(up(self.there), up(self.back))
 
 
 class SymmetricSACBNet(SACBNet):
-    """As `SACBNet`, with the same parameters; `both` gives both directions from one pass.
+    """SACB-Net with the same parameters, where exchanging the images exchanges the two results.
 
-    With the images exchanged the two displacements are exchanged, but for rounding. One is the inverse of the other as
-    far as steps that are integrated (`diffeomorphic`) or small, interpolated and composed, are inverse to theirs.
+    The exchange holds up to rounding. The two displacements are inverse to each other as far as
+    single steps are: exact steps are integrated velocities (``diffeomorphic``), and each level
+    interpolates when it composes them.
     """
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """moving, fixed (b, 1, i, j, k) -> displacement_vox (b, 3, i, j, k)."""
         return self.both(moving, fixed)[0]
 
     def both(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
-        """Displacements (b, 3, i, j, k) in voxels: for `warp(moving, first)`, on the fixed lattice, and for
-        `warp(fixed, second)`, on the moving one."""
-        size = check_pair(moving, fixed)
-        features = self.encoder(
-            pad_to(torch.cat([fixed, moving]), 16, least=32)
-        )  # levels 1..5, both images
+        """Find both directions in one pass.
+
+        Parameters
+        ----------
+        moving, fixed : Tensor, shape (b, 1, i, j, k)
+            The images.
+
+        Returns
+        -------
+        forward_vox : Tensor, shape (b, 3, i, j, k)
+            Displacement on the fixed lattice, for ``warp(moving, forward_vox)``.
+        backward_vox : Tensor, shape (b, 3, i, j, k)
+            Displacement on the moving lattice, for ``warp(fixed, backward_vox)``.
+
+        Raises
+        ------
+        InputError
+            Where the two tensors are not a pair of images.
+        """
+        i, j, k = check_pair(moving, fixed)
+        # levels 1..5 of both images, as one batch
+        features = self.encoder(pad_to(torch.cat([fixed, moving]), 16, least=32))
         zero = features[4].new_zeros(fixed.shape[0], 3, *features[4].shape[2:], dtype=torch.float32)
-        to_fixed, to_moving = Half(zero, zero), Half(zero, zero)  # at level 5
+        to_fixed, to_moving = Half(zero, zero), Half(zero, zero)  # (b, 3, i/16, j/16, k/16)
         for level, block in ((5, self.sacb5), (4, self.sacb4), (3, self.sacb3), (2, self.sacb2)):
             f, m = features[level - 1].chunk(2)
-            f, m = block(concatenate([warp(f, to_fixed.there), warp(m, to_moving.there)], 0)).chunk(
-                2
-            )
+            f, m = block(  # on the half-way lattice
+                concatenate([warp(f, to_fixed.there), warp(m, to_moving.there)], 0)
+            ).chunk(2)
             to_fixed, to_moving, _, _ = self._match(to_fixed, to_moving, f, m)
             to_fixed, to_moving = to_fixed.up(), to_moving.up()  # on the lattice of level - 1
 
-        f, m = features[0].chunk(2)
+        f, m = features[0].chunk(2)  # (b, 8, i, j, k) for base_channels = 4
         del features
         f, m = (self.refine(warp(x, half.there)) for x, half in ((f, to_fixed), (m, to_moving)))
         if self.config.level1 != "head":
@@ -73,16 +119,14 @@ class SymmetricSACBNet(SACBNet):
             forth, back = self.offset(both).chunk(2)
             to_fixed, to_moving = self._meet(to_fixed, to_moving, (forth - back) / 2)[:2]
 
-        first = _compose(to_moving.there, to_fixed.back)
-        second = _compose(to_fixed.there, to_moving.back)
-        return first[..., : size[0], : size[1], : size[2]], second[
-            ..., : size[0], : size[1], : size[2]
-        ]
+        forward_vox = _compose(to_moving.there, to_fixed.back)
+        backward_vox = _compose(to_fixed.there, to_moving.back)
+        return forward_vox[..., :i, :j, :k], backward_vox[..., :i, :j, :k]  # without the padding
 
     def _match(
         self, to_fixed: Half, to_moving: Half, f: Tensor, m: Tensor
     ) -> tuple[Half, Half, Tensor, Tensor]:
-        """A level's steps; the features of both images where they led."""
+        """Match a level; also warp the features of both images by the steps found."""
         for _ in range(self.config.iterations):
             velocity = (self.matching.find(m, f) - self.matching.find(f, m)) / 2
             to_fixed, to_moving, plus, minus = self._meet(to_fixed, to_moving, velocity)
@@ -92,8 +136,10 @@ class SymmetricSACBNet(SACBNet):
     def _meet(
         self, to_fixed: Half, to_moving: Half, velocity: Tensor
     ) -> tuple[Half, Half, Tensor, Tensor]:
-        """Half-way along a velocity from both sides, as far as folds nothing (`Matching.then`); the steps, towards the
-        moving image and the other way."""
+        """Follow half of a velocity from both sides, as far as nothing folds (`Matching.then`).
+
+        Also returns the step towards the moving image and the opposite step.
+        """
         if not self.matching.diffeomorphic or self.training:
             return self._follow(to_fixed, to_moving, velocity)
         return backtrack(velocity, lambda v: self._follow(to_fixed, to_moving, v), _folded)
@@ -110,14 +156,14 @@ class SymmetricSACBNet(SACBNet):
 
 
 def _folded(followed: tuple[Half, Half, Tensor, Tensor]) -> Tensor:
-    """Where half-way either direction folds, after a step of `_follow`: (b, 1, i, j, k) bool."""
+    """Half-way voxels where either direction folds after `_follow`: (b, 1, i, j, k) bool."""
     to_fixed, to_moving = followed[:2]
     forth = _carried(folded_voxels(_compose(to_moving.there, to_fixed.back)), to_fixed.back)
     return forth | _carried(folded_voxels(_compose(to_fixed.there, to_moving.back)), to_moving.back)
 
 
 def _carried(marked: Tensor, displacement_vox: Tensor) -> Tensor:
-    """Marked voxels (b, 1, i, j, k) at where a displacement (b, 3, i, j, k) takes them, the nearest in the lattice."""
+    """Move marked voxels (b, 1, i, j, k) to the voxels that are nearest to where they go."""
     sample, _, i, j, k = marked.nonzero(as_tuple=True)
     ends = torch.tensor(marked.shape[2:], device=marked.device) - 1
     there = torch.stack([i, j, k], 1) + displacement_vox[sample, :, i, j, k].round().long()
@@ -128,5 +174,8 @@ def _carried(marked: Tensor, displacement_vox: Tensor) -> Tensor:
 
 
 def _compose(outer_vox: Tensor, inner_vox: Tensor) -> Tensor:
-    """As `Matching.then`, whether the steps are integrated or not: this network is none of the paper's."""
+    """Compose as the diffeomorphic `Matching.then` does, for every kind of step.
+
+    This network is not one of the paper's, so it need not fade to 0 beyond the edge.
+    """
     return compose(outer_vox, inner_vox, padding="border")
