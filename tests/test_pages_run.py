@@ -1,11 +1,12 @@
 """The code on the pages runs as it stands.
 
 The README and the walk-throughs run here, on small volumes that have the names that the page uses. Each page "Add a ..."
-runs in processes of its own, because its package has entry points.
+runs in a process of its own, because its package has entry points.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -18,16 +19,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sacbnet.benchmark.plan import read_plan
 from sacbnet.cli.main import main
 from sacbnet.imaging.image import Image
 from sacbnet.io.images import save_image
 from sacbnet.spatial.grid import Grid
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ROOT / "docs" / "how-to"
+GUIDES, TUTORIAL = ROOT / "docs" / "how-to", ROOT / "docs" / "tutorial"
 FILE = re.compile(r"\*\*`([^`\n]+)`\*\*\n\n```\w+\n(.*?)```", re.S)
 BLOCK = re.compile(r"```(python|sh)\n(.*?)```", re.S)
-OF_OTHERS = {"antsApplyTransforms", "antsApplyTransformsToPoints", "make", "pip", "python3", "."}
+OF_OTHERS = {
+    "cp",
+    "antsApplyTransforms",
+    "antsApplyTransformsToPoints",
+    "make",
+    "pip",
+    "python3",
+    ".",
+}
 OF_OTHERS |= {".venv/bin/pip", ".venv/bin/sacbnet"}
 
 
@@ -73,20 +83,61 @@ def make_set(folder: Path) -> None:
         make_ball(folder, f"images/{name}.nii.gz", f"labels/{name}.nii.gz", number)
 
 
+def run_page(path: Path, after: str = "", until: str = "") -> None:
+    """Run the page in the working folder: the Python in one namespace, the commands in this process."""
+    text = path.read_text(encoding="utf-8")
+    text = text.partition(after)[2] if after else text
+    text = text.partition(until)[0] if until else text
+    write_files(text, Path.cwd())
+    names: dict[str, object] = {}
+    for language, content in blocks(text):
+        if language == "python":
+            exec(content, names)
+        else:
+            assert call(content) == 0, content
+
+
 def test_the_readme_runs_as_it_stands(tmp_path, monkeypatch):
     """But for training, whose data it cannot have (test_docs checks those commands)."""
     make_ball(tmp_path, "monday.nii.gz", "monday_seg.nii.gz", 0)
     make_ball(tmp_path, "friday.nii.gz", "friday_seg.nii.gz", 1)
     (tmp_path / "friday_points.csv").write_text("x,y,z\n-20,-30,20\n")
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "README.md").read_text(encoding="utf-8").split("## Train and evaluate")[0]
-    names: dict[str, object] = {}
+    run_page(ROOT / "README.md", until="## Train and evaluate")
+    assert (tmp_path / "friday_points_on_monday.csv").exists()
+
+
+def test_the_walk_through_of_neuroimaging_runs(tmp_path, monkeypatch):
+    """But for the demo, in whose place two balls stand; tests/demo runs the demo."""
+    for number, side in enumerate(("fixed", "moving")):
+        make_ball(tmp_path, f"pair/{side}.nii.gz", f"pair/{side}_labels.nii.gz", number)
+    monkeypatch.chdir(tmp_path)
+    run_page(TUTORIAL / "neuroimaging.md", after="## 1.")
+    assert (tmp_path / "points_on_fixed.csv").exists()
+
+
+def test_the_walk_through_of_radiotherapy_runs(tmp_path, monkeypatch):
+    for number, name in enumerate(("planning", "week4")):
+        make_ball(tmp_path, f"{name}_ct.nii.gz", f"{name}_organs.nii.gz", number)
+        make_ball(tmp_path, "ball.nii.gz", f"{name}_body.nii.gz", number)
+    monkeypatch.chdir(tmp_path)
+    run_page(TUTORIAL / "radiotherapy.md")
+
+
+def test_the_python_of_the_walk_through_of_method_development_runs():
+    text = (TUTORIAL / "method-developer.md").read_text(encoding="utf-8")
     for language, content in blocks(text):
         if language == "python":
-            exec(content, names)
-        elif "NAME" not in content:
-            assert call(content) == 0, content
-    assert (tmp_path / "friday_points_on_monday.csv").exists()
+            exec(content, {})
+
+
+def test_the_benchmark_of_the_walk_through_is_a_plan(tmp_path):
+    write_files((TUTORIAL / "method-developer.md").read_text(encoding="utf-8"), tmp_path)
+    assert [method.name for method in read_plan(tmp_path / "mine.toml").methods] == [
+        "SACB-Net",
+        "scaled scores",
+        "identity",
+    ]
 
 
 def call(words: list[str]) -> int:
@@ -117,12 +168,20 @@ def install(text: str, folder: Path) -> None:
     )
 
 
-def run(words: list[str], folder: Path) -> None:
-    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        words, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+# All blocks of a page in one new process, which finds the entry points as it would find those of an installed package
+DRIVER = """
+import json, sys
+from sacbnet.cli.main import main
+for language, content in json.load(sys.stdin):
+    if language == "python":
+        exec(compile(content, "a block of the page", "exec"), {})
+        continue
+    sys.argv = ["sacbnet", *content]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, (end.code, content)
+"""
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in GUIDES.glob("add-a-*.md")))
@@ -130,9 +189,15 @@ def test_a_part_is_added_as_its_page_says(page, tmp_path):
     text = (GUIDES / page).read_text(encoding="utf-8")
     install(text, tmp_path)
     make_set(tmp_path / "heads")
-    ran = set()
-    for language, content in blocks(text):
-        words = ["-c", content] if language == "python" else ["-m", "sacbnet.cli.main", *content]
-        run([sys.executable, *words], tmp_path)
-        ran.add(language)
-    assert ran == {"python", "sacbnet"}
+    parts = list(blocks(text))
+    assert {language for language, _ in parts} == {"python", "sacbnet"}
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+        input=json.dumps(parts),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
