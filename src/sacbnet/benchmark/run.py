@@ -1,6 +1,7 @@
 """Benchmarks: methods beside each other on the same pairs, each trained alike and scored by one rule.
 
-What may be chosen stands in `training.plan`; what comes out, in docs/comparison.md. The work goes on where it was.
+`benchmark.plan` holds what may be chosen; docs/how-to explains what comes out. An interrupted
+benchmark goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,21 +21,16 @@ from sacbnet.config.registration import Options
 from sacbnet.data.cases import Case
 from sacbnet.environment import environment, processor
 from sacbnet.errors import InputError, SacbnetError
-from sacbnet.evaluation.run import Engine
-from sacbnet.evaluation.scoring import (
-    OF_A_LABEL,
-    Registration,
-    Row,
-    outcomes,
-    pairs_to_score,
-    summary,
-)
+from sacbnet.evaluation.protocol import Protocol, pairs_to_score
+from sacbnet.evaluation.run import ByRegistrar
+from sacbnet.evaluation.scoring import OF_A_LABEL, Register, Row, outcomes, summary
 from sacbnet.evaluation.tables import plain
 from sacbnet.files import atomic_file
 from sacbnet.kernels.cpu.memory import release_memory
 from sacbnet.kernels.dispatch import kernels_for, pick_device
 from sacbnet.networks.weights.catalogue import lasting
 from sacbnet.networks.weights.load import BEST, LAST, describe_weights
+from sacbnet.registration.registrar import Registrar
 from sacbnet.training.folder import RECIPE, RUN
 from sacbnet.training.loop import train
 from sacbnet.training.source import alone_in, open_data, with_source
@@ -58,8 +54,23 @@ NOT_DEFINING = (
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how a benchmark is run. data: images with labels or landmarks, no pack. out: of all that comes out.
-    python: the interpreter that has the tools. threads: of a tool. limit: at most so many pairs; 0: all."""
+    """Where and how a benchmark is run.
+
+    Parameters
+    ----------
+    data : Path
+        Images with labels or landmarks; no pack.
+    out : Path
+        Folder for everything that comes out.
+    device : str, default "auto"
+        Device of our methods.
+    python : str, default this interpreter
+        The interpreter that has the tools of other makers.
+    threads : int, default 1
+        Threads of a tool.
+    limit : int, default 0
+        At most so many pairs; 0: all.
+    """
 
     data: Path
     out: Path
@@ -71,8 +82,17 @@ class Setting:
 
 @dataclass
 class Benchmark:
-    """What a benchmark came to. report: what summary.json holds; table: what table.md holds. signal: the number of the
-    one that ended it before its time, or 0."""
+    """What a benchmark came to.
+
+    Parameters
+    ----------
+    report : dict[str, Any], default empty
+        What summary.json holds.
+    table : str, default ""
+        What table.md holds.
+    signal : int, default 0
+        Number of the signal that ended the benchmark before its time; 0: none.
+    """
 
     report: dict[str, Any] = field(default_factory=dict)
     table: str = ""
@@ -94,15 +114,42 @@ def benchmark(
     say: Callable[[str], None] = print,
     progress: Callable[[str, float], None] | None = None,
 ) -> Benchmark:
-    """Train and score what of the plan is not done yet, of the methods named by `only` (() all), and tell of all.
+    """Train and score the methods of a plan, as far as they are not done yet.
 
-    Each seed's training goes on where it was; pairs that have their scores are not done again. What a method raises is
-    told in the report, and the rest goes on; it is tried again next time. Ctrl-C, and a signal that ends a training,
-    end the work: what there is is written, marked incomplete. Raises InputError for methods and pairs that there are
-    not, for a folder that holds scores by other definitions or another process's work; OutputError.
+    Each seed's training goes on where it was, and pairs that have their scores are not done again.
+    What a method raises is reported, and the rest goes on; the method is tried again next time.
+    Ctrl-C, and a signal that ends a training, end the work; everything that is done is written,
+    marked incomplete.
+
+    Parameters
+    ----------
+    plan : Plan
+        Which methods are compared, and how.
+    setting : Setting
+        Where and how the benchmark is run.
+    only : Sequence[str], default ()
+        Methods to run, by name; (): all.
+    say : callable (str), default print
+        Called with a line about each step.
+    progress : callable (str, float), or None, default None
+        Called with the method and the pair at hand, and the fraction of its pairs that is done.
+
+    Returns
+    -------
+    Benchmark
+        Scores, table, and the signal that ended the work.
+
+    Raises
+    ------
+    InputError
+        If a method or pair does not exist, or if the folder holds scores by other definitions or
+        the work of another process.
+    OutputError
+        If something cannot be written.
     """
     methods = _chosen(plan, only)
-    cases, pairs = pairs_to_score(setting.data, plan.data(), setting.limit)
+    protocol = Protocol.of(plan.data(), f"the benchmark {plan.name}")
+    cases, pairs = pairs_to_score(setting.data, protocol, setting.limit)
     found = Benchmark()
     with alone_in(setting.out):
         work = _Work(plan, setting, cases, pairs, Ledger(setting.out), say)
@@ -202,7 +249,7 @@ class _Work:
                 missing,
                 self.data.labels,
                 register,
-                centre,
+                centre=centre,
                 progress=_prefixed(progress, what),
             ):
                 if isinstance(outcome, SacbnetError):
@@ -225,7 +272,7 @@ class _Work:
         self.ledger.tell(method.name, seed, failed=failed)
         self.ledger.save()
 
-    def prepare(self, method: Method, seed: int | None) -> tuple[Registration, dict[str, Any]]:
+    def prepare(self, method: Method, seed: int | None) -> tuple[Register, dict[str, Any]]:
         """What registers, and what is to be told of it."""
         s = self.setting
         if method.tool:
@@ -241,14 +288,15 @@ class _Work:
             preset=method.preset or ("balanced" if weights == "none" else "fast"),  # type: ignore[arg-type]
             refine=method.refine,
             device=s.device,
+            repair=method.repair,
         )
         _give_back_memory()
         if weights != "none":
             told = describe_weights(weights)
-            facts |= {"parameters": told["parameters"]}
+            facts |= {"parameters": told.parameters}
             if seed is None:
-                facts["weights"] = told["sha256"]
-        return Engine.of(o, method.repair), facts
+                facts["weights"] = told.sha256
+        return ByRegistrar(Registrar.of(o)), facts
 
     def trained(self, method: Method, seed: int) -> tuple[str, dict[str, Any]]:
         """The weights of a training, which is begun or gone on with where it is not finished; and how it went."""

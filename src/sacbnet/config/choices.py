@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 AffineKind = Literal["none", "rigid", "affine"]
 Alignment = Literal["header", "centre"]
+Box = Literal["whole", "foreground"]
 Pairing = Literal["all", "cyclic", "atlas", "listed"]
 Precision = Literal["float32", "bfloat16"]
 Preset = Literal["fast", "balanced", "accurate"]
 
 AFFINES: tuple[AffineKind, ...] = get_args(AffineKind)
 ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
+BOXES: tuple[Box, ...] = get_args(Box)
 PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
-DEFAULT = "default"  # of weights: those that the catalogue marks as the default
-NONE = "none"  # of weights: no network
+AUTO: Final = "auto"  # of affine and box: what the weights need
+DEFAULT: Final = "default"  # of weights: those that the catalogue marks as the default
+NONE: Final = "none"  # of weights: no network

@@ -4,27 +4,61 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import isfinite
+from typing import Literal, TypedDict
 
-from sacbnet.config.choices import AFFINES, DEFAULT, NONE, PRECISIONS, AffineKind, Precision, Preset
 from sacbnet.errors import InputError
+
+from .choices import (
+    AFFINES,
+    AUTO,
+    BOXES,
+    DEFAULT,
+    NONE,
+    PRECISIONS,
+    AffineKind,
+    Box,
+    Precision,
+    Preset,
+)
+from .choices import PRESETS as PRESET_NAMES
 
 
 @dataclass(frozen=True)
 class RefineOptions:
-    """iterations: Adam steps at each level, at most. levels: factors by which the working grid is coarsened, in order;
-    None is 4, 2, 1, and 8 before them for a volume of 2 million voxels or more (a whole brain at 1 mm). In such a
-    volume level 1 gets the share at_full of the steps, a third as long: a step costs eight times as much there, and
-    little is left to find (.6 against .3: .001 of Dice).
+    """What may be chosen about the refinement of a pair.
 
-    tolerance, patience: a level ends once the least loss of its last `patience` steps is less than `tolerance` below
-    that of as many before them. The loss at the start is left out: from a good one Adam's first steps lead away.
-    smoothness: weight λ of the mean square gradient (voxels of the level). window: side of the correlation box, in
-    voxels of the working grid.
-    noise: SD of intensity, of a range of 1, at and below which a box counts as noise: it has no say in the correlation.
-    stiffness: (side, times) of the box means that turn the optimised parameters into the displacement: Adam gives every
-    voxel a step of the same size, and this keeps neighbours together. stiffness_large: the same in a large volume;
-    after the network `brain` (3, 2) gives .006 more of Dice there (mean of four pairs of MALF and three of LPBA40; from
-    zero nothing), while in small ones the inverse would lose what Dice hardly gains.
+    Parameters
+    ----------
+    iterations : int, default 60
+        Adam steps at each level, at most.
+    levels : tuple[int, ...] or None, default None
+        Factors by which the working grid is coarsened, in order. None: 4, 2, 1, and 8 before them
+        for a volume of 2 million voxels or more (a whole brain at 1 mm).
+    at_full : float, default 0.6
+        Share of the steps that level 1 gets in such a volume, where a step costs eight times as
+        much and little is left to find (.6 against .3: .001 of Dice). Its steps are a third as long.
+    tolerance : float, default 0.002
+        A level ends once the least loss of its last `patience` steps is less than this below the
+        least loss of as many before them.
+    patience : int, default 10
+        See `tolerance`. The loss at the start is left out: from a good start Adam's first steps
+        lead away.
+    learning_rate : float, default 1.0
+        Adam's learning rate, voxels of the level.
+    smoothness : float, default 1.0
+        Weight λ of the mean square gradient (voxels of the level).
+    window : int, default 9
+        Side of the correlation box, voxels of the working grid.
+    noise : float, default 0.018
+        Standard deviation of intensity, of a range of 1, at and below which a box counts as noise
+        and has no say in the correlation.
+    stiffness : tuple[int, int], default (5, 2)
+        Side and number of the box means that turn the optimised parameters into the displacement:
+        Adam gives every voxel a step of the same size, and the means keep neighbours together.
+    stiffness_large : tuple[int, int], default (3, 2)
+        The same in a large volume. After the network `brain` it gives .006 more of Dice there (mean
+        of four pairs of MALF and three of LPBA40; from zero nothing), while in small volumes the
+        inverse would lose what Dice hardly gains.
     """
 
     iterations: int = 60
@@ -40,7 +74,19 @@ class RefineOptions:
     stiffness_large: tuple[int, int] = (3, 2)
 
     def box(self, factor: int) -> int:
-        """Side of the correlation box in voxels of a level: what `window` working voxels come to, at least 5."""
+        """Scale the correlation box to a level.
+
+        Parameters
+        ----------
+        factor : int
+            Factor by which the working grid is coarsened.
+
+        Returns
+        -------
+        int
+            Side of the box in voxels of the level: what `window` working voxels come to, odd, at
+            least 5.
+        """
         side = round(self.window / factor)
         return max(side + (side + 1) % 2, min(5, self.window))
 
@@ -56,44 +102,71 @@ PRESETS: dict[Preset, RefineOptions] = {
 class Options:
     """What may be chosen about a registration.
 
-    weights: a name, a safetensors file of SACB-Net or the folder of a training run (`catalogue.resolve`), "default"
-    (what the catalogue marks), or "none". affine: "none" (the headers already agree), "rigid" or "affine".
-    preset: how much refinement of this pair follows the network: "fast" none (without a network, one that ends at half
-    the resolution), "balanced" up to 60 steps a level and few at full resolution, "accurate" up to 150 everywhere.
-    refine: steps a level at most, instead of the preset's; 0 is no refinement. device: "auto", "cpu", "cuda", "cuda:1".
-    spacing: mm at which the pair is worked on; None is the weights' own, or with refinement the fixed image's
-    (`preprocess.spacings`). precision: in which the network's features are stored, "float32" or "bfloat16", which
-    halves their memory; displacements and refinement are float32 always. save_clusters, save_uncertainty: the regions
-    that each level of a SACB-Net found, and how sure its matching was, come with the result (`regions.maps`).
+    Parameters
+    ----------
+    weights : str, default "default"
+        A name, a safetensors file or the folder of a training run (`catalogue.resolve`). "default":
+        those that the catalogue marks; "none": no network.
+    affine : {"auto", "none", "rigid", "affine"}, default "auto"
+        Alignment before the network. "auto": what the weights need, an affine one as a rule; "none":
+        the headers already agree.
+    preset : {"fast", "balanced", "accurate"}, default "balanced"
+        How much refinement of this pair follows the network. "fast": none (without a network, one
+        that ends at half the resolution); "balanced": up to 60 steps a level, and few at full
+        resolution; "accurate": up to 150 steps everywhere.
+    refine : int or None, default None
+        Steps a level at most, instead of the preset's; 0: no refinement.
+    device : str, default "auto"
+        "auto", "cpu", "cuda", "cuda:1", ...
+    spacing : float or None, default None
+        Working spacing, mm. None: the weights' own; with refinement near the fixed image's
+        (`working_grid.spacings`).
+    box : {"auto", "whole", "foreground"}, default "auto"
+        Part of the fixed image to work on. "auto": the foreground; the whole box where the weights
+        were trained on whole boxes, both images share one grid and no affine is asked for.
+    precision : {"float32", "bfloat16"}, default "float32"
+        In which the network's features are stored; bfloat16 halves their memory. Displacements and
+        refinement are float32 always.
+    repair : bool, default True
+        Whether folds of the transform are mended before it is delivered.
+    save_clusters, save_uncertainty : bool, default False
+        Whether the regions that each level of a SACB-Net found, and how sure its matching was, come
+        with the result (`maps.maps`).
+
+    Raises
+    ------
+    InputError
+        If a value is none of these.
     """
 
     weights: str = DEFAULT
-    affine: AffineKind = "affine"
+    affine: AffineKind | Literal["auto"] = "auto"
     preset: Preset = "balanced"
     refine: int | None = None
     device: str = "auto"
     spacing: float | None = None
+    box: Box | Literal["auto"] = "auto"
     precision: Precision = "float32"
+    repair: bool = True
     save_clusters: bool = False
     save_uncertainty: bool = False
 
     def __post_init__(self) -> None:
-        if self.affine not in AFFINES:
-            raise InputError(f"affine is {self.affine!r}; {', '.join(AFFINES)} were expected")
-        if self.preset not in PRESETS:
-            raise InputError(f"preset is {self.preset!r}; {', '.join(PRESETS)} were expected")
+        _one_of("affine", self.affine, (AUTO, *AFFINES))
+        _one_of("preset", self.preset, PRESET_NAMES)
+        _one_of("box", self.box, (AUTO, *BOXES))
+        _one_of("precision", self.precision, PRECISIONS)
         if self.refine is not None and self.refine < 0:
             raise InputError(f"refine is {self.refine}; a number of steps, 0 or more, was expected")
-        if self.precision not in PRECISIONS:
-            raise InputError(
-                f"precision is {self.precision!r}; {', '.join(PRECISIONS)} were expected"
-            )
         if self.spacing is not None and not (isfinite(self.spacing) and self.spacing > 0):
             raise InputError(f"spacing is {self.spacing} mm; a positive number was expected")
 
     @property
     def refinement(self) -> RefineOptions | None:
-        """None where there is none. Steps that are asked for are those of "balanced" where the preset has none."""
+        """Options of the refinement; None where there is none.
+
+        Steps that are asked for are "balanced" steps where the preset has none.
+        """
         if self.refine is None:
             return None if self.preset == "fast" and self.weights != NONE else PRESETS[self.preset]
         chosen = PRESETS["balanced" if self.preset == "fast" else self.preset]
@@ -101,5 +174,35 @@ class Options:
 
     @property
     def steps(self) -> int:
-        """Of the refinement, at most, at a level; 0 where there is none."""
+        """Steps of the refinement at a level, at most; 0 where there is none."""
         return self.refinement.iterations if self.refinement else 0
+
+
+class RegisterOptions(TypedDict, total=False):
+    """The fields of `Options`, as keywords of `register` and `Registrar`.
+
+    Parameters
+    ----------
+    weights, affine, preset, refine, device, spacing, box, precision, repair
+        See `Options`.
+    save_clusters, save_uncertainty
+        See `Options`.
+    """
+
+    weights: str
+    affine: AffineKind | Literal["auto"]
+    preset: Preset
+    refine: int | None
+    device: str
+    spacing: float | None
+    box: Box | Literal["auto"]
+    precision: Precision
+    repair: bool
+    save_clusters: bool
+    save_uncertainty: bool
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        told = f"{', '.join(known[:-1])} or {known[-1]}"
+        raise InputError(f"{name} is {value!r}; {told} was expected")

@@ -1,15 +1,17 @@
-"""Scores of a list of pairs, whatever registers them: ours, or another tool (docs/evaluation.md says what each is)."""
+"""Scores of a list of pairs, whatever registers them: our engine, or another tool.
+
+docs/reference/evaluation.md says what each number is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from sacbnet.data.cases import Case, pair_up, read_cases, select, spread
+from sacbnet.data.cases import Case
 from sacbnet.data.read import is_pickle
 from sacbnet.data.subjects import Reader, Subject, centred
 from sacbnet.errors import InputError, SacbnetError
@@ -22,21 +24,36 @@ from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap
 
 from .statistics import summarise
 
-if TYPE_CHECKING:
-    from sacbnet.config.recipe import DataOptions
-
-Row = dict[str, Any]
+Row = dict[str, Any]  # a row of a table: column -> value
+Scores = tuple[list[Row], list[Row]]  # rows by method; rows by method and label
 OF_A_LABEL = ("dice_nearest", "dice_onehot", "hd95_mm")
 OF_A_PAIR = (
-    *OF_A_LABEL, "hd95_left_out", "folded_percent", "non_diffeomorphic_percent", "sd_log_jacobian", "tre_mm", "seconds",
+    *OF_A_LABEL,
+    "hd95_left_out",
+    "folded_percent",
+    "non_diffeomorphic_percent",
+    "sd_log_jacobian",
+    "tre_mm",
+    "seconds",
     "peak_memory_mb",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a registration came to. transform: all of it, on the fixed grid; affine: the part of it that is one.
-    seconds: without reading files. peak_memory_mb: of the process that did it, or of the GPU's allocator, MiB."""
+    """What a registration came to.
+
+    Parameters
+    ----------
+    transform : DisplacementField
+        The whole transform, on the fixed grid.
+    seconds : float
+        Run time without reading files, s.
+    peak_memory_mb : float
+        Peak memory of the process that did it, or of the GPU's allocator, MiB.
+    affine : Affine, default identity
+        The affine part of the transform.
+    """
 
     transform: DisplacementField
     seconds: float
@@ -44,43 +61,48 @@ class Found:
     affine: Affine = field(default_factory=Affine)
 
 
-Registration = Callable[
-    [Subject, Subject], Found
-]  # of moving to fixed; raises a SacbnetError where it cannot be
-Scores = tuple[list[Row], list[Row]]  # by method; by method and label
+class Register(Protocol):
+    """Anything that registers two subjects."""
 
-
-def pairs_to_score(
-    source: Path, chosen: DataOptions, limit: int = 0
-) -> tuple[tuple[Case, ...], tuple[tuple[int, int], ...]]:
-    """The cases of a source, and the pairs (moving, fixed) of them that the validation of `chosen` means; at most
-    `limit` of these, spread over all (0: all). InputError for a pack, and for what names no pair."""
-    if source.suffix == ".pack":
-        raise InputError(
-            f"{source} is a pack, which is for training; give the images it was made of: they are scored"
-        )
-    found = read_cases(source)
-    which = select(found.cases, chosen.validation)
-    pairs = pair_up(
-        found.cases, which, chosen.validation_pairs, atlas=chosen.atlas, listed=found.pairs
-    )
-    return found.cases, spread(pairs, limit)
+    def __call__(self, *, fixed: Subject, moving: Subject) -> Found:
+        """Register; raises a SacbnetError where it cannot be done."""
 
 
 def outcomes(
     cases: Sequence[Case],
     pairs: Sequence[tuple[int, int]],
     labels: tuple[int, ...],
-    register: Registration,
+    register: Register,
+    *,
     centre: bool,
     baseline: str | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Iterator[tuple[Row, Scores | SacbnetError]]:
-    """Of each pair (moving, fixed) its names, and its rows by method and by label, or why there are none.
+    """Register and score pairs, one after the other.
 
-    The method is "registered"; the affine alone stands before it as `baseline`, where that has a name. labels: which
-    are scored; () all that either map of a pair has. centre: the moving image is moved so that the centres of the two
-    boxes meet, before all else.
+    Parameters
+    ----------
+    cases : Sequence[Case]
+        The cases.
+    pairs : Sequence[tuple[int, int]]
+        Pairs (moving, fixed), as indices of the cases.
+    labels : tuple[int, ...]
+        Labels that are scored; (): all that either map of a pair has.
+    register : Register
+        What registers.
+    centre : bool
+        Whether the moving image is moved first, so that the centres of the two boxes meet.
+    baseline : str or None, default None
+        Name under which the affine part alone is scored as well; None: it is not.
+    progress : callable (str, float), or None, default None
+        Called with the names of a pair and the fraction of all pairs that is done.
+
+    Yields
+    ------
+    names : Row
+        Names of the moving and the fixed case.
+    outcome : Scores or SacbnetError
+        Rows by method and by label, or why there are none. The method is "registered".
     """
     read = Reader(cases)
     for n, (m, f) in enumerate(pairs):
@@ -91,28 +113,24 @@ def outcomes(
         try:
             _refuse_unscorable(cases[m], cases[f])
             moving, fixed = read(m), read(f)
-            outcome = _of_pair(
-                centred(moving, fixed.image.grid) if centre else moving,
-                fixed,
-                labels,
-                register,
-                baseline,
-            )
+            if centre:
+                moving = centred(moving, fixed.image.grid)
+            outcome = _of_pair(fixed, moving, labels, register, baseline)
         except SacbnetError as error:
             outcome = error
         yield names, outcome
 
 
 def _of_pair(
-    moving: Subject,
     fixed: Subject,
+    moving: Subject,
     labels: tuple[int, ...],
-    register: Registration,
+    register: Register,
     baseline: str | None,
 ) -> Scores:
     """A row per method; a row per method and label."""
-    present = _labels_of(moving, fixed, labels)
-    found = register(moving, fixed)
+    present = _labels_of(fixed, moving, labels)
+    found = register(fixed=fixed, moving=moving)
     folds = asdict(folding(found.transform))
     of_transform = {number: folds[number] for number in OF_A_PAIR if number in folds}
     of_transform |= {"seconds": found.seconds, "peak_memory_mb": found.peak_memory_mb}
@@ -121,7 +139,7 @@ def _of_pair(
         steps.insert(0, (baseline, found.affine, {}))
     rows, of_labels = [], []
     for name, point_map, more in steps:
-        row, per_label = score(moving, fixed, point_map, present)
+        row, per_label = score(fixed, moving, point_map, present)
         if moving.labels is not None and fixed.labels is not None:
             row["labels_absent"] = len(set(labels) - set(present))
         rows.append({"method": name} | row | more)
@@ -129,7 +147,7 @@ def _of_pair(
     return rows, of_labels
 
 
-def _labels_of(moving: Subject, fixed: Subject, asked: tuple[int, ...]) -> tuple[int, ...]:
+def _labels_of(fixed: Subject, moving: Subject, asked: tuple[int, ...]) -> tuple[int, ...]:
     """`metrics.present_labels` of a pair; () without label maps, InputError where they have none."""
     if moving.labels is None or fixed.labels is None:
         return ()
@@ -144,13 +162,34 @@ def _labels_of(moving: Subject, fixed: Subject, asked: tuple[int, ...]) -> tuple
 
 
 def score(
-    moving: Subject, fixed: Subject, point_map: PointMap, labels: tuple[int, ...]
+    fixed: Subject, moving: Subject, point_map: PointMap, labels: tuple[int, ...]
 ) -> tuple[Row, list[Row]]:
-    """Means over `labels` and the error at landmarks, as far as there are any; and a row per label.
+    """Score one transform of one pair.
 
-    labels: those of `metrics.present_labels` of the pair, so the same for every method. One that the map makes vanish
-    has a Dice of 0; its HD95 is NaN, which the mean leaves out and `hd95_left_out` counts. Distances are along the
-    fixed image's axes, at its own spacing. Raises InputError for landmarks that do not come in pairs.
+    A label that the transform makes vanish has a Dice of 0. Its HD95 is NaN; the mean leaves it
+    out, and `hd95_left_out` counts it. Distances are along the fixed image's axes, at its own
+    spacing.
+
+    Parameters
+    ----------
+    fixed, moving : Subject
+        The pair.
+    point_map : PointMap
+        World coordinates of the fixed image -> world coordinates of the moving image.
+    labels : tuple[int, ...]
+        Labels of the pair (`metrics.present_labels`), the same for every method.
+
+    Returns
+    -------
+    row : Row
+        Means over the labels, and the error at landmarks, as far as there are any.
+    rows : list[Row]
+        A row per label.
+
+    Raises
+    ------
+    InputError
+        If landmarks do not come in pairs.
     """
     row: Row = {}
     rows: list[Row] = []
@@ -188,7 +227,22 @@ def score(
 
 
 def summary(rows: Sequence[Row], names: Sequence[str], by: str) -> dict[str, dict[str, Any]]:
-    """Mean, SD and 95% interval of each number, for each value of the column `by`."""
+    """Sum up numbers over rows.
+
+    Parameters
+    ----------
+    rows : Sequence[Row]
+        The rows.
+    names : Sequence[str]
+        Columns of the numbers.
+    by : str
+        Column by whose values the rows are grouped.
+
+    Returns
+    -------
+    dict[str, dict[str, Any]]
+        For each value of `by` and each number its mean, SD and 95% interval.
+    """
     out: dict[str, dict[str, Any]] = {}
     for key in dict.fromkeys(row[by] for row in rows):
         those = [row for row in rows if row[by] == key]

@@ -10,7 +10,7 @@ from sacbnet.imaging.image import Image
 from sacbnet.spatial.grid import Grid
 
 
-def _canonical(image: Image) -> Image:
+def canonical(image: Image) -> Image:
     grid, axes, signs = image.grid.canonical()
     data = image.data.transpose(axes)[tuple(slice(None, None, s) for s in signs)]
     # an origin counted from the other end differs in the last bits: to a billionth of a voxel, then

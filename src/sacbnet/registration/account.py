@@ -1,46 +1,113 @@
-"""The account of a run, as it stands in run.json (contract 5). Plain values only; docs/outputs.md explains each key."""
+"""What a run collects while it goes on: when it began, seconds of each stage, notes and warnings."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
 
-from sacbnet.imaging.image import Image
+Progress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 
-FORMAT_VERSION = 1
+
+def silent(stage: str, fraction: float) -> None:
+    """Tell nobody of progress.
+
+    Parameters
+    ----------
+    stage : str
+        What is at hand.
+    fraction : float
+        How much of it is done, 0 to 1.
+    """
 
 
 @dataclass
 class Account:
-    """Collects what a run has to say while it goes on: seconds per stage and warnings."""
+    """A run's own notebook.
 
+    Parameters
+    ----------
+    progress : Progress, default silent
+        Called with a stage and the fraction of it that is done, as the work goes on.
+    seconds : dict[str, float], default empty
+        Seconds of each stage.
+    notes : list[str], default empty
+        Sentences on choices that the program made.
+    warnings : list[str], default empty
+        Sentences on what may be wrong.
+    started : float, default now
+        When the run began, seconds since the epoch.
+    """
+
+    progress: Progress = silent
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, told: bool = True) -> Iterator[None]:
+        """Count the seconds of a block to a stage.
+
+        Parameters
+        ----------
+        name : str
+            The stage; of several blocks of one name the seconds add up.
+        told : bool, default True
+            Whether progress is called when the block begins.
+
+        Yields
+        ------
+        None
+        """
+        if told:
+            self.progress(name, 0.0)
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            elapsed = time.perf_counter() - start
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + elapsed, 3)
+
+    def note(self, *sentences: str) -> None:
+        """Keep sentences on choices, each once.
+
+        Parameters
+        ----------
+        *sentences : str
+            The sentences.
+        """
+        self.notes += [s for s in sentences if s not in self.notes]
 
     def warn(self, *sentences: str) -> None:
+        """Keep sentences on what may be wrong, each once.
+
+        Parameters
+        ----------
+        *sentences : str
+            The sentences.
+        """
         self.warnings += [s for s in sentences if s not in self.warnings]
 
     def summary(self) -> dict[str, float]:
-        """Seconds per stage; the total is without reading files."""
+        """Sum up the seconds.
+
+        Returns
+        -------
+        dict[str, float]
+            Seconds of each stage, and their "total", which leaves the reading of files out.
+        """
         total = sum(seconds for stage, seconds in self.seconds.items() if stage != "read")
         return self.seconds | {"total": round(total, 3)}
 
+    def began(self) -> str:
+        """Write down when the run began.
 
-def describe_image(image: Image) -> dict[str, Any]:
-    return {
-        "name": image.name,
-        "shape": list(image.grid.shape),
-        "spacing_mm": [round(float(s), 6) for s in image.grid.spacing],
-        "affine_ras": image.grid.affine.tolist(),
-    }
+        Returns
+        -------
+        str
+            ISO 8601 with the offset from UTC, to the second.
+        """
+        return datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.resample import Interpolation
 from sacbnet.spatial.transforms import DisplacementField
 
+from .report import RunReport
 from .result import INVERSE, RUN, TRANSFORM, Registration
 
 Side = Literal["fixed", "moving"]
@@ -28,7 +28,14 @@ Side = Literal["fixed", "moving"]
 class Warper:
     """Both directions of a registration, and the grids of its two images.
 
-    transform: fixed world -> moving world; inverse: back (mm RAS).
+    Parameters
+    ----------
+    transform : DisplacementField
+        World coordinates of the fixed image -> world coordinates of the moving image, mm RAS.
+    inverse : DisplacementField
+        The way back.
+    fixed, moving : Grid
+        Grids of the two images.
     """
 
     transform: DisplacementField
@@ -37,10 +44,27 @@ class Warper:
     moving: Grid
 
     @classmethod
-    def of(cls, registration: Registration | str | Path) -> Warper:
-        """From a Registration, or from the folder that one was saved in. InputError where the folder lacks a file."""
+    def of(cls, registration: Registration | str | Path) -> Self:
+        """Take a registration, or the folder that one was saved in.
+
+        Parameters
+        ----------
+        registration : Registration, str or Path
+            The registration.
+
+        Returns
+        -------
+        Warper
+            Both directions.
+
+        Raises
+        ------
+        InputError
+            If the folder lacks a file, or a file cannot be read.
+        """
         if isinstance(registration, Registration):
-            return cls(registration.transform, registration.inverse, *_grids(registration.report))
+            r = registration
+            return cls(r.transform, r.inverse, r.fixed_grid, r.moving_grid)
         folder = Path(registration)
         if not folder.is_dir():
             raise InputError(
@@ -51,16 +75,9 @@ class Warper:
                 raise InputError(
                     f"{folder} holds no {name}; the output folder of sacbnet register was expected"
                 )
-        try:
-            report = json.loads((folder / RUN).read_text(encoding="utf-8"))
-            grids = _grids(report)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{folder / RUN} is no account of a registration ({error}); register again"
-            ) from error
-        return cls(
-            load_displacement(folder / TRANSFORM), load_displacement(folder / INVERSE), *grids
-        )
+        report = load_report(folder / RUN)
+        transform, inverse = (load_displacement(folder / name) for name in (TRANSFORM, INVERSE))
+        return cls(transform, inverse, report.fixed.grid, report.moving.grid)
 
     def image(
         self,
@@ -69,35 +86,86 @@ class Warper:
         interpolation: Interpolation = "linear",
         reference: ImageSource | None = None,
     ) -> Image:
-        """An image or label map of the other side, on the grid of the `onto` image (or of `reference`, in its world).
+        """Carry an image or a label map of one side onto the other.
 
-        interpolation: "linear" for images; "nearest" or "onehot" for labels.
+        Parameters
+        ----------
+        source : ImageSource
+            The image or label map, in the world of the side that is not `onto`.
+        onto : {"fixed", "moving"}
+            The side on which it is wanted.
+        interpolation : {"linear", "nearest", "onehot"}, default "linear"
+            "linear" for images; "nearest" or "onehot" for labels.
+        reference : ImageSource or None, default None
+            An image whose grid is taken, in the world of `onto`; None: the grid of `onto`.
+
+        Returns
+        -------
+        Image
+            The image, interpolated once.
+
+        Raises
+        ------
+        InputError
+            If an image cannot be read or used.
         """
         image = load_image(source, "image" if interpolation == "linear" else "labels")
         grid = self.fixed if onto == "fixed" else self.moving
-        like = (
-            Image(np.empty(grid.shape, np.uint8), grid)
-            if reference is None
-            else load_image(reference)
-        )
+        if reference is None:
+            like = Image(np.empty(grid.shape, np.uint8), grid)
+        else:
+            like = load_image(reference)
         return carry(
             image, like, self.transform if onto == "fixed" else self.inverse, interpolation
         )
 
     def points(self, points: Points, onto: Side) -> tuple[Points, int]:
-        """Points of the other side, in the world of the `onto` image; and how many lay outside the transform's box.
+        """Carry points of one side onto the other.
 
-        Points go the other way than images: those of the moving image through the inverse. Outside the box the
-        displacement of its edge is used, which other tools take as zero.
+        Points go the other way than images: points of the moving image go through the inverse.
+        Outside the transform's box the displacement of its edge is used, which other tools take as
+        zero.
+
+        Parameters
+        ----------
+        points : Points
+            Points in the world of the side that is not `onto`.
+        onto : {"fixed", "moving"}
+            The side on which they are wanted.
+
+        Returns
+        -------
+        points : Points
+            The points in the world of `onto`.
+        outside : int
+            How many of them lay outside the transform's box.
         """
         field = self.inverse if onto == "fixed" else self.transform
         outside = int((~field.grid.contains(points.xyz)).sum()) if len(points.xyz) else 0
         return replace(points, xyz=field(points.xyz)), outside
 
 
-def _grids(report: dict[str, Any]) -> tuple[Grid, Grid]:
-    fixed, moving = (
-        Grid(tuple(report[side]["shape"]), report[side]["affine_ras"])
-        for side in ("fixed", "moving")
-    )
-    return fixed, moving
+def load_report(path: str | Path) -> RunReport:
+    """Read a run.json.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    RunReport
+        The account of the registration.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is no account of a registration.
+    """
+    try:
+        return RunReport.from_text(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); register again") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}; register again") from error

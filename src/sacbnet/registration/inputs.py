@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
 
 from sacbnet.errors import GridError
-from sacbnet.imaging.canonical import _canonical
+from sacbnet.imaging.canonical import canonical
 from sacbnet.imaging.image import Image
 from sacbnet.io.images import ImageSource, load_image
 from sacbnet.io.voxels import Kind
@@ -13,7 +17,17 @@ from sacbnet.io.voxels import Kind
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images of one registration, read and checked against each other."""
+    """The images of one registration.
+
+    Parameters
+    ----------
+    fixed, moving : Image
+        The two images.
+    fixed_mask, moving_mask : Image or None, default None
+        Where the images count, on their image's grid.
+    fixed_labels, moving_labels : Image or None, default None
+        Label maps, on their image's grid.
+    """
 
     fixed: Image
     moving: Image
@@ -23,14 +37,22 @@ class Inputs:
     moving_labels: Image | None = None
 
     def canonical(self) -> Inputs:
-        """The same voxels, all stored with their axes towards R, A and S.
+        """Store all voxels with their axes towards R, A and S.
 
-        In which order a file stores them must not matter, not even to the rounding: the optimisers would enlarge it.
+        The order in which a file stores its voxels must not matter, not even to the rounding: the
+        optimisers would enlarge it.
+
+        Returns
+        -------
+        Inputs
+            The same voxels.
         """
-        return Inputs(*(None if i is None else _canonical(i) for i in vars(self).values()))  # type: ignore[arg-type]
+        images = (getattr(self, f.name) for f in fields(self))
+        return Inputs(*(None if i is None else canonical(i) for i in images))  # type: ignore[arg-type]
 
 
 def read_inputs(
+    *,
     fixed: ImageSource,
     moving: ImageSource,
     fixed_mask: ImageSource | None = None,
@@ -38,7 +60,30 @@ def read_inputs(
     fixed_labels: ImageSource | None = None,
     moving_labels: ImageSource | None = None,
 ) -> Inputs:
-    """Read and check; GridError where a mask or label map does not lie on its image's grid."""
+    """Read the images of one registration.
+
+    Parameters
+    ----------
+    fixed, moving : ImageSource
+        The images: paths, nibabel or SimpleITK images, or pairs (array (i, j, k), affine to mm
+        RAS).
+    fixed_mask, moving_mask : ImageSource or None, default None
+        Masks; inside is where they are not 0.
+    fixed_labels, moving_labels : ImageSource or None, default None
+        Label maps.
+
+    Returns
+    -------
+    Inputs
+        The images.
+
+    Raises
+    ------
+    InputError
+        If an image cannot be read or used.
+    GridError
+        If a mask or label map does not lie on its image's grid.
+    """
     f, m = load_image(fixed), load_image(moving)
 
     def companion(source: ImageSource | None, kind: Kind, image: Image, what: str) -> Image | None:
@@ -47,8 +92,8 @@ def read_inputs(
         found = load_image(source, kind)
         if not found.grid.matches(image.grid, tolerance_mm=0.01 * float(image.grid.spacing.min())):
             raise GridError(
-                f"the {what} {found.name} lies on another grid (shape {found.grid.shape}) than its image {image.name}"
-                f" (shape {image.grid.shape}); resample it onto the image first"
+                f"the {what} {found.name} lies on another grid (shape {found.grid.shape}) than its"
+                f" image {image.name} (shape {image.grid.shape}); resample it onto the image first"
             )
         return found
 
@@ -60,3 +105,26 @@ def read_inputs(
         companion(fixed_labels, "labels", f, "fixed label map"),
         companion(moving_labels, "labels", m, "moving label map"),
     )
+
+
+def hash_of(source: ImageSource, image: Image) -> str:
+    """Hash an input, so that its result can be told from that of another image.
+
+    Parameters
+    ----------
+    source : ImageSource
+        Where the image came from.
+    image : Image
+        The image as it was read.
+
+    Returns
+    -------
+    str
+        sha256, hexadecimal: of a file's bytes; of a DICOM folder's or an array's voxels and affine.
+    """
+    if isinstance(source, (str, Path)) and Path(source).is_file():
+        with Path(source).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(image.data).tobytes())
+    digest.update(np.ascontiguousarray(image.grid.affine).tobytes())
+    return digest.hexdigest()

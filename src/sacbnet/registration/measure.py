@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,58 +17,83 @@ from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap
 
 from .inputs import Inputs
 from .prepare import Pair
+from .report import Likeness, Overlap, Steps
+
+T = TypeVar("T")
 
 
-def measure(
-    inputs: Inputs, pair: Pair, affine: Affine, transform: DisplacementField
-) -> dict[str, Any]:
-    """Likeness, and Dice where both label maps were given, at the start (headers alone), after the affine, at the end.
+def likeness_of(pair: Pair, affine: Affine, transform: DisplacementField) -> Steps[Likeness]:
+    """Measure how alike the images are, on the working grid, inside the fixed mask.
 
-    Likeness is taken on the working grid, inside the fixed mask where there is one.
+    Parameters
+    ----------
+    pair : Pair
+        Both images as the engine takes them.
+    affine : Affine
+        The affine alignment.
+    transform : DisplacementField
+        The whole transform.
+
+    Returns
+    -------
+    Steps[Likeness]
+        Likeness by the headers alone, after the affine, and at the end.
     """
-    steps: dict[str, PointMap] = {"start": Affine(), "affine": affine, "final": transform}
-    if still := bool((affine.matrix == np.eye(4)).all()):
-        del steps["affine"]  # is the start
+    return _at_each(affine, transform, lambda step: _likeness(pair, step))
 
-    def at_each(found: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "start": found["start"],
-            "affine": found["start" if still else "affine"],
-            "final": found["final"],
-        }
 
-    report: dict[str, Any] = {
-        "similarity": at_each({name: _similarity(pair, step) for name, step in steps.items()})
-    }
+def overlap_of(
+    inputs: Inputs, affine: Affine, transform: DisplacementField
+) -> Steps[Overlap] | None:
+    """Measure how far the label maps overlap.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        The images and their label maps.
+    affine : Affine
+        The affine alignment.
+    transform : DisplacementField
+        The whole transform.
+
+    Returns
+    -------
+    Steps[Overlap] or None
+        Dice by the headers alone, after the affine, and at the end; None without two label maps.
+    """
     fixed, moving = inputs.fixed_labels, inputs.moving_labels
-    if fixed is not None and moving is not None:
-        labels = present_labels(moving.data, fixed.data)
-        report["dice"] = at_each(
-            {name: _overlap(moving, fixed, step, labels) for name, step in steps.items()}
-        )
-    return report
+    if fixed is None or moving is None:
+        return None
+    labels = present_labels(moving.data, fixed.data)
+    return _at_each(affine, transform, lambda step: _overlap(fixed, moving, step, labels))
 
 
-def _similarity(pair: Pair, point_map: PointMap) -> dict[str, float]:
+def _at_each(
+    affine: Affine, transform: DisplacementField, measured: Callable[[PointMap], T]
+) -> Steps[T]:
+    start = measured(Affine())
+    still = bool((affine.matrix == np.eye(4)).all())  # then the affine step is the start
+    return Steps(start, start if still else measured(affine), measured(transform))
+
+
+def _likeness(pair: Pair, point_map: PointMap) -> Likeness:
     f, m = pair.fixed, pair.moving
     moved = on_grid(m.data, m.grid, pair.grid, point_map)
     fixed = torch.from_numpy(f.data)[None, None]
     mask = None if f.mask is None else torch.from_numpy(f.mask)[None, None]
     inside = slice(None) if f.mask is None else f.mask
-    return {
-        "local_correlation": local_correlation(moved, fixed, mask),
-        "mutual_information": mutual_information(moved[0, 0].numpy()[inside], f.data[inside]),
-    }
+    return Likeness(
+        local_correlation=local_correlation(moved, fixed, mask),
+        mutual_information=mutual_information(moved[0, 0].numpy()[inside], f.data[inside]),
+    )
 
 
-def _overlap(
-    moving: Image, fixed: Image, point_map: PointMap, labels: tuple[int, ...]
-) -> dict[str, Any]:
-    """Mean Dice over the labels that either map has before any warp, warped by nearest and by one-hot linear."""
-    out: dict[str, Any] = {}
-    ways: tuple[Interpolation, ...] = ("nearest", "onehot")
-    for name in ways:
-        found = dice_of_present(carry(moving, fixed, point_map, name).data, fixed.data, labels)
-        out[name] = float(np.mean(list(found.values()))) if found else float("nan")
-        out[name + "_per_label"] = {str(label): round(value, 6) for label, value in found.items()}
-    return out
+def _overlap(fixed: Image, moving: Image, point_map: PointMap, labels: tuple[int, ...]) -> Overlap:
+    def dice(how: Interpolation) -> tuple[float, dict[str, float]]:
+        moved = carry(moving, fixed, point_map, how).data
+        found = dice_of_present(moved, fixed.data, labels)
+        mean = float(np.mean(list(found.values()))) if found else float("nan")
+        return mean, {str(label): round(value, 6) for label, value in found.items()}
+
+    (nearest, per_nearest), (onehot, per_onehot) = dice("nearest"), dice("onehot")
+    return Overlap(nearest, onehot, per_nearest, per_onehot)

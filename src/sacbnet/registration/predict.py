@@ -2,85 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.spatial.warp import warp
 
-Network = Callable[[Tensor, Tensor], Tensor]
 INVERSE_ROUNDS = 10
 
 
-def as_meant(network: Network, metadata: Mapping[str, str]) -> Network:
-    """The network as its weights are to be run: both ways where their metadata say `symmetric`, and on the mirror
-    images as well where they say `mirrored`."""
-    if metadata.get("symmetric") == "true":
+class Network(Protocol):
+    """Anything that finds a displacement between two images."""
+
+    def __call__(self, *, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Find displacement_vox (b, 3, i, j, k) between images (b, 1, i, j, k)."""
+
+
+def as_meant(network: Network, info: WeightsInfo) -> Network:
+    """Wrap a network so that it runs as its weights are meant to.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    info : WeightsInfo
+        What its weights say of themselves: `symmetric` and `mirrored` count.
+
+    Returns
+    -------
+    Network
+        The network, run in both directions, on the mirror images, or both.
+    """
+    if info.symmetric:
         network = BothWays(network)
-    return Mirrored(network) if metadata.get("mirrored") == "true" else network
+    return Mirrored(network) if info.mirrored else network
 
 
 @dataclass(frozen=True)
 class BothWays:
-    """The mean of what the network finds from moving to fixed and the inverse of what it finds from fixed to moving.
+    """The mean of what a network finds, and of the inverse of what it finds for the swapped pair.
 
-    What it makes up in one direction only is halved. It pays for weights that fold little and were trained on pairs in
-    any order (LPBA40, no images in training: Dice .675 -> .678 at 1200 steps, .654 -> .661 at 1000).
+    What the network makes up in one direction only is halved. This pays for weights that fold
+    little and were trained on pairs in any order (LPBA40, no images in training: Dice .675 -> .678
+    at 1200 steps, .654 -> .661 at 1000).
+
+    Parameters
+    ----------
+    network : Network
+        The network.
     """
 
     network: Network
 
-    def __call__(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        return (
-            self.network(moving, fixed).float() + inverse(self.network(fixed, moving).float())
-        ) / 2
+    def __call__(self, *, moving: Tensor, fixed: Tensor) -> Tensor:
+        forth = self.network(moving=moving, fixed=fixed).float()
+        return (forth + inverse(self.network(moving=fixed, fixed=moving).float())) / 2
 
 
 @dataclass(frozen=True)
 class Mirrored:
-    """The mean of what the network finds and of what it finds between the mirror images, mirrored back.
+    """The mean of what a network finds, and of what it finds between the mirror images.
 
-    The mirror stands across the first axis, which in the pipeline runs from left to right. It pays for weights of
-    bodies that are nearly their own mirror image: `brain` gains .002 of Dice on LPBA40 and MALF.
+    The mirror stands across the first axis, which runs from left to right in the working grid.
+    This pays for bodies that are nearly their own mirror image: `brain` gains .002 of Dice on
+    LPBA40 and MALF.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
     """
 
     network: Network
 
-    def __call__(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        u = self.network(moving, fixed).float()
-        mirrored = self.network(moving.flip(2), fixed.flip(2)).float().flip(2)
+    def __call__(self, *, moving: Tensor, fixed: Tensor) -> Tensor:
+        u = self.network(moving=moving, fixed=fixed).float()
+        mirrored = self.network(moving=moving.flip(2), fixed=fixed.flip(2)).float().flip(2)
         mirrored[:, 0].neg_()
         return (u + mirrored) / 2
 
 
 def inverse(u_vox: Tensor) -> Tensor:
-    """The displacement v (b, 3, i, j, k) with v(p) = -u(p + v(p)), by fixed-point rounds (Chen et al., "A simple
-    fixed-point approach to invert a deformation field", Medical Physics 2008). Beyond the faces u goes on as it is at
-    them. Where u changes by a voxel per voxel or more the rounds need not converge: v stays bounded by u."""
+    """Invert a displacement by fixed-point rounds.
+
+    Beyond the faces ``u`` goes on as it is at them. Where ``u`` changes by a voxel per voxel or
+    more the rounds need not converge; ``v`` then stays bounded by ``u``.
+
+    Parameters
+    ----------
+    u_vox : Tensor, shape (b, 3, i, j, k)
+        Displacement, voxels.
+
+    Returns
+    -------
+    Tensor, shape (b, 3, i, j, k)
+        Displacement ``v`` with ``v(p) = -u(p + v(p))``, voxels.
+
+    References
+    ----------
+    Chen et al., "A simple fixed-point approach to invert a deformation field", Medical Physics
+    2008.
+    """
     v = -u_vox
     for _ in range(INVERSE_ROUNDS):
         v = -warp(u_vox, v, padding="border")
     return v
 
 
-def predict(network: Network, moving: Tensor, fixed: Tensor, factor: int = 1) -> Tensor:
-    """The displacement (b, 3, i, j, k) in voxels that `network(moving, fixed)` finds between images (b, 1, i, j, k).
+def predict(network: Network, *, fixed: Tensor, moving: Tensor, factor: int = 1) -> Tensor:
+    """Find the displacement between two images on the working grid.
 
-    factor: a voxel of the network is so many working voxels along each axis. It is given the means of these blocks,
-    and its displacement is interpolated between their centres.
+    Parameters
+    ----------
+    network : Network
+        The network.
+    fixed, moving : Tensor, shape (b, 1, i, j, k)
+        The images, intensities in [0, 1].
+    factor : int, default 1
+        Working voxels along each axis of one voxel of the network. The network sees the means of
+        these blocks, and its displacement is interpolated between the blocks' centres.
+
+    Returns
+    -------
+    Tensor, shape (b, 3, i, j, k)
+        Displacement, working voxels.
     """
     if factor == 1:
-        return network(moving, fixed)
+        return network(moving=moving, fixed=fixed)
     shape = fixed.shape[2:]
-    u = network(_blocks(moving, factor), _blocks(fixed, factor)).float() * factor
+    u = network(moving=_blocks(moving, factor), fixed=_blocks(fixed, factor)).float() * factor
     whole = F.interpolate(u, scale_factor=factor, mode="trilinear", align_corners=False)
     return whole[..., : shape[0], : shape[1], : shape[2]].contiguous()
 
 
 def _blocks(image: Tensor, factor: int) -> Tensor:
-    """Means of factor³ blocks; beyond the far faces the edge is repeated to fill the last ones, so that the lattices'
-    first corners meet and a block is `factor` voxels everywhere."""
+    """Means of factor³ blocks.
+
+    Beyond the far faces the edge is repeated to fill the last blocks, so that the first corners of
+    both lattices meet and every block is `factor` voxels wide.
+    """
     far = [side for n in reversed(image.shape[2:]) for side in (0, -n % factor)]
     return F.avg_pool3d(F.pad(image, far, mode="replicate"), factor)

@@ -1,8 +1,7 @@
-"""Image -> what the engine sees: its grid (isotropic, axes towards R, A, S, cropped) and intensities in [0, 1]."""
+"""From images to what the engine sees: both on their grids, intensities in [0, 1], masks of what counts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,113 +9,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sacbnet.errors import InputError
-from sacbnet.imaging.image import Image
-from sacbnet.imaging.intensities import foreground, to_unit
+from sacbnet.config.choices import Box
+from sacbnet.imaging.intensities import to_unit
 from sacbnet.imaging.padding import own_mask
 from sacbnet.imaging.resampling import mask_on_grid, on_grid
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
 
 from .inputs import Inputs
-
-HUMAN_MM = (0.45, 1.55)  # finest spacings that are worked at 1 mm: the range of human MR and CT
-MOST_VOXELS = 12e6
-MARGIN = 12  # voxels about what is shown, at the spacing that the image calls for
-CUT_SIGNAL, CUT_FACE = (
-    0.1,
-    0.1,
-)  # a face is cut where more than this share of its voxels is above this of the range
-
-
-def working_spacing(fixed: Grid, asked: float | None = None) -> float:
-    """Isotropic spacing (mm) at which a pair is registered.
-
-    The one that is asked for (by the weights, or the user). Else 1 mm for images of a human's resolution, so that the
-    same head scanned or resampled at 0.8 or 1.5 mm is treated alike; else the finest spacing (a mouse, a PET image).
-    Coarsened until the box holds at most 12 million voxels. Raises InputError where the one asked for would need ten
-    times that.
-    """
-    finest = float(fixed.spacing.min())
-    volume = float(np.prod(np.array(fixed.shape) * fixed.spacing))
-    least = (volume / MOST_VOXELS) ** (1 / 3)
-    if asked is None:
-        return max(1.0 if HUMAN_MM[0] <= finest <= HUMAN_MM[1] else finest, least)
-    if volume / asked**3 > 10 * MOST_VOXELS:
-        raise InputError(
-            f"a working spacing of {asked:g} mm makes {volume / asked**3 / 1e6:.0f} million voxels of the fixed image;"
-            f" at least {least:.2g} mm was expected, or a smaller image"
-        )
-    return float(asked)
-
-
-def network_grid(
-    fixed: Image, spacing: float, mask: NDArray[np.bool_] | None = None, margin: int = MARGIN
-) -> Grid:
-    """The grid the engine works on: axes of the fixed image permuted and flipped towards (R, A, S), isotropic.
-
-    Cropped to what is not background (or to the mask), plus a margin of voxels. The margin may reach beyond the image,
-    but not through a face that cuts through what is shown (with a mask, through none): the zeros out there would be an
-    edge that is in no anatomy, and a network that has never seen such edges fails (hippocampus crops: Dice .29 instead
-    of .75). Where the fixed image already has the spacing, its own lattice is kept, so that nothing is blurred.
-    """
-    low, high = _box(foreground(fixed.data) if mask is None else mask)
-    before = after = np.full(3, margin)
-    grid = fixed.grid.orthogonal()
-    if grid is fixed.grid:
-        grid = fixed.grid.cropped(low, high)
-        room = (
-            np.stack([low, np.array(fixed.grid.shape) - high]) * fixed.grid.spacing / spacing
-        )  # working voxels
-        cut = (
-            _cut(fixed.data) if mask is None else np.True_
-        )  # what lies outside a mask is to have no say
-        before, after = np.where(cut, np.minimum(np.floor(room + 1e-6), margin), margin).astype(int)
-    grid, axes, signs = grid.canonical()
-    sides = [
-        (before[a], after[a]) if s > 0 else (after[a], before[a])
-        for a, s in zip(axes, signs, strict=True)
-    ]
-    if np.abs(grid.spacing - spacing).max() > 1e-3 * spacing:
-        grid = grid.with_spacing(spacing)
-    return grid.cropped(
-        [-b for b, _ in sides], [n + a for n, (_, a) in zip(grid.shape, sides, strict=True)]
-    )
-
-
-def _cut(data: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(2, 3): whether the low and the high face of each axis cut through anatomy. A tight box only touches it, and the
-    background may be noisy."""
-    shown = foreground(data, CUT_SIGNAL)
-    return np.array(
-        [[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)]
-    )
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    index = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
-    return np.array([i[0] for i in index]), np.array([i[-1] + 1 for i in index])
-
-
-def spacings(
-    fixed: Grid, asked: float | None, of_network: float | None, refined: bool
-) -> tuple[float, int]:
-    """The working spacing (mm), and how many working voxels a voxel of the network takes along each axis.
-
-    asked: by the user. of_network: at which the weights were trained, None without. A network alone needs no more than
-    its own spacing. Refinement looks at what the image shows (`working_spacing`): it works at the nearest spacing of
-    which the network's is a multiple. Raises InputError as `working_spacing` does.
-    """
-    own = working_spacing(fixed, asked)
-    if of_network is None:
-        return own, 1
-    factor = max(1, round(of_network / own)) if refined or asked else 1
-    return working_spacing(fixed, asked or of_network / factor), factor
+from .working_grid import MARGIN, foreground_grid, spacings, whole_grid, working_spacing
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One image of a pair: data (i, j, k) float32 in [0, 1] on an orthogonal grid, and where it counts (None: all)."""
+    """One image of a pair, as the engine takes it.
+
+    Parameters
+    ----------
+    data : float32 array, shape (i, j, k)
+        Intensities in [0, 1].
+    grid : Grid
+        An orthogonal grid.
+    mask : bool array, shape (i, j, k), or None, default None
+        Where the image counts; None: everywhere.
+    """
 
     data: NDArray[np.float32]
     grid: Grid
@@ -125,9 +41,22 @@ class Layer:
 
 @dataclass(frozen=True)
 class Pair:
-    """Both images as the engine takes them. fixed lies on the working grid; moving keeps its own voxels.
+    """Both images as the engine takes them.
 
-    factor: a voxel of the network is so many working voxels along each axis.
+    Parameters
+    ----------
+    grid : Grid
+        The working grid.
+    spacing : float
+        Its spacing, mm.
+    fixed : Layer
+        The fixed image on the working grid.
+    moving : Layer
+        The moving image on its own voxels.
+    factor : int, default 1
+        Working voxels along each axis of one voxel of the network.
+    box : {"whole", "foreground"}, default "foreground"
+        Part of the fixed image that the working grid covers.
     """
 
     grid: Grid
@@ -135,58 +64,117 @@ class Pair:
     fixed: Layer
     moving: Layer
     factor: int = 1
+    box: Box = "foreground"
 
     def tensors(
         self, affine: Affine, device: torch.device
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """fixed, moving through the affine, and their masks: each (1, 1, i, j, k) on the working grid."""
+        """Put both images on the working grid, the moving one through the affine.
+
+        Parameters
+        ----------
+        affine : Affine
+            The affine alignment, fixed -> moving.
+        device : torch.device
+            Where the tensors are to be.
+
+        Returns
+        -------
+        fixed, moving : Tensor, shape (1, 1, i, j, k)
+            Intensities in [0, 1].
+        fixed_mask, moving_mask : Tensor, shape (1, 1, i, j, k), or None
+            1 where the image counts, 0 elsewhere; None: everywhere.
+        """
         f, m = self.fixed, self.moving
+        f_mask = None if f.mask is None else torch.from_numpy(f.mask.astype(np.float32))[None, None]
+        m_mask = None if m.mask is None else mask_on_grid(m.mask, m.grid, self.grid, affine)
         return (
             torch.from_numpy(f.data)[None, None].to(device),
             on_grid(m.data, m.grid, self.grid, affine).to(device),
-            None
-            if f.mask is None
-            else torch.from_numpy(f.mask.astype(np.float32))[None, None].to(device),
-            None if m.mask is None else mask_on_grid(m.mask, m.grid, self.grid, affine).to(device),
+            None if f_mask is None else f_mask.to(device),
+            None if m_mask is None else m_mask.to(device),
         )
 
 
 def prepare(
     inputs: Inputs,
-    spacing: float | None,
-    metadata: Mapping[str, str] | None = None,
+    *,
+    spacing: float | None = None,
+    of_network: float | None = None,
     refined: bool = True,
+    box: Box = "foreground",
 ) -> Pair:
-    """Choose the working grid, and bring both images to [0, 1]. metadata: of the weights, None without; the rest is as
-    `spacings` says."""
-    spacing, factor = spacings(inputs.fixed.grid, spacing, spacing_of(metadata), refined)
+    """Choose the working grid, and bring both images to [0, 1].
+
+    Parameters
+    ----------
+    inputs : Inputs
+        The images, axes towards R, A and S (`Inputs.canonical`).
+    spacing : float or None, default None
+        A working spacing that the user asks for, mm.
+    of_network : float or None, default None
+        Spacing of the weights' training images, mm; None without weights, or where it is unknown.
+    refined : bool, default True
+        Whether refinement follows (`working_grid.spacings`).
+    box : {"whole", "foreground"}, default "foreground"
+        Part of the fixed image to work on: its whole box, or what it shows plus a margin.
+
+    Returns
+    -------
+    Pair
+        Both images as the engine takes them.
+
+    Raises
+    ------
+    InputError
+        If the spacing needs too many voxels.
+    """
+    f, m = inputs.fixed, inputs.moving
+    if box == "whole" and spacing is None and of_network is None:
+        own = f.grid.spacing
+        isotropic = own.max() - own.min() <= 1e-3 * own.min()
+        spacing = float(own.min()) if isotropic else None
+    spacing, factor = spacings(f.grid, spacing, of_network, refined)
     f_mask = None if inputs.fixed_mask is None else inputs.fixed_mask.data
     m_mask = None if inputs.moving_mask is None else inputs.moving_mask.data
-    own = working_spacing(inputs.fixed.grid)
-    grid = network_grid(inputs.fixed, spacing, f_mask, round(MARGIN * min(1.0, own / spacing)))
-    f_mask, m_mask = within(f_mask, inputs.fixed.data), within(m_mask, inputs.moving.data)
-    fixed = on_grid(to_unit(inputs.fixed.data), inputs.fixed.grid, grid)[0, 0].numpy()
-    inside = (
-        None if f_mask is None else mask_on_grid(f_mask, inputs.fixed.grid, grid)[0, 0].numpy() > 0
-    )
-    moving, m_grid = to_unit(inputs.moving.data), inputs.moving.grid
-    if not m_grid.is_orthogonal:  # SimpleITK holds no sheared image
-        upright = m_grid.orthogonal()
-        moving = on_grid(moving, m_grid, upright)[0, 0].numpy()
-        m_mask = None if m_mask is None else mask_on_grid(m_mask, m_grid, upright)[0, 0].numpy() > 0
-        m_grid = upright
-    return Pair(grid, spacing, Layer(fixed, grid, inside), Layer(moving, m_grid, m_mask), factor)
+    if box == "whole":
+        grid = whole_grid(f.grid, spacing)
+    else:
+        margin = round(MARGIN * min(1.0, working_spacing(f.grid) / spacing))
+        grid = foreground_grid(f, spacing, f_mask, margin)
+    f_mask, m_mask = within(f_mask, f.data), within(m_mask, m.data)
+    fixed = _resampled(Layer(to_unit(f.data), f.grid, f_mask), grid)
+    moving = Layer(to_unit(m.data), m.grid, m_mask)
+    if not m.grid.is_orthogonal:  # the affine search needs an upright lattice
+        moving = _resampled(moving, m.grid.orthogonal())
+    return Pair(grid, spacing, fixed, moving, factor, box)
+
+
+def _resampled(layer: Layer, grid: Grid) -> Layer:
+    """A layer on another grid; itself where it lies on that grid already."""
+    if grid is layer.grid:
+        return layer
+    data = on_grid(layer.data, layer.grid, grid)[0, 0].numpy()
+    mask = layer.mask
+    if mask is not None:
+        mask = mask_on_grid(mask, layer.grid, grid)[0, 0].numpy() > 0
+    return Layer(data, grid, mask)
 
 
 def within(mask: NDArray[np.bool_] | None, data: NDArray[np.floating]) -> NDArray[np.bool_] | None:
-    """A mask (None: everything) without what is only padding that repeats the image's edges."""
+    """Take padding that repeats the image's edges out of a mask.
+
+    Parameters
+    ----------
+    mask : bool array, shape (i, j, k), or None
+        Where the image counts; None: everywhere.
+    data : array, shape (i, j, k)
+        The image.
+
+    Returns
+    -------
+    bool array, shape (i, j, k), or None
+        The mask without the padding; None where everything counts.
+    """
     own = own_mask(data)
     return mask if own is None else own if mask is None else mask & own
-
-
-def spacing_of(metadata: Mapping[str, str] | None) -> float | None:
-    """The spacing that the weights were trained at, where their metadata give a number."""
-    try:
-        return None if metadata is None else float(metadata["spacing_mm"])
-    except (KeyError, ValueError):
-        return None

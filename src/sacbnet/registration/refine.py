@@ -1,6 +1,6 @@
 """Per-pair refinement: Adam on a displacement, coarse to fine, local correlation plus smoothness.
 
-No network is involved: what is optimised is the displacement of this pair alone, from zero or from the network's.
+No network is involved. The displacement of one pair is optimised, from zero or from the network's.
 """
 
 from __future__ import annotations
@@ -19,16 +19,27 @@ from sacbnet.losses import box_mean, gradient_loss, ncc_loss
 from sacbnet.spatial.unfold import unfold
 from sacbnet.spatial.warp import warp
 
-Progress = Callable[[int, int, float], None]
+StepProgress = Callable[[int, int, float], None]  # (steps done, steps in all, loss)
 LARGE = 2e6  # voxels
-MARGIN = 0.02  # smallest relative volume of a tetrahedron that a level may leave behind: a larger one costs likeness
-DETAIL = 1 / 3  # of a start, that is believed
+# smallest relative volume of a tetrahedron that a level may leave behind: a larger one costs likeness
+MARGIN = 0.02
+DETAIL = 1 / 3  # share of a start's detail that is taken over
 
 
 @dataclass(frozen=True)
 class LevelReport:
-    """What one level did. level: the factor by which it is coarsened; steps: those that were taken; loss: squared local
-    correlation, negated, plus λ times smoothness, on this level's lattice, before the first step and at the best."""
+    """What one level of the refinement did.
+
+    Parameters
+    ----------
+    level : int
+        Factor by which the working grid is coarsened.
+    steps : int
+        Steps that were taken.
+    loss_before, loss_after : float
+        Loss on this level's grid before the first step and at the best step: negated squared local
+        correlation plus λ times smoothness.
+    """
 
     level: int
     steps: int
@@ -37,21 +48,44 @@ class LevelReport:
 
 
 def refine(
-    moving: Tensor,
+    *,
     fixed: Tensor,
+    moving: Tensor,
     options: RefineOptions,
     start_vox: Tensor | None = None,
     fixed_mask: Tensor | None = None,
     moving_mask: Tensor | None = None,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> tuple[Tensor, tuple[LevelReport, ...]]:
-    """The displacement (1, 3, i, j, k) in voxels that carries `moving` onto `fixed`, both (1, 1, i, j, k) in [0, 1].
+    """Optimise the displacement that carries one image onto another.
 
-    Minimises NCC(moved, fixed) + λ · mean-square gradient over u = start + up(δ), δ first on a coarse lattice. Of
-    the start, a third of its detail is taken (see `_calmed`), and its folds are mended: an optimiser would be caught in
-    them. Where masks (1, 1, i, j, k) are given only voxels in both (the moving one is warped along) count in the first
-    term. `progress(done, total, loss)` is called after each step; steps that a level spares count as done. No global
-    random state, no gradients kept.
+    Minimises ``NCC(moved, fixed) + λ · mean-square gradient`` over ``u = start + up(δ)``, where δ
+    lies first on a coarse grid, then on finer ones. The optimisation starts from the start's coarse
+    motion and one third of its detail (see `_calmed`). The start's folds are mended first: an
+    optimiser would be caught in them. No global random state is read or changed, and no gradients
+    are kept.
+
+    Parameters
+    ----------
+    fixed, moving : Tensor, shape (1, 1, i, j, k)
+        The images, intensities in [0, 1].
+    options : RefineOptions
+        Levels, steps, weights.
+    start_vox : Tensor, shape (1, 3, i, j, k), or None, default None
+        Displacement to start from, voxels; None: zero.
+    fixed_mask, moving_mask : Tensor, shape (1, 1, i, j, k), or None, default None
+        1 where the image counts. The moving mask is warped along; only voxels inside both masks
+        count in the similarity.
+    progress : StepProgress or None, default None
+        Called after each step with the steps done, the steps in all, and the loss. Steps that a
+        level spares count as done.
+
+    Returns
+    -------
+    displacement_vox : Tensor, shape (1, 3, i, j, k)
+        The displacement, voxels.
+    levels : tuple[LevelReport, ...]
+        What each level did; () where no step was asked for.
     """
     shape = tuple(fixed.shape[2:])
     start = (
@@ -82,14 +116,29 @@ def refine(
 
 def improves(
     u_vox: Tensor,
-    moving: Tensor,
+    *,
     fixed: Tensor,
+    moving: Tensor,
     options: RefineOptions,
     fixed_mask: Tensor | None = None,
     moving_mask: Tensor | None = None,
 ) -> bool:
-    """Whether a displacement has a smaller loss than none, on the last lattice but one: a network that does not know
-    what it is shown must not lead the refinement astray. Arguments as of `refine`."""
+    """Say whether a displacement has a smaller loss than none, on the last grid but one.
+
+    A network that does not know what it is shown must not lead the refinement astray.
+
+    Parameters
+    ----------
+    u_vox : Tensor, shape (1, 3, i, j, k)
+        A displacement, voxels.
+    fixed, moving, options, fixed_mask, moving_mask
+        As of `refine`.
+
+    Returns
+    -------
+    bool
+        Whether the loss is smaller.
+    """
     s = _levels(tuple(fixed.shape[2:]), options)[-2:][0]
     level = _level(moving, fixed, fixed_mask, moving_mask, s, options)
     u = _coarsen(u_vox.float(), s) / s
@@ -98,18 +147,19 @@ def improves(
 
 
 def _calmed(start: Tensor, s: int) -> Tensor:
-    """A start with a third of the detail that the coarsest lattice does not hold: large motion is kept whole.
+    """A start with all of its coarse motion, and one third of the detail that the coarsest grid does not hold.
 
-    A network's detail is in part mistaken, and the stiff steps cannot take it back; what the images show is found
-    again. Mean Dice on 10 pairs of the hippocampus set (30 steps): .797 from zero; with all, half, a third and none of
-    the detail .806, .810, .808 and .800. On 2 pairs of LPBA40 without affine (60 steps), where the network's own .707
-    is poor: .739 from zero; with half and a third .738 and .740.
+    A network's detail is in part mistaken, and stiff steps cannot take it back; the optimiser finds
+    what the images show again. Mean Dice on 10 pairs of the hippocampus set (30 steps): .797 from
+    zero; with all, half, a third and none of the detail .806, .810, .808 and .800. On 2 pairs of
+    LPBA40 without affine (60 steps), where the network's own .707 is poor: .739 from zero; with
+    half and a third .738 and .740.
     """
     return DETAIL * start + (1 - DETAIL) * _resize(_coarsen(start, s), start.shape[2:])
 
 
 def _levels(shape: tuple[int, ...], o: RefineOptions) -> list[int]:
-    """The factors to be used: those that leave every axis three correlation boxes wide, or 1."""
+    """The factors to use: those that leave every axis three correlation boxes wide, or 1."""
     wanted = o.levels or ((8, 4, 2, 1) if prod(shape) >= LARGE else (4, 2, 1))
     return [s for s in wanted if min(shape) // s >= 3 * o.box(s)] or [1]
 
@@ -162,7 +212,7 @@ def _level(
 
 @dataclass(frozen=True)
 class _Counter:
-    progress: Progress | None
+    progress: StepProgress | None
     done: int
     total: int
 

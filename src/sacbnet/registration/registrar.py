@@ -1,224 +1,346 @@
-"""Register a moving image to a fixed one: the pipeline, from images in any grid to a transform in the world."""
+"""Register images: weights are loaded once, and serve one pair or thousands, files or arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Self, Unpack
 
-import torch
-
-from sacbnet.config.choices import DEFAULT
-from sacbnet.config.registration import Options
+from sacbnet.config.choices import DEFAULT, NONE, AffineKind
+from sacbnet.config.registration import Options, RegisterOptions
 from sacbnet.environment import environment, peak_memory_mb
-from sacbnet.errors import RegistrationError
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.resampling import carry
 from sacbnet.io.images import ImageSource
-from sacbnet.kernels.cpu.memory import release_memory
 from sacbnet.kernels.dispatch import kernels_for, pick_device
-from sacbnet.metrics.folding import folding
-from sacbnet.networks.sacbnet.seen import watching
+from sacbnet.metrics.folding import Folding, folding
 from sacbnet.networks.weights import catalogue
 from sacbnet.networks.weights.load import load_weights
 from sacbnet.spatial.invert import invert
-from sacbnet.spatial.transforms import Affine
 
-from .account import FORMAT_VERSION, Account, describe_image
-from .affine import align
-from .deliver import deliver, inverse_grid, round_trip
-from .inputs import Inputs, read_inputs
+from .account import Account, Progress, silent
+from .deliver import RoundTrip, inverse_grid, round_trip
+from .estimate import Engine, Estimate, affine_of, estimate
+from .inputs import Inputs, hash_of, read_inputs
 from .maps import maps
-from .measure import measure
-from .predict import Network, as_meant, predict
-from .prepare import Pair, prepare
-from .refine import LevelReport, improves, refine
+from .measure import likeness_of, overlap_of
+from .predict import as_meant
+from .report import ImageFacts, RunReport, WorkingGrid
 from .result import UNCERTAINTY, Registration
 from .verdict import refuse_worse
 
-Progress = Callable[[str, float], None]  # (stage, fraction of it that is done)
+
+class Registrar:
+    """An engine that registers pairs: its weights are loaded once.
+
+    Parameters
+    ----------
+    **options
+        The fields of `Options`: weights, affine, preset, refine, device, spacing, box, precision,
+        repair, save_clusters, save_uncertainty.
+
+    Raises
+    ------
+    InputError
+        If an option cannot be.
+    WeightsError
+        If the weights cannot be used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ball = (np.linalg.norm(np.indices((24, 24, 24)) - 12, axis=0) < 8).astype("f4")
+    >>> registrar = Registrar(weights="none", affine="none", refine=0)
+    >>> pair = {"fixed": (ball, np.eye(4)), "moving": (ball, np.eye(4))}
+    >>> registrar.register(**pair).transform.grid.shape
+    (24, 24, 24)
+    """
+
+    def __init__(self, **options: Unpack[RegisterOptions]) -> None:
+        self._begin(Options(**options))
+
+    @classmethod
+    def of(cls, options: Options) -> Self:
+        """Make a registrar from options that stand together.
+
+        Parameters
+        ----------
+        options : Options
+            What is chosen.
+
+        Returns
+        -------
+        Registrar
+            The registrar.
+
+        Raises
+        ------
+        InputError
+            If the device is not there.
+        WeightsError
+            If the weights cannot be used.
+        """
+        self = cls.__new__(cls)
+        self._begin(options)
+        return self
+
+    def _begin(self, options: Options) -> None:
+        if options.weights == DEFAULT:
+            options = replace(options, weights=catalogue.default())
+        device = pick_device(options.device)
+        if options.weights == NONE:
+            self.engine = Engine(options, device)
+            return
+        network, info = load_weights(options.weights, str(device))
+        self.engine = Engine(options, device, as_meant(network, info), info)
+
+    @property
+    def affine(self) -> AffineKind:
+        """The alignment before the network: what was chosen, else what the weights need."""
+        return affine_of(self.engine)
+
+    def register(
+        self,
+        *,
+        fixed: ImageSource,
+        moving: ImageSource,
+        fixed_mask: ImageSource | None = None,
+        moving_mask: ImageSource | None = None,
+        fixed_labels: ImageSource | None = None,
+        moving_labels: ImageSource | None = None,
+        progress: Progress | None = None,
+    ) -> Registration:
+        """Register a moving image to a fixed one.
+
+        Success means: ``moved(p) = moving(transform(p))`` on the fixed image's own grid, and moved
+        is no less like fixed than moving was.
+
+        Parameters
+        ----------
+        fixed, moving : ImageSource
+            The images: paths, nibabel or SimpleITK images, or pairs (array (i, j, k), affine to mm
+            RAS).
+        fixed_mask, moving_mask : ImageSource or None, default None
+            Where the images count: inside is where a mask is not 0. On the grid of their image.
+        fixed_labels, moving_labels : ImageSource or None, default None
+            Label maps on the grid of their image. The moving labels come with the result; of both
+            the overlap is measured.
+        progress : callable (str, float), or None, default None
+            Called with a stage and the fraction of it that is done, as the work goes on.
+
+        Returns
+        -------
+        Registration
+            The moved image, the transform in both directions, and the account of the run.
+
+        Raises
+        ------
+        InputError
+            If an image cannot be used.
+        GridError
+            If a mask or label map does not lie on its image's grid.
+        RegistrationError
+            If the result would be worse than the start, or is not finite.
+        """
+        account = Account(progress or silent)
+        with account.stage("read", told=False):
+            inputs = read_inputs(
+                fixed=fixed,
+                moving=moving,
+                fixed_mask=fixed_mask,
+                moving_mask=moving_mask,
+                fixed_labels=fixed_labels,
+                moving_labels=moving_labels,
+            )
+            facts = image_facts(fixed, inputs.fixed), image_facts(moving, inputs.moving)
+        account.warn(*inputs.fixed.warnings, *inputs.moving.warnings)
+        if notice := catalogue.licence_notice(self.engine.weights):
+            account.warn(notice)
+        return self._finish(inputs, estimate(self.engine, inputs, account), account, facts)
+
+    def estimate(self, inputs: Inputs, account: Account | None = None) -> Estimate:
+        """Find the transform between two images, and nothing more.
+
+        It is the transform that `register` delivers, to the last bit.
+
+        Parameters
+        ----------
+        inputs : Inputs
+            The images.
+        account : Account or None, default None
+            Collects seconds, notes and warnings.
+
+        Returns
+        -------
+        Estimate
+            The transform, and how it was found.
+
+        Raises
+        ------
+        InputError
+            If the images cannot be worked on.
+        RegistrationError
+            If a displacement is not finite.
+        """
+        return estimate(self.engine, inputs, account)
+
+    def _finish(
+        self,
+        inputs: Inputs,
+        found: Estimate,
+        account: Account,
+        facts: tuple[ImageFacts, ImageFacts],
+    ) -> Registration:
+        """Measure, refuse what is worse, invert, resample, and write the account."""
+        transform, affine, pair, o = found.transform, found.affine, found.pair, found.options
+        with account.stage("measure"):
+            similarity = likeness_of(pair, affine, transform)
+            dice = overlap_of(inputs, affine, transform)
+            refuse_worse(similarity)
+        with account.stage("inverse"):
+            lattice = inverse_grid(inputs.moving.grid, transform, pair.spacing)
+            inverse = invert(transform, transform.grid, lattice, affine)
+        with account.stage("resample"):
+            moved = carry(inputs.moving, inputs.fixed, transform, "linear")
+            labels = inputs.moving_labels
+            if labels is not None:
+                labels = carry(labels, inputs.fixed, transform, "nearest")
+            asked = {"clusters": o.save_clusters, "uncertainty": o.save_uncertainty}
+            extra = maps(found.seen, pair, inputs.fixed, **asked)
+        with account.stage("measure", told=False):
+            folds, back = folding(transform), round_trip(transform, inverse)
+        _warn(account, o, folds, back, extra)
+        device = self.engine.device
+        report = RunReport(
+            environment=environment(device, kernels_for(device)),
+            options=o,
+            working_grid=WorkingGrid(
+                pair.spacing,
+                pair.grid.shape,
+                None if self.engine.network is None else pair.spacing * pair.factor,
+                pair.box,
+            ),
+            fixed=facts[0],
+            moving=facts[1],
+            weights=self.engine.weights,
+            similarity=similarity,
+            folding=folds,
+            repair=found.repair,
+            inverse=back,
+            dice=dice,
+            clusters=found.seen.numbers(),
+            refinement=found.levels,
+            seconds=account.summary(),
+            peak_memory_mb=peak_memory_mb(device),
+            notes=tuple(account.notes),
+            warnings=tuple(account.warnings),
+            started=account.began(),
+        )
+        grids = inputs.fixed.grid, inputs.moving.grid
+        return Registration(moved, transform, inverse.field, affine, *grids, report, labels, extra)
 
 
 def register(
+    *,
     fixed: ImageSource,
     moving: ImageSource,
-    *,
     fixed_mask: ImageSource | None = None,
     moving_mask: ImageSource | None = None,
     fixed_labels: ImageSource | None = None,
     moving_labels: ImageSource | None = None,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[RegisterOptions],
 ) -> Registration:
-    """Register `moving` to `fixed`.
+    """Register a moving image to a fixed one.
 
-    Images, masks and labels: paths, nibabel or SimpleITK images, or pairs (array (i, j, k), affine to mm RAS). Masks
-    (inside is where they are not 0) and labels lie on the grid of their image. options: the fields of `Options`.
-    progress(stage, fraction) is called as the work goes on.
+    The same as ``Registrar(**options).register(...)``. For many pairs make one `Registrar`.
 
-    Success: moved(p) = moving(transform(p)) on fixed's own grid, no less like fixed than at the start. Raises
-    InputError or GridError for images that cannot be used, WeightsError, and RegistrationError where the result would
-    be worse than the start or is not finite.
+    Parameters
+    ----------
+    fixed, moving : ImageSource
+        The images: paths, nibabel or SimpleITK images, or pairs (array (i, j, k), affine to mm
+        RAS).
+    fixed_mask, moving_mask : ImageSource or None, default None
+        Where the images count: inside is where a mask is not 0. On the grid of their image.
+    fixed_labels, moving_labels : ImageSource or None, default None
+        Label maps on the grid of their image. The moving labels come with the result; of both the
+        overlap is measured.
+    progress : callable (str, float), or None, default None
+        Called with a stage and the fraction of it that is done, as the work goes on.
+    **options
+        The fields of `Options`: weights, affine, preset, refine, device, spacing, box, precision,
+        repair, save_clusters, save_uncertainty.
+
+    Returns
+    -------
+    Registration
+        The moved image, the transform in both directions, and the account of the run.
+
+    Raises
+    ------
+    InputError
+        If an option or an image cannot be used.
+    GridError
+        If a mask or label map does not lie on its image's grid.
+    WeightsError
+        If the weights cannot be used.
+    RegistrationError
+        If the result would be worse than the start, or is not finite.
     """
-    chosen = Options(**options)
-    if chosen.weights == DEFAULT:
-        chosen = replace(chosen, weights=catalogue.default())
-    account = Account()
-    with account.stage("read"):
-        inputs = read_inputs(fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels)
-    for image in (inputs.fixed, inputs.moving):
-        account.warn(*image.warnings)
-    return _register(inputs, chosen, account, progress or (lambda stage, fraction: None))
+    return Registrar(**options).register(
+        fixed=fixed,
+        moving=moving,
+        fixed_mask=fixed_mask,
+        moving_mask=moving_mask,
+        fixed_labels=fixed_labels,
+        moving_labels=moving_labels,
+        progress=progress,
+    )
 
 
-def _register(inputs: Inputs, o: Options, account: Account, progress: Progress) -> Registration:
-    device = pick_device(o.device)
-    network, metadata = load_network(o.weights, device)
-    if metadata is not None and (notice := catalogue.licence_notice(metadata)):
-        account.warn(notice)
+def image_facts(source: ImageSource, image: Image) -> ImageFacts:
+    """Describe an input for the account of a run.
 
-    progress("kernels", 0.0)
-    with account.stage("kernels"):
-        kernels_for(device)  # compiles them the first time
-    with account.stage("prepare"):
-        pair = prepare(inputs.canonical(), o.spacing, metadata, o.refinement is not None)
-    progress("affine", 0.0)
-    with account.stage("affine"):
-        affine = align(pair.fixed, pair.moving, o.affine)
+    Parameters
+    ----------
+    source : ImageSource
+        Where the image came from.
+    image : Image
+        The image as it was read.
 
-    with watching(network, o.save_uncertainty) as seen:
-        u, levels = displacement(pair, affine, network, o, device, account, progress)
-
-    progress("transform", 0.0)
-    with account.stage("transform"):
-        transform, repair = deliver(u[0].cpu(), pair.grid, affine, inputs.fixed.grid)
-    progress("measure", 0.0)
-    with account.stage("measure"):
-        measured = measure(inputs, pair, affine, transform)
-        refuse_worse(measured["similarity"])
-    progress("inverse", 0.0)
-    with account.stage("inverse"):
-        inverse = invert(
-            transform,
-            transform.grid,
-            inverse_grid(inputs.moving.grid, transform, pair.spacing),
-            affine,
-        )
-    progress("resample", 0.0)
-    with account.stage("resample"):
-        moved = carry(inputs.moving, inputs.fixed, transform, "linear")
-        labels = inputs.moving_labels
-        moved_labels = None if labels is None else carry(labels, inputs.fixed, transform, "nearest")
-
-        extra = maps(
-            seen,
-            pair,
-            inputs.fixed,
-            {"clusters": o.save_clusters, "uncertainty": o.save_uncertainty},
-        )
-    _warn_of_maps(account, o, extra)
-
-    with account.stage("measure"):
-        measured["folding"] = asdict(folding(transform)) | {"repair": repair}
-        measured["inverse"] = round_trip(transform, inverse)
-    _warn(account, o, measured)
-    report = {
-        "format_version": FORMAT_VERSION,
-        "environment": environment(device, kernels_for(device)),
-        "options": asdict(o) | {"refine": o.steps},
-        "working_grid": {
-            "spacing_mm": pair.spacing,
-            "shape": list(pair.grid.shape),
-            "network_spacing_mm": None if network is None else pair.spacing * pair.factor,
-        },
-        "fixed": describe_image(inputs.fixed),
-        "moving": describe_image(inputs.moving),
-        "weights": {"name": "none"} if metadata is None else metadata,
-        **measured,
-        "clusters": seen.numbers(),
-        "refinement": [asdict(level) for level in levels],
-        "seconds": account.summary(),
-        "peak_memory_mb": peak_memory_mb(device),
-        "warnings": account.warnings,
-    }
-    return Registration(moved, transform, inverse.field, affine, moved_labels, report, extra)
-
-
-def load_network(
-    weights: str, device: torch.device
-) -> tuple[Network | None, dict[str, str] | None]:
-    """The network as its weights are to be run, and their metadata; None and None for "none"."""
-    if weights == "none":
-        return None, None
-    network, metadata = load_weights(weights, str(device))
-    return as_meant(network, metadata), metadata
-
-
-def displacement(
-    pair: Pair,
-    affine: Affine,
-    network: Network | None,
-    o: Options,
-    device: torch.device,
-    account: Account,
-    progress: Progress,
-) -> tuple[torch.Tensor, tuple[LevelReport, ...]]:
-    """What remains after the affine: (1, 3, i, j, k) in voxels of the working grid, by the network and refinement.
-
-    Also what each level of the refinement did: none without steps.
+    Returns
+    -------
+    ImageFacts
+        Name, grid and hash.
     """
-    with account.stage("prepare"):
-        fixed, moving, fixed_mask, moving_mask = pair.tensors(affine, device)
-    u = torch.zeros(1, 3, *pair.grid.shape, device=device)
-    if network is not None:
-        progress("network", 0.0)
-        half = torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16")
-        with account.stage("network"), torch.no_grad(), half:
-            u = predict(network, moving, fixed, pair.factor)
-        finite(u, "the network's displacement", "these weights do not suit these images")
-        release_memory()
-    levels: tuple[LevelReport, ...] = ()
-    if o.refinement:
-        with account.stage("refine"):
-            if network is not None and not improves(
-                u, moving, fixed, o.refinement, fixed_mask, moving_mask
-            ):
-                u = torch.zeros_like(u)
-                account.warn(
-                    "what the network found was worse than nothing and is not used: its weights do not suit"
-                )
-            u, levels = refine(
-                moving, fixed, o.refinement, u, fixed_mask, moving_mask,
-                lambda done, total, loss: progress("refine", done / total),
-            )  # fmt: skip
-            finite(u, "the refined displacement", "check the images' intensities")
-    return u, levels
+    grid = image.grid
+    return ImageFacts(
+        name=image.name,
+        shape=grid.shape,
+        spacing_mm=tuple(round(float(s), 6) for s in grid.spacing),  # type: ignore[arg-type]
+        affine_ras=tuple(tuple(row) for row in grid.affine.tolist()),
+        sha256=hash_of(source, image),
+    )
 
 
-def _warn_of_maps(account: Account, o: Options, found: Mapping[str, Image]) -> None:
+def _warn(
+    account: Account, o: Options, folds: Folding, back: RoundTrip, found: Mapping[str, Image]
+) -> None:
     if o.save_clusters and not any(name.startswith("clusters") for name in found):
         account.warn(
-            "there are no clusters to save: these weights are of no network that has any on the images"
+            "there are no clusters to save: the network of these weights has none on the images"
         )
     if o.save_uncertainty and UNCERTAINTY not in found:
         account.warn(
-            "there is no uncertainty to save: these weights are of no network that matches on the images"
+            "there is no uncertainty to save: the network of these weights matches nothing on the"
+            " images"
         )
-
-
-def _warn(account: Account, o: Options, measured: dict[str, Any]) -> None:
-    if o.weights == "none":
+    if o.weights == NONE:
         account.warn(
-            "no network was used (weights: none): the result is affine alignment and per-pair refinement"
+            "no network was used (weights: none): the result is affine alignment and per-pair"
+            " refinement"
         )
-    if folded := measured["folding"]["folded_voxels"]:
-        account.warn(f"the transform folds in {folded} voxels")
-    if (error := measured["inverse"]["round_trip_mean_mm"]) > 0.1:
-        account.warn(f"the inverse returns points {error:.2f} mm off on average")
-
-
-def finite(u: torch.Tensor, what: str, remedy: str) -> torch.Tensor:
-    """`u` itself; RegistrationError where it holds NaN or infinite values."""
-    if not bool(torch.isfinite(u).all()):
-        raise RegistrationError(f"{what} is not finite; nothing was written: {remedy}")
-    return u
+    if folds.folded_voxels:
+        account.warn(f"the transform folds in {folds.folded_voxels} voxels")
+    if back.round_trip_mean_mm > 0.1:
+        account.warn(f"the inverse returns points {back.round_trip_mean_mm:.2f} mm off on average")

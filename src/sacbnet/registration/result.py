@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from sacbnet.errors import InputError, OutputError
 from sacbnet.files import staged_folder
 from sacbnet.imaging.image import Image
 from sacbnet.io.images import save_image
 from sacbnet.io.transforms import save_affine, save_displacement
+from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField
+
+from .report import ImageFacts, RunReport
 
 MOVED, MOVED_LABELS = "moved.nii.gz", "moved_labels.nii.gz"
 TRANSFORM, INVERSE, AFFINE = "transform.nii.gz", "inverse_transform.nii.gz", "affine.mat"
@@ -31,28 +34,79 @@ FILES = (MOVED, MOVED_LABELS, TRANSFORM, INVERSE, AFFINE, RUN)
 class Registration:
     """Two images, registered.
 
-    moved: the moving image on the fixed image's grid, interpolated once. moved_labels: likewise, by nearest
-    neighbour. transform: world mm of the fixed -> world mm of the moving image, on the fixed grid, affine included.
-    inverse: moving -> fixed, on the moving image's lattice, extended to all that the transform reaches. affine: the
-    affine part alone. report: what run.json holds. maps: what was asked for beside it, by file name (`regions.maps`).
+    Parameters
+    ----------
+    moved : Image
+        The moving image on the fixed image's grid, interpolated once.
+    transform : DisplacementField
+        World coordinates of the fixed image -> world coordinates of the moving image, mm, on the
+        fixed grid, affine included.
+    inverse : DisplacementField
+        Moving -> fixed, on the moving image's grid, extended to all that the transform reaches.
+    affine : Affine
+        The affine part alone.
+    fixed_grid, moving_grid : Grid
+        Grids of the two images.
+    report : RunReport
+        What run.json holds.
+    moved_labels : Image or None, default None
+        The moving labels on the fixed image's grid, by nearest neighbour.
+    maps : dict[str, Image], default empty
+        What was asked for besides, by file name (`maps.maps`).
     """
 
     moved: Image
     transform: DisplacementField
     inverse: DisplacementField
     affine: Affine
+    fixed_grid: Grid
+    moving_grid: Grid
+    report: RunReport = field(repr=False)
     moved_labels: Image | None = None
-    report: dict[str, Any] = field(default_factory=dict, repr=False)
     maps: dict[str, Image] = field(default_factory=dict, repr=False)
 
-    def save(self, folder: str | Path) -> dict[str, Path]:
-        """Write everything into `folder` (made where absent) and return the paths by file name.
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        overwrite: bool = False,
+        started: float | None = None,
+        command: tuple[str, ...] = (),
+    ) -> dict[str, Path]:
+        """Write everything into a folder.
 
-        moved.nii.gz, moved_labels.nii.gz (where labels were given), transform.nii.gz, inverse_transform.nii.gz,
-        affine.mat (ITK, LPS, mm), the maps and run.json. All appear at once at the end; on any error none does, and
-        OutputError says why. Files of an earlier run of these names are replaced or removed.
+        moved.nii.gz, moved_labels.nii.gz (where labels were given), transform.nii.gz,
+        inverse_transform.nii.gz, affine.mat (ITK, LPS, mm), the maps and run.json appear all at
+        once at the end. An earlier result of the same pair is replaced; its files that this run did
+        not write are removed.
+
+        Parameters
+        ----------
+        folder : str or Path
+            The folder; made where it is absent.
+        overwrite : bool, default False
+            Whether the result of another pair may be replaced.
+        started : float or None, default None
+            When the run began, seconds since the epoch, for the wall time in run.json. None: when
+            the registration began.
+        command : tuple[str, ...], default ()
+            The command line, for run.json.
+
+        Returns
+        -------
+        dict[str, Path]
+            What was written, by file name.
+
+        Raises
+        ------
+        OutputError
+            If the folder holds the result of another pair, or a file cannot be written; then none
+            is, and an earlier result stays.
         """
         folder = Path(folder)
+        if not overwrite:
+            refuse_another(folder, self.report.fixed, self.report.moving)
+        began = time.perf_counter()
         with staged_folder(folder, stale=(*FILES, *MAPS)) as stage:
             # compressing takes longer than a network, and lets other threads run
             with ThreadPoolExecutor() as pool:
@@ -76,6 +130,53 @@ class Registration:
             for file in files:
                 file.result()
             save_affine(stage / AFFINE, self.affine)
-            (stage / RUN).write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
+            report = self._finished(time.perf_counter() - began, started, command)
+            (stage / RUN).write_text(report.to_text(), encoding="utf-8")
             written = [path.name for path in stage.iterdir()]
         return {name: folder / name for name in (*FILES, *MAPS) if name in written}
+
+    def _finished(
+        self, writing: float, started: float | None, command: tuple[str, ...]
+    ) -> RunReport:
+        """The report with what is known only once everything else is written."""
+        seconds = self.report.seconds | {"write": round(writing, 3)}
+        total = sum(s for name, s in seconds.items() if name != "total")
+        wall = total if started is None else time.time() - started
+        return replace(self.report, seconds=seconds, wall_seconds=round(wall, 3), command=command)
+
+
+def refuse_another(folder: str | Path, fixed: ImageFacts, moving: ImageFacts) -> None:
+    """Refuse a folder that holds the result of another pair.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder for the results.
+    fixed, moving : ImageFacts
+        The pair at hand.
+
+    Raises
+    ------
+    OutputError
+        If the folder has a run.json that is no account of this pair's registration.
+    """
+    run = Path(folder) / RUN
+    if not run.is_file():
+        return
+    try:
+        before = RunReport.from_text(run.read_text(encoding="utf-8"))
+    except (InputError, OSError, UnicodeDecodeError) as error:
+        raise OutputError(
+            f"{folder} holds a {RUN} that is no account of a registration; choose another --out, or"
+            " give --overwrite"
+        ) from error
+    if not (_same(before.fixed, fixed) and _same(before.moving, moving)):
+        raise OutputError(
+            f"{folder} holds the result of another pair ({before.moving.name} ->"
+            f" {before.fixed.name}); choose another --out, or give --overwrite"
+        )
+
+
+def _same(before: ImageFacts, now: ImageFacts) -> bool:
+    """By the hashes; accounts of before hashes were kept, by the names."""
+    return before.sha256 == now.sha256 if before.sha256 else before.name == now.name

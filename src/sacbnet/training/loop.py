@@ -23,6 +23,7 @@ from sacbnet.files import writing
 from sacbnet.kernels.dispatch import kernels_for
 from sacbnet.networks.registry import build
 from sacbnet.networks.weights.catalogue import licence_notice
+from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.networks.weights.load import BEST, LAST, load_weights
 
 from .checkpoint import State, load_checkpoint, save_checkpoint
@@ -302,13 +303,13 @@ class _Run:
         return scores
 
 
-def begin_from(weights: str, network: nn.Module) -> dict[str, str]:
+def begin_from(weights: str, network: nn.Module) -> WeightsInfo:
     """Put the parameters of weights into the network; their metadata. InputError if they are of another configuration.
 
     Numbers of clusters and rounds may differ: no parameter belongs to them. A LapIRN may begin from one of fewer
     levels, since it is trained level by level; the further ones then begin at random.
     """
-    found, metadata = load_weights(weights)
+    found, info = load_weights(weights)
     mine, theirs = (net.state_dict() for net in (network, found))
     shapes, given = ({n: p.shape for n, p in state.items()} for state in (mine, theirs))
     ours, other = (cast(NetworkOptions, net.config) for net in (network, found))
@@ -322,7 +323,7 @@ def begin_from(weights: str, network: nn.Module) -> dict[str, str]:
             f"run.start_from names weights of another network (model.{differ}); set the options to theirs"
         )
     network.load_state_dict(theirs, strict=not grows)
-    return metadata
+    return info
 
 
 def _merit(scores: Scores) -> float:

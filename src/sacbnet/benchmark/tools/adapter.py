@@ -53,7 +53,7 @@ class Tool:
                     " of its own, and name its Python by --tools-python"
                 ) from error
 
-    def __call__(self, moving: Subject, fixed: Subject) -> Found:
+    def __call__(self, *, fixed: Subject, moving: Subject) -> Found:
         """Raises RegistrationError where the tool fails, GridError where its transform, as we read it, is not what
         moved the labels for it."""
         with tempfile.TemporaryDirectory() as scratch:

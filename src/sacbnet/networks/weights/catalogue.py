@@ -8,9 +8,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from sacbnet.config.choices import NONE, AffineKind
 from sacbnet.errors import WeightsError
+
+if TYPE_CHECKING:
+    from .info import WeightsInfo
 
 FOLDER = Path(__file__).parent / "files"  # packaging/weights/add.py of a checkout writes into it
 CATALOGUE = "catalogue.json"
@@ -22,10 +26,30 @@ PLACES = "SACBNET_WEIGHTS"  # environment: further folders, joined as in PATH, f
 class Entry:
     """Weights that come with the package.
 
-    about: what they are for. licence: its short name; licence_text: what it asks for, and where it is written.
-    restricted: some use is forbidden. parameters: their number. spacing_mm: of the images they were trained on, None
-    where unknown. validation: figures, as training measured them. default: taken where none are named. flags: options
-    of `sacbnet register` that the images they were trained on call for.
+    Parameters
+    ----------
+    name, file : str
+        Name of the weights; name of their file in `FOLDER`.
+    sha256 : str
+        Hash of the file, hexadecimal.
+    about : str
+        What the weights are for.
+    licence, licence_text : str
+        Short name of the licence; what it asks for, and where it is written.
+    restricted : bool
+        Whether the licence forbids some use.
+    parameters : int
+        Number of parameters.
+    spacing_mm : float or None
+        Spacing of the training images, mm. None: unknown.
+    trained_on : str
+        Training data.
+    validation : Mapping[str, float]
+        Figures that the training measured.
+    default : bool, default False
+        Whether these weights are taken where none are named.
+    affine : {"none", "rigid", "affine"} or None, default None
+        Alignment that the images need before the network; None: an affine one.
     """
 
     name: str
@@ -40,21 +64,44 @@ class Entry:
     trained_on: str
     validation: Mapping[str, float]
     default: bool = False
-    flags: str = ""
+    affine: AffineKind | None = None
 
     @property
     def path(self) -> Path:
+        """The file."""
         return FOLDER / self.file
 
 
 def entries() -> tuple[Entry, ...]:
-    """What comes with the package, by name."""
+    """List what comes with the package.
+
+    Returns
+    -------
+    tuple[Entry, ...]
+        All entries, in order of name.
+    """
     listed = json.loads((FOLDER / CATALOGUE).read_text(encoding="utf-8"))["weights"]
     return tuple(Entry(name=name, **listed[name]) for name in sorted(listed))
 
 
 def find(name: str) -> Entry:
-    """The entry of that name. WeightsError names those that are alike."""
+    """Find an entry by name.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+
+    Returns
+    -------
+    Entry
+        The entry.
+
+    Raises
+    ------
+    WeightsError
+        If there is none; the message names those that are alike.
+    """
     for entry in entries():
         if entry.name == name:
             return entry
@@ -62,12 +109,25 @@ def find(name: str) -> Entry:
 
 
 def default() -> str:
-    """The name of the weights to take where none are named: "none" as long as no entry is the default."""
-    return next((entry.name for entry in entries() if entry.default), "none")
+    """Name the weights that are taken where none are named.
+
+    Returns
+    -------
+    str
+        The name of the default entry; "none" as long as no entry is the default.
+    """
+    return next((entry.name for entry in entries() if entry.default), NONE)
 
 
 def local() -> dict[str, Path]:
-    """Weights in the folders of SACBNET_WEIGHTS by name, the first folder first; names of the catalogue are its own."""
+    """List the weights in the folders of SACBNET_WEIGHTS.
+
+    Returns
+    -------
+    dict[str, Path]
+        Files by name; of two files of one name the one in the first folder. Names of the catalogue
+        always mean the catalogue's own files.
+    """
     taken = {entry.name for entry in entries()}
     found: dict[str, Path] = {}
     for folder in filter(None, os.environ.get(PLACES, "").split(os.pathsep)):
@@ -78,11 +138,27 @@ def local() -> dict[str, Path]:
 
 
 def resolve(weights: str | Path) -> Path:
-    """The file, or the folder of a training run, that `weights` means.
+    """Find the file, or the folder of a training run, that a text or path means.
 
-    Text without a separator and without .safetensors is a name: of the catalogue, else of the folders of
-    SACBNET_WEIGHTS, and only then what bears it in the working directory: such a file never stands in for the weights
-    of that name ("./name" means it). All else, and every Path, is a place. WeightsError where there is nothing.
+    Text without a separator and without .safetensors is a name: of the catalogue, else of the
+    folders of SACBNET_WEIGHTS. Only then it means a file or folder of that name in the working
+    directory, which therefore never stands in for the weights of that name ("./name" means it).
+    All other text, and every Path, is a place.
+
+    Parameters
+    ----------
+    weights : str or Path
+        A name or a place.
+
+    Returns
+    -------
+    Path
+        A file or folder that exists.
+
+    Raises
+    ------
+    WeightsError
+        If there is nothing of that name or at that place.
     """
     name = str(weights)
     if isinstance(weights, str) and _is_name(name) and (found := _named(name)):
@@ -93,15 +169,24 @@ def resolve(weights: str | Path) -> Path:
     if _is_name(name):
         raise WeightsError(_unknown(name))
     raise WeightsError(
-        f"the weights {path} do not exist; give a {SUFFIX} file, the folder of a training run, or a name that"
-        " `sacbnet weights list` shows"
+        f"the weights {path} do not exist; give a {SUFFIX} file, the folder of a training run, or a"
+        " name that `sacbnet weights list` shows"
     )
 
 
 def lasting(weights: str) -> str:
-    """The same weights, wherever a later process is started: a name as it is, a place as an absolute path.
+    """Name weights so that a process started elsewhere finds the same.
 
-    What is neither stays as it is, for whoever loads it to report.
+    Parameters
+    ----------
+    weights : str
+        A name or a place.
+
+    Returns
+    -------
+    str
+        A name as it is, a place as an absolute path. Text that means neither stays as it is:
+        whoever loads it reports it.
     """
     if _is_name(weights) and (_named(weights) or not Path(weights).exists()):
         return weights
@@ -109,38 +194,79 @@ def lasting(weights: str) -> str:
 
 
 def entry_of(path: Path) -> Entry | None:
-    """The entry whose file this is."""
+    """Find the entry whose file a path is.
+
+    Parameters
+    ----------
+    path : Path
+        A file.
+
+    Returns
+    -------
+    Entry or None
+        The entry; None for any other file.
+    """
     place = path.resolve()
     return next((entry for entry in entries() if entry.path.resolve() == place), None)
 
 
+def entry_with(sha256: str) -> Entry | None:
+    """Find the entry with a hash: what the catalogue says of a file counts wherever a copy lies.
+
+    Parameters
+    ----------
+    sha256 : str
+        Hash of a file, hexadecimal.
+
+    Returns
+    -------
+    Entry or None
+        The entry; None for any other file.
+    """
+    return next((entry for entry in entries() if entry.sha256 == sha256), None)
+
+
 def check_hash(path: Path, sha256: str) -> None:
-    """WeightsError where `path` is a file of the catalogue, but not with these contents."""
+    """Check a file of the catalogue against the catalogue.
+
+    Parameters
+    ----------
+    path : Path
+        A file.
+    sha256 : str
+        Hash of its contents, hexadecimal.
+
+    Raises
+    ------
+    WeightsError
+        If the file is one of the catalogue, but with other contents.
+    """
     entry = entry_of(path)
     if entry is not None and entry.sha256 != sha256:
         raise WeightsError(
-            f"the weights {entry.name} are damaged: {path} has the sha256 {sha256[:12]}..., and {entry.sha256[:12]}..."
-            " was expected; install sacbnet again"
+            f"the weights {entry.name} are damaged: {path} has the sha256 {sha256[:12]}..., and"
+            f" {entry.sha256[:12]}... was expected; install sacbnet again"
         )
 
 
-def licence_notice(metadata: Mapping[str, Any]) -> str | None:
-    """A line to show once where the licence of weights forbids some use; None where it does not.
+def licence_notice(info: WeightsInfo | None) -> str | None:
+    """Say once that a licence forbids some use.
 
-    metadata: as `load_weights` and `describe_weights` return it. What the catalogue says of a file counts wherever a
-    copy of it lies (by sha256); of other files what they say themselves (`restricted`).
+    Parameters
+    ----------
+    info : WeightsInfo or None
+        What the weights say of themselves, with what the catalogue says of their file; None
+        without weights.
+
+    Returns
+    -------
+    str or None
+        A line to show; None where the licence forbids nothing.
     """
-    entry = next((entry for entry in entries() if entry.sha256 == metadata.get("sha256")), None)
-    if entry is None and str(metadata.get("restricted", "")).lower() != "true":
+    if info is None or not info.restricted:
         return None
-    name, licence = (
-        (entry.name, entry.licence) if entry else (metadata.get("name"), metadata.get("licence"))
-    )
-    if entry is not None and not entry.restricted:
-        return None
-    return f"the licence of the weights {name or ''} restricts their use: {licence}".replace(
-        "  ", " "
-    )
+    told = f"the licence of the weights {info.name} restricts their use: {info.licence}"
+    return told.replace("  ", " ")
 
 
 def _is_name(text: str) -> bool:
@@ -156,4 +282,7 @@ def _unknown(name: str) -> str:
     known = [*(entry.name for entry in entries()), *local()]
     near = difflib.get_close_matches(name.lower(), known, cutoff=0.4)
     guess = f" (did you mean {' or '.join(near)}?)" if near else ""
-    return f"the weights {name!r} are neither a file nor a known name{guess}; `sacbnet weights list` shows the names"
+    return (
+        f"the weights {name!r} are neither a file nor a known name{guess}; `sacbnet weights list`"
+        " shows the names"
+    )

@@ -16,6 +16,7 @@ from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.errors import WeightsError
 from sacbnet.networks.sacbnet.network import SACBNet
 
+from .info import WeightsInfo
 from .load import check_shapes, save_weights
 
 UNKNOWN_LICENCE = "unknown: the publisher states no licence"
@@ -46,19 +47,40 @@ def convert_checkpoint(
     trained_on: str = "unknown",
     spacing_mm: str = "unknown",
     intensity: str = "unknown",
-) -> dict[str, str]:
-    """Convert a published checkpoint (.pth, .pth.tar) to safetensors; returns the metadata written.
+) -> WeightsInfo:
+    """Convert a published checkpoint (.pth, .pth.tar) to safetensors.
 
-    source holds {'state_dict': ...} or a bare state dict, with or without `module.` prefixes and the sampling grids
-    (`*.grid`), which are dropped. It is read without executing anything. The checkpoint states no numbers of
-    clusters: they and the other options come from `config` (default: the published network). The other texts go
-    into the metadata. Raises WeightsError for a file that cannot be read, or whose parameters are not exactly those
-    of the configuration, and names them.
+    The file is read without executing anything in it. It holds {'state_dict': ...} or a bare state
+    dict, with or without `module.` prefixes and the sampling grids (`*.grid`), which are dropped.
+
+    Parameters
+    ----------
+    source : str or Path
+        The checkpoint.
+    target : str or Path
+        The .safetensors file to write.
+    config : SACBNetConfig or None, default None
+        Options of the network; the checkpoint states no numbers of clusters. None: the published
+        network.
+    licence, trained_on, spacing_mm, intensity : str
+        What is known of the weights.
+
+    Returns
+    -------
+    WeightsInfo
+        What the new file says of itself.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, or if its parameters are not exactly those of the
+        configuration; the message names them.
+    OutputError
+        If the new file cannot be written.
     """
     state = from_official(_read(Path(source)), str(source))
-    with torch.device(
-        "meta"
-    ):  # no start values are drawn: torch's global random state stays as it is
+    # on "meta" no start values are drawn: torch's global random state stays as it is
+    with torch.device("meta"):
         model = SACBNet(config)
     expected = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     check_shapes(str(source), {name: tuple(p.shape) for name, p in state.items()}, expected)
@@ -73,9 +95,24 @@ def convert_checkpoint(
 
 
 def from_official(state: Mapping[str, Tensor], what: str = "the checkpoint") -> dict[str, Tensor]:
-    """Rename a published state dict to SACBNet's parameters; sampling grids are dropped.
+    """Rename the parameters of a published state dict to SACBNet's.
 
-    Raises WeightsError that names every key it does not know.
+    Parameters
+    ----------
+    state : Mapping[str, Tensor]
+        Parameters by their published names. Sampling grids are dropped.
+    what : str, default "the checkpoint"
+        What it is, for the message.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        The parameters by SACBNet's names.
+
+    Raises
+    ------
+    WeightsError
+        If a name is unknown; the message names every such name.
     """
     out, unknown = {}, []
     for name, tensor in state.items():
@@ -102,7 +139,8 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"the checkpoint {path} does not exist or is no file; give the path of a .pth file"
         )
     try:
-        # training scripts store their best score beside the weights, as a NumPy scalar: harmless, not on torch's list
+        # training scripts store their best score beside the weights, as a NumPy scalar: it is
+        # harmless, but not on torch's list
         scalar: Any = np.float64(0).__reduce__()[0]
         allowed = [
             scalar,

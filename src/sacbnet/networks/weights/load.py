@@ -1,10 +1,11 @@
-"""Weights on disk: one safetensors file that says what it is. torch is imported only by what needs it."""
+"""Weights on disk: one safetensors file that says what it is. Only what needs torch imports it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,50 +13,62 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from sacbnet.config.network import NetworkOptions
-from sacbnet.config.registry import architectures, options_from_dict
+from sacbnet.config.registry import architectures
 from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.environment import VERSION
-from sacbnet.errors import SacbnetError, WeightsError
+from sacbnet.errors import WeightsError
 from sacbnet.files import atomic_file
 from sacbnet.networks.registry import build
 
-from .catalogue import check_hash, resolve
+from .catalogue import check_hash, entry_with, resolve
+from .info import FACTS, FORMAT_VERSION, WeightsInfo
 from .shapes import parameter_shapes
 
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT_VERSION = 1
 BEST, LAST = "best.safetensors", "last.safetensors"  # in the folder of a training run
-FACTS = (
-    "licence",
-    "trained_on",
-    "spacing_mm",
-    "intensity",
-    "source",
-)  # what the maker of the weights has to state
 
 
-def save_weights(
-    path: str | Path, model: nn.Module, metadata: Mapping[str, object]
-) -> dict[str, str]:
-    """Write the model and return the whole metadata block written.
+def save_weights(path: str | Path, model: nn.Module, facts: Mapping[str, object]) -> WeightsInfo:
+    """Write a network and what is known of its weights into one file.
 
-    metadata must state licence, trained_on, spacing_mm (voxel spacing of the inputs, mm), intensity (the convention
-    expected of the inputs) and source; it may state more. Values that are not text are written as JSON. The file
-    appears whole or not at all. Raises WeightsError for missing facts, OutputError where it cannot be written.
+    The file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        The .safetensors file.
+    model : nn.Module
+        The network; its attribute `config` holds its options.
+    facts : Mapping[str, object]
+        Fields of `WeightsInfo` by name. licence, trained_on, spacing_mm, intensity and source must
+        be stated; any further text may be. Values that are no text are written as JSON.
+
+    Returns
+    -------
+    WeightsInfo
+        What the file now says of itself.
+
+    Raises
+    ------
+    WeightsError
+        If a fact that weights must state is missing.
+    OutputError
+        If the file cannot be written.
     """
     from safetensors.torch import save
 
-    if missing := [fact for fact in FACTS if fact not in metadata]:
+    if missing := [fact for fact in FACTS if fact not in facts]:
         raise WeightsError(
             f"the metadata lack {', '.join(missing)}; weights must state {', '.join(FACTS)}"
         )
     text = {
         name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in metadata.items()
+        for name, value in facts.items()
+        if value is not None
     }
-    config: Any = model.config  # as every network of `architectures` has
+    config: Any = model.config  # as every network has (`sacbnet.networks.contract`)
     text |= {
         "format_version": str(FORMAT_VERSION),
         "architecture": config.architecture,
@@ -65,17 +78,39 @@ def save_weights(
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
+    content = save(state, metadata=text)
     with atomic_file(path) as part:
-        part.write_bytes(save(state, metadata=text))
-    return text
+        part.write_bytes(content)
+    return WeightsInfo.from_metadata(
+        text,
+        parameters=sum(tensor.numel() for tensor in state.values()),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
 
 
-def load_weights(weights: str | Path, device: str = "cpu") -> tuple[nn.Module, dict[str, str]]:
-    """The model, in evaluation mode on `device`, and the file's metadata with the `sha256` of what was loaded.
+def load_weights(weights: str | Path, device: str = "cpu") -> tuple[nn.Module, WeightsInfo]:
+    """Load a network and what its file says of it.
 
-    weights: a name, a file, or the folder of a run (`catalogue.resolve`). Raises WeightsError for a name that is not
-    known, and for a file that is missing, damaged (of the catalogue: has another hash), of another architecture or
-    newer format, or whose parameters do not fit its own configuration or are not finite.
+    Parameters
+    ----------
+    weights : str or Path
+        A name, a file, or the folder of a training run (`catalogue.resolve`).
+    device : str, default "cpu"
+        Where the network is to be.
+
+    Returns
+    -------
+    model : nn.Module
+        The network in evaluation mode.
+    info : WeightsInfo
+        What the file states, with the hash of what was loaded.
+
+    Raises
+    ------
+    WeightsError
+        If the name is unknown; if the file is missing, damaged (a file of the catalogue: has
+        another hash), of another architecture or of a newer format; if its parameters do not fit
+        its own configuration, or are not finite.
     """
     import torch
     from safetensors.torch import load
@@ -84,45 +119,68 @@ def load_weights(weights: str | Path, device: str = "cpu") -> tuple[nn.Module, d
     content = _content(path)
     sha256 = hashlib.sha256(content).hexdigest()
     check_hash(path, sha256)
-    metadata, shapes = _header(path)
+    info, shapes = _described(path, sha256)
     with torch.device("meta"):
-        model = build(_config(path, metadata))
-    check_shapes(
-        str(path), shapes, {name: tuple(p.shape) for name, p in model.state_dict().items()}
-    )
+        model = build(info.options)
+    expected = {name: tuple(p.shape) for name, p in model.state_dict().items()}
+    check_shapes(str(path), shapes, expected)
     state = load(content)
     if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
         raise WeightsError(
             f"{path} holds NaN or infinite values in {_some(bad)}; get the file again"
         )
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
-    return model.requires_grad_(True).to(device).eval(), metadata | {"sha256": sha256}
+    return model.requires_grad_(True).to(device).eval(), info
 
 
-def describe_weights(weights: str | Path) -> dict[str, Any]:
-    """The file's metadata, its config as a dict, `parameters` (count) and `sha256`; imports no torch.
+def describe_weights(weights: str | Path) -> WeightsInfo:
+    """Read what weights say of themselves, without torch.
 
-    Raises WeightsError as load_weights does, but looks neither at the values nor at what the catalogue expects.
+    Parameters
+    ----------
+    weights : str or Path
+        A name, a file, or the folder of a training run (`catalogue.resolve`).
+
+    Returns
+    -------
+    WeightsInfo
+        What the file states. Neither the parameters' values are looked at, nor what the catalogue
+        expects of the file.
+
+    Raises
+    ------
+    WeightsError
+        As `load_weights`.
     """
     path = weights_file(weights)
-    metadata, shapes = _header(path)
-    config = _config(path, metadata).to_dict()
-    count = sum(prod(shape) for shape in shapes.values())
-    return {**metadata, "config": config, "parameters": count, "sha256": weights_hash(path)}
+    return _described(path, weights_hash(path))[0]
 
 
 def check_weights(weights: str | Path) -> str:
-    """The file's sha256, where load_weights would take it but for values that are not finite.
+    """Check that weights could be loaded, except that their values are not looked at.
 
     For a SACB-Net torch is not imported.
 
-    Raises WeightsError where it would not.
+    Parameters
+    ----------
+    weights : str or Path
+        A name, a file, or the folder of a training run (`catalogue.resolve`).
+
+    Returns
+    -------
+    str
+        The file's sha256, hexadecimal.
+
+    Raises
+    ------
+    WeightsError
+        As `load_weights`.
     """
     path = weights_file(weights)
     sha256 = weights_hash(path)
     check_hash(path, sha256)
-    metadata, shapes = _header(path)
-    check_shapes(str(path), shapes, _expected(_config(path, metadata)))
+    info, shapes = _described(path, sha256)
+    check_shapes(str(path), shapes, _expected(info.options))
     return sha256
 
 
@@ -137,12 +195,44 @@ def _expected(config: NetworkOptions) -> Mapping[str, tuple[int, ...]]:
 
 
 def weights_hash(weights: str | Path) -> str:
-    """sha256 of the file, hexadecimal. Raises WeightsError if it cannot be read."""
+    """Hash the file that weights mean.
+
+    Parameters
+    ----------
+    weights : str or Path
+        A name, a file, or the folder of a training run (`catalogue.resolve`).
+
+    Returns
+    -------
+    str
+        The file's sha256, hexadecimal.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read.
+    """
     return hashlib.sha256(_content(weights_file(weights))).hexdigest()
 
 
 def weights_file(weights: str | Path) -> Path:
-    """The file that `weights` mean (`catalogue.resolve`): in the folder of a training run its best, else its last."""
+    """Find the file that weights mean.
+
+    Parameters
+    ----------
+    weights : str or Path
+        A name, a file, or the folder of a training run (`catalogue.resolve`).
+
+    Returns
+    -------
+    Path
+        The file; in the folder of a training run its best weights, else its last.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such file.
+    """
     path = resolve(weights)
     if path.is_dir():
         found = [path / name for name in (BEST, LAST) if (path / name).is_file()]
@@ -157,7 +247,20 @@ def weights_file(weights: str | Path) -> Path:
 def check_shapes(
     what: str, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Raise WeightsError that names the parameters missing from, unknown to, or of another shape than expected."""
+    """Compare the parameters of a file with those of a network.
+
+    Parameters
+    ----------
+    what : str
+        The file, for the message.
+    found, expected : Mapping[str, tuple[int, ...]]
+        Shape of each parameter by name, in the file and in the network.
+
+    Raises
+    ------
+    WeightsError
+        If parameters are missing, unknown or of another shape; the message names them.
+    """
     problems = []
     if missing := sorted(set(expected) - set(found)):
         problems.append(f"lacks {_some(missing)}")
@@ -189,7 +292,8 @@ def _content(path: Path) -> bytes:
         ) from error
 
 
-def _header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+def _described(path: Path, sha256: str) -> tuple[WeightsInfo, dict[str, tuple[int, ...]]]:
+    """What the header says, with what the catalogue adds; the shapes of the parameters."""
     if not path.is_file():
         raise WeightsError(
             f"the weights {path} do not exist or are no file; give the path of a .safetensors file"
@@ -200,25 +304,23 @@ def _header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path} is no intact safetensors file ({error}); get it again, or convert a .pth checkpoint first"
+            f"{path} is no intact safetensors file ({error}); get it again, or convert a .pth"
+            " checkpoint first"
         ) from error
     if metadata.get("architecture") not in architectures():
         found = metadata.get("architecture", "no architecture")
         raise WeightsError(
             f"{path} states {found}; weights of {', '.join(architectures())} were expected"
         )
-    return metadata, shapes
-
-
-def _config(path: Path, metadata: Mapping[str, str]) -> NetworkOptions:
-    version = metadata.get("format_version", "")
-    if not version.isdecimal() or int(version) > FORMAT_VERSION:
-        raise WeightsError(
-            f"{path} has format {version or 'unstated'}; up to {FORMAT_VERSION} is read: update sacbnet"
-        )
     try:
-        return options_from_dict(metadata["architecture"], json.loads(metadata["config"]))
-    except (KeyError, ValueError, TypeError, SacbnetError) as error:
-        raise WeightsError(
-            f"{path} has no usable configuration ({error}); get the file again"
-        ) from error
+        info = WeightsInfo.from_metadata(
+            metadata, parameters=sum(map(prod, shapes.values())), sha256=sha256
+        )
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    entry = entry_with(sha256)
+    if entry is not None:
+        # older files do not state `affine`; the catalogue's word on name and restrictions counts
+        affine = info.affine or entry.affine
+        info = replace(info, name=entry.name, affine=affine, restricted=entry.restricted)
+    return info, shapes

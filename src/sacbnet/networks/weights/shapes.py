@@ -1,6 +1,6 @@
-"""The parameters of a SACB-Net by name and shape, from its configuration alone: to check a file without torch.
+"""The parameters of a SACB-Net by name and shape, from its options alone: a file is checked without torch.
 
-The network itself (`sacbnet`, `encoder`, `sacb`) is the definition; the tests hold this to it.
+The network itself (`sacbnet.networks.sacbnet`) is the definition; tests hold this module to it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,18 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def parameter_shapes(config: SACBNetConfig) -> Shapes:
-    """Those of `SACBNet(config).state_dict()`."""
+    """List the parameters of ``SACBNet(config)``.
+
+    Parameters
+    ----------
+    config : SACBNetConfig
+        Options of the network.
+
+    Returns
+    -------
+    dict[str, tuple[int, ...]]
+        Shape of each parameter by its name in ``state_dict()``.
+    """
     base, c = config.base_channels, [config.channels(level) for level in range(1, 6)]
     found = _conv("encoder.level1.0.0", 1, base)
     found |= _conv("encoder.level1.1.0", base, c[0]) | _conv("encoder.level1.2.0", c[0], c[0])

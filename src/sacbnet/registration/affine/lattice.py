@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from sacbnet.imaging.intensities import foreground
 from sacbnet.imaging.resampling import antialias
-from sacbnet.registration.prepare import CUT_FACE, CUT_SIGNAL, Layer
+from sacbnet.registration.prepare import Layer
+from sacbnet.registration.working_grid import CUT_FACE, CUT_SIGNAL
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.resample import resample
 from sacbnet.spatial.transforms import Affine

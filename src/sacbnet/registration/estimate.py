@@ -1,0 +1,233 @@
+"""The engine: from two images to the transform between them. `register`, `evaluate` and `benchmark` all run this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from sacbnet.config.choices import AUTO, AffineKind, Box
+from sacbnet.config.registration import Options
+from sacbnet.errors import InputError, RegistrationError
+from sacbnet.kernels.cpu.memory import release_memory
+from sacbnet.kernels.dispatch import kernels_for
+from sacbnet.networks.sacbnet.seen import Seen, watching
+from sacbnet.networks.weights.info import WeightsInfo
+from sacbnet.spatial.transforms import Affine, DisplacementField
+
+from .account import Account
+from .affine import align
+from .deliver import Repair, deliver
+from .inputs import Inputs
+from .predict import Network, predict
+from .prepare import Pair, prepare
+from .refine import LevelReport, improves, refine
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """What stays the same from pair to pair.
+
+    Parameters
+    ----------
+    options : Options
+        What was chosen.
+    device : torch.device
+        Where the work is done.
+    network : Network or None
+        The network, as its weights are meant to be run; None without.
+    weights : WeightsInfo or None
+        What the weights say of themselves; None without.
+    """
+
+    options: Options
+    device: torch.device
+    network: Network | None = None
+    weights: WeightsInfo | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """The transform between two images, and how it was found.
+
+    Parameters
+    ----------
+    transform : DisplacementField
+        World coordinates of the fixed image -> world coordinates of the moving image, on the
+        fixed grid, affine included.
+    affine : Affine
+        The affine part alone.
+    pair : Pair
+        Both images as the engine took them.
+    options : Options
+        What was chosen, with `affine` and `box` as they were taken for this pair.
+    repair : Repair or None
+        What the repair of folds changed.
+    levels : tuple[LevelReport, ...]
+        What each level of the refinement did.
+    seen : Seen
+        What the network saw.
+    """
+
+    transform: DisplacementField
+    affine: Affine
+    pair: Pair
+    options: Options
+    repair: Repair | None
+    levels: tuple[LevelReport, ...]
+    seen: Seen
+
+
+def estimate(engine: Engine, inputs: Inputs, account: Account | None = None) -> Estimate:
+    """Find the transform between two images.
+
+    Parameters
+    ----------
+    engine : Engine
+        Network, device and options.
+    inputs : Inputs
+        The images, as they were read.
+    account : Account or None, default None
+        Collects seconds, notes and warnings.
+
+    Returns
+    -------
+    Estimate
+        The transform, and how it was found.
+
+    Raises
+    ------
+    InputError
+        If the images cannot be worked on so.
+    RegistrationError
+        If a displacement is not finite.
+    """
+    account = account or Account()
+    o = _chosen(engine, inputs, account)
+    with account.stage("kernels"):
+        kernels_for(engine.device)  # compiles them the first time
+    with account.stage("prepare", told=False):
+        pair = prepare(
+            inputs.canonical(),
+            spacing=o.spacing,
+            of_network=None if engine.weights is None else engine.weights.spacing_mm,
+            refined=o.refinement is not None,
+            box=o.box,  # type: ignore[arg-type]
+        )
+    with account.stage("affine"):
+        affine = align(pair.fixed, pair.moving, o.affine)  # type: ignore[arg-type]
+    with watching(engine.network, o.save_uncertainty) as seen:
+        u, levels = _displacement(engine, pair, affine, o, account)
+    with account.stage("transform"):
+        transform, repair = deliver(
+            u[0].float().cpu(), pair.grid, affine, inputs.fixed.grid, o.repair
+        )
+    return Estimate(transform, affine, pair, o, repair, levels, seen)
+
+
+def affine_of(engine: Engine) -> AffineKind:
+    """Choose the alignment before the network.
+
+    Parameters
+    ----------
+    engine : Engine
+        Options and weights.
+
+    Returns
+    -------
+    {"none", "rigid", "affine"}
+        What was chosen; else what the weights need; else "affine".
+    """
+    if engine.options.affine != AUTO:
+        return engine.options.affine
+    needed = None if engine.weights is None else engine.weights.affine
+    return needed or "affine"
+
+
+def _chosen(engine: Engine, inputs: Inputs, account: Account) -> Options:
+    """The options with what the weights need in place of "auto"; a note says so."""
+    o, info = engine.options, engine.weights
+    affine = affine_of(engine)
+    if o.affine == AUTO and info is not None and affine != "affine":
+        account.note(
+            f"affine is {affine}, as the weights {info.name} need it (choose it by --affine)"
+        )
+    f, m = inputs.fixed.grid, inputs.moving.grid
+    if affine == "none" and not f.meets(m):
+        raise InputError(
+            f"{inputs.moving.name} and {inputs.fixed.name} share no place in the world; repair the"
+            " headers, or give --align centre, or --affine rigid or affine"
+        )
+    box: Box = "foreground" if o.box == AUTO else o.box
+    trained_on_whole = info is not None and info.box == "whole"
+    one_grid = f.is_orthogonal and f.matches(m, tolerance_mm=0.01)
+    if o.box == AUTO and trained_on_whole and affine == "none" and one_grid:
+        box = "whole"
+        account.note(
+            "the whole box of the fixed image is worked on, as in the training of the weights"
+            " (choose it by --box)"
+        )
+    return replace(o, affine=affine, box=box, refine=o.steps)
+
+
+def _displacement(
+    engine: Engine, pair: Pair, affine: Affine, o: Options, account: Account
+) -> tuple[torch.Tensor, tuple[LevelReport, ...]]:
+    """What remains after the affine, (1, 3, i, j, k) in working voxels; what each level of refinement did."""
+    device, network = engine.device, engine.network
+    with account.stage("prepare", told=False):
+        fixed, moving, fixed_mask, moving_mask = pair.tensors(affine, device)
+    u = torch.zeros(1, 3, *pair.grid.shape, device=device)
+    if network is not None:
+        half = torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16")
+        with account.stage("network"), torch.no_grad(), half:
+            u = predict(network, fixed=fixed, moving=moving, factor=pair.factor)
+        finite(u, "the network's displacement", "these weights do not suit these images")
+        release_memory()
+    if not engine.options.refinement:
+        return u, ()
+    refinement = engine.options.refinement
+    with account.stage("refine", told=False):
+        masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
+        if network is not None and not improves(
+            u, fixed=fixed, moving=moving, options=refinement, **masks
+        ):
+            u = torch.zeros_like(u)
+            account.warn(
+                "the network's displacement was worse than none and is not used: its weights do"
+                " not suit these images"
+            )
+        u, levels = refine(
+            fixed=fixed,
+            moving=moving,
+            options=refinement,
+            start_vox=u,
+            progress=lambda done, total, loss: account.progress("refine", done / total),
+            **masks,
+        )
+    return finite(u, "the refined displacement", "check the images' intensities"), levels
+
+
+def finite(u: torch.Tensor, what: str, remedy: str) -> torch.Tensor:
+    """Refuse a displacement that is not finite.
+
+    Parameters
+    ----------
+    u : Tensor
+        A displacement.
+    what, remedy : str
+        What it is, and what to do, for the message.
+
+    Returns
+    -------
+    Tensor
+        `u` itself.
+
+    Raises
+    ------
+    RegistrationError
+        If a value is NaN or infinite.
+    """
+    if not bool(torch.isfinite(u).all()):
+        raise RegistrationError(f"{what} is not finite; nothing was written: {remedy}")
+    return u
