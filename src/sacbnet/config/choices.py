@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final, Literal, get_args
 
 AffineKind = Literal["none", "rigid", "affine"]
+AffineChoice = Literal["auto", "none", "rigid", "affine"]
 Alignment = Literal["header", "centre"]
 Box = Literal["whole", "foreground"]
+BoxChoice = Literal["auto", "whole", "foreground"]
 Pairing = Literal["all", "cyclic", "atlas", "listed"]
 Precision = Literal["float32", "bfloat16"]
 Preset = Literal["fast", "balanced", "accurate"]

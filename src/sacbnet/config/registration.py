@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 from sacbnet.errors import InputError
 
@@ -15,8 +15,8 @@ from .choices import (
     DEFAULT,
     NONE,
     PRECISIONS,
-    AffineKind,
-    Box,
+    AffineChoice,
+    BoxChoice,
     Precision,
     Preset,
 )
@@ -140,12 +140,12 @@ class Options:
     """
 
     weights: str = DEFAULT
-    affine: AffineKind | Literal["auto"] = "auto"
+    affine: AffineChoice = "auto"
     preset: Preset = "balanced"
     refine: int | None = None
     device: str = "auto"
     spacing: float | None = None
-    box: Box | Literal["auto"] = "auto"
+    box: BoxChoice = "auto"
     precision: Precision = "float32"
     repair: bool = True
     save_clusters: bool = False
@@ -190,12 +190,12 @@ class RegisterOptions(TypedDict, total=False):
     """
 
     weights: str
-    affine: AffineKind | Literal["auto"]
+    affine: AffineChoice
     preset: Preset
     refine: int | None
     device: str
     spacing: float | None
-    box: Box | Literal["auto"]
+    box: BoxChoice
     precision: Precision
     repair: bool
     save_clusters: bool

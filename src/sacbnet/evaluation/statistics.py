@@ -11,11 +11,25 @@ from scipy.stats import t
 
 @dataclass(frozen=True)
 class Summary:
-    """mean, sd (n - 1 in the denominator), min and max of n finite values; ci95: where their mean lies with 95%
-    confidence.
+    """Finite values, summed up.
 
-    left_out: how many were NaN or infinite, and have no part in the other numbers, which are NaN where too few are
-    left: mean, min and max without any, sd and interval with fewer than two.
+    Parameters
+    ----------
+    mean, sd : float
+        Mean; standard deviation with n - 1 in the denominator.
+    n : int
+        Number of finite values.
+    ci95 : tuple[float, float]
+        Interval in which the mean lies with 95% confidence.
+    min, max : float
+        Extremes.
+    left_out : int, default 0
+        Number of values that are NaN or infinite. They have no part in the other numbers.
+
+    Notes
+    -----
+    Numbers for which too few values remain are NaN: mean and extremes without any value, SD and
+    interval with fewer than two.
     """
 
     mean: float
@@ -28,7 +42,20 @@ class Summary:
 
 
 def summarise(values: Iterable[float]) -> Summary:
-    """Of any numbers: the interval is Student's, mean ± t(0.975, n - 1) · sd / √n, as of independent normal values."""
+    """Sum up numbers.
+
+    The interval is Student's, mean ± t(0.975, n - 1) · sd / √n, as for independent normal values.
+
+    Parameters
+    ----------
+    values : Iterable[float]
+        The numbers.
+
+    Returns
+    -------
+    Summary
+        Mean, SD, extremes and interval of the finite ones.
+    """
     given = np.array(list(values), dtype=np.float64)
     finite = given[np.isfinite(given)]
     n, nan = len(finite), float("nan")

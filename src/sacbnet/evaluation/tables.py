@@ -1,10 +1,10 @@
-"""What an evaluation leaves: two tables, a summary, and the table that is printed."""
+"""What an evaluation leaves: two tables, a summary, and the table on the screen."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,20 @@ SHOWN = {
 
 
 def write_scores(out: Path, found: Evaluation) -> None:
-    """pairs.csv, labels.csv and summary.json in the folder `out`, all or none. OutputError where they cannot be."""
+    """Write pairs.csv, labels.csv and summary.json, all or none.
+
+    Parameters
+    ----------
+    out : Path
+        The folder.
+    found : Evaluation
+        The scores.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
     with staged_folder(out, (PAIRS, LABELS, SUMMARY)) as folder:
         _write(folder / PAIRS, found.pairs)
         if found.labels:
@@ -41,8 +54,39 @@ def write_scores(out: Path, found: Evaluation) -> None:
         (folder / SUMMARY).write_text(json.dumps(plain(found.report), indent=1), encoding="utf-8")
 
 
-def scores_table(report: dict[str, Any]) -> Table:
-    """Mean ± SD of each number, a column per method."""
+def scored_line(report: Mapping[str, Any], origin: str) -> str:
+    """Say what was scored, and where the choice of pairs came from.
+
+    Parameters
+    ----------
+    report : Mapping[str, Any]
+        What summary.json holds.
+    origin : str
+        Where pairs and labels came from.
+
+    Returns
+    -------
+    str
+        A line such as "scored 138 of 138 labels, 15 pairs (pairs and labels from the data)".
+    """
+    there, missing = len(report["labels_scored"]), len(report["labels_missing"])
+    labels = f"{there} of {there + missing} labels, " if there or missing else ""
+    return f"scored {labels}{report['scored']} pairs (pairs and labels from {origin})"
+
+
+def scores_table(report: Mapping[str, Any]) -> Table:
+    """Tabulate mean ± SD of each number.
+
+    Parameters
+    ----------
+    report : Mapping[str, Any]
+        What summary.json holds.
+
+    Returns
+    -------
+    Table
+        A column per method.
+    """
     methods = report["summary"]
     asked, scored, failed = (report[name] for name in ("pairs", "scored", "failed"))
     title = f"{scored if scored == asked else f'{scored} of {asked}'} pairs, mean ± SD"
@@ -58,8 +102,21 @@ def scores_table(report: dict[str, Any]) -> Table:
     return table
 
 
-def failures(report: dict[str, Any], most: int = 10) -> list[str]:
-    """A line for each pair that failed, up to `most`."""
+def failures(report: Mapping[str, Any], most: int = 10) -> list[str]:
+    """List the pairs that failed.
+
+    Parameters
+    ----------
+    report : Mapping[str, Any]
+        What summary.json holds.
+    most : int, default 10
+        Largest number of lines.
+
+    Returns
+    -------
+    list[str]
+        A line for each pair that failed; the last one counts the pairs beyond `most`.
+    """
     lines = [
         f"{row['moving']} -> {row['fixed']}: {row['error']}" for row in report["errors"][:most]
     ]
@@ -88,7 +145,18 @@ def _write(path: Path, rows: Sequence[Row]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """JSON has no NaN: null says it."""
+    """Make numbers fit for JSON, which has no NaN.
+
+    Parameters
+    ----------
+    value : Any
+        Nested dicts, lists and numbers.
+
+    Returns
+    -------
+    Any
+        The same with None in place of NaN.
+    """
     if isinstance(value, dict):
         return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,10 +1,14 @@
-"""What the verbs print: progress on stderr, results on stdout."""
+"""What the verbs print: progress on stderr, results on stdout, the same lines into a log file where one is named."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +21,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from sacbnet.files import writing
+from sacbnet.registration.report import RunReport
+
+Tell = Callable[[str, float], None]  # (stage, fraction of it that is done)
 STAGES = {
     "kernels": "kernels (compiled at the first run)",
     "affine": "affine alignment",
@@ -31,19 +39,63 @@ STAGES = {
 
 
 @contextmanager
-def progress_bar(quiet: bool, of_all: bool = False) -> Iterator[Callable[[str, float], None]]:
-    """Yield a function (stage, fraction) that keeps a line on stderr up to date; silent where `quiet`, and in files.
+def progress_bar(
+    quiet: bool, *, of_all: bool = False, verbose: bool = False, log: Path | None = None
+) -> Iterator[Tell]:
+    """Show progress while a block lasts.
 
-    of_all: the fraction is that of all the work, the stage being what is at hand (the name of a case); otherwise each
-    stage starts anew.
+    On a terminal a line on stderr is kept up to date. Elsewhere (a log of a batch system), and
+    where `verbose` asks for it, every stage gets a line of its own with its seconds.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show nothing; the log file is written all the same.
+    of_all : bool, default False
+        Whether the fraction is that of all the work, the stage being what is at hand (the name of
+        a case); otherwise each stage starts anew.
+    verbose : bool, default False
+        Lines instead of the bar, and the library's own messages.
+    log : Path or None, default None
+        A file to which the same lines are added, each with its time.
+
+    Yields
+    ------
+    callable (str, float)
+        To be called with a stage and the fraction that is done.
+
+    Raises
+    ------
+    OutputError
+        If the log file cannot be opened.
     """
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield lambda stage, fraction: None
-        return
-    time = TimeRemainingColumn() if of_all else TimeElapsedColumn()
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), time)
-    with Progress(*columns, console=console, transient=True) as bar:
+    console = Console(stderr=True, highlight=False)
+    with ExitStack() as stack:
+        tellers: list[Tell] = []
+        if log is not None:
+            with writing(log):
+                file = stack.enter_context(log.open("a", encoding="utf-8"))
+            tellers.append(stack.enter_context(_lines(_into(file), of_all)))
+            stack.enter_context(_messages(_into(file), logging.DEBUG))
+        if not quiet and (verbose or not console.is_terminal):
+            tellers.append(stack.enter_context(_lines(_onto(console), of_all)))
+            if verbose:
+                stack.enter_context(_messages(_onto(console), logging.INFO))
+        elif not quiet:
+            tellers.append(stack.enter_context(_bar(console, of_all)))
+
+        def tell(stage: str, fraction: float) -> None:
+            for teller in tellers:
+                teller(stage, fraction)
+
+        yield tell
+
+
+@contextmanager
+def _bar(console: Console, of_all: bool) -> Iterator[Tell]:
+    clock = TimeRemainingColumn() if of_all else TimeElapsedColumn()
+    text = TextColumn("{task.description}", markup=False)
+    with Progress(SpinnerColumn(), text, BarColumn(), clock, console=console, transient=True) as bar:
         task = bar.add_task("reading", total=1.0 if of_all else None)
         now = ""
 
@@ -53,49 +105,137 @@ def progress_bar(quiet: bool, of_all: bool = False) -> Iterator[Callable[[str, f
                 bar.update(task, description=stage)
             elif stage != now:
                 now = stage
-                bar.remove_task(task)  # to reset it would keep the total of the stage before
-                task = bar.add_task(
-                    STAGES.get(stage, stage), total=1.0 if stage == "refine" else None
-                )
+                bar.remove_task(task)  # resetting it would keep the total of the stage before
+                total = 1.0 if stage == "refine" else None
+                task = bar.add_task(STAGES.get(stage, stage), total=total)
             bar.update(task, completed=fraction)
 
         yield tell
 
 
-def registration_table(report: dict[str, Any]) -> Table:
-    """Start, affine and final: likeness, and Dice where labels were given."""
+@contextmanager
+def _lines(write: Callable[[str], None], of_all: bool) -> Iterator[Tell]:
+    """A line for each stage once it is done, with its seconds and the seconds since the start."""
+    start = began = time.monotonic()
+    now = "" if of_all else "reading"
+
+    def close() -> None:
+        if now:
+            end = time.monotonic()
+            what = STAGES.get(now, now)
+            write(f"{end - start:8.1f} s  {what} ({end - began:.1f} s)")
+
+    def tell(stage: str, fraction: float) -> None:
+        nonlocal now, began
+        if stage != now:
+            close()
+            now, began = stage, time.monotonic()
+
+    yield tell
+    close()
+
+
+def _into(file: IO[str]) -> Callable[[str], None]:
+    def write(line: str) -> None:
+        file.write(f"{datetime.now(UTC).astimezone().isoformat(timespec='seconds')} {line}\n")
+        file.flush()
+
+    return write
+
+
+def _onto(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _messages(write: Callable[[str], None], level: int) -> Iterator[None]:
+    """Show what the library logs, while a block lasts."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            write(f"{record.name}: {record.getMessage()}")
+
+    logger, handler = logging.getLogger("sacbnet"), Handler(level)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(min(level, before or level))
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def registration_table(report: RunReport) -> Table:
+    """Tabulate likeness, and Dice where labels were given, at the three steps.
+
+    Parameters
+    ----------
+    report : RunReport
+        The account of a registration.
+
+    Returns
+    -------
+    Table
+        Columns for the start, the affine and the final step.
+    """
     table = Table(title=None, show_edge=False, pad_edge=False)
     table.add_column("")
-    steps = ("start", "affine", "final")
-    for step in steps:
+    for step in ("start", "affine", "final"):
         table.add_column(step, justify="right")
-    rows = [
-        (key.replace("_", " "), "similarity", key)
-        for key in ("local_correlation", "mutual_information")
-    ]
-    if "dice" in report:
-        rows += [("Dice, nearest", "dice", "nearest"), ("Dice, one-hot linear", "dice", "onehot")]
-    for title, block, key in rows:
-        table.add_row(title, *(f"{report[block][step][key]:.3f}" for step in steps))
+    s, d = report.similarity, report.dice
+    rows = {
+        "local correlation": [x.local_correlation for x in (s.start, s.affine, s.final)],
+        "mutual information": [x.mutual_information for x in (s.start, s.affine, s.final)],
+    }
+    if d is not None:
+        rows["Dice, nearest"] = [x.nearest for x in (d.start, d.affine, d.final)]
+        rows["Dice, one-hot linear"] = [x.onehot for x in (d.start, d.affine, d.final)]
+    for name, values in rows.items():
+        table.add_row(name, *(f"{value:.3f}" for value in values))
     return table
 
 
-def registration_lines(report: dict[str, Any]) -> list[str]:
-    """The account of a run, in sentences."""
-    folding, inverse = report["folding"], report["inverse"]
-    lines = [
-        f"folding: {folding['folded_voxels']} voxels, "
-        f"non-diffeomorphic volume {folding['non_diffeomorphic_percent']:.4g} %",
-        f"inverse: returns points within {inverse['round_trip_mean_mm']:.3f} mm on average",
-        f"took {report['seconds']['total']:.1f} s, peak memory {report['peak_memory_mb'] / 1024:.1f} GiB",
+def registration_lines(report: RunReport) -> list[str]:
+    """Give the account of a registration in sentences.
+
+    Parameters
+    ----------
+    report : RunReport
+        The account.
+
+    Returns
+    -------
+    list[str]
+        Folding, exactness of the inverse, time and memory; then notes and warnings.
+    """
+    folds, inverse = report.folding, report.inverse
+    return [
+        f"folding: {folds.folded_voxels} voxels, non-diffeomorphic volume"
+        f" {folds.non_diffeomorphic_percent:.4g} %",
+        f"inverse: returns points within {inverse.round_trip_mean_mm:.3f} mm on average",
+        f"took {report.seconds['total']:.1f} s, peak memory"
+        f" {report.peak_memory_mb / 1024:.1f} GiB",
+        *(f"note: {sentence}" for sentence in (*report.notes, *report.warnings)),
     ]
-    return lines + [f"note: {sentence}" for sentence in report["warnings"]]
 
 
-def facts_table(facts: dict[str, Any]) -> Table:
+def facts_table(facts: Mapping[str, object]) -> Table:
+    """Tabulate facts.
+
+    Parameters
+    ----------
+    facts : Mapping[str, object]
+        Values by name.
+
+    Returns
+    -------
+    Table
+        A row for each; paths and hashes are shown whole.
+    """
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     table.add_column(style="bold")
-    table.add_column(overflow="fold")  # paths and hashes whole
+    table.add_column(overflow="fold")
     for name, value in facts.items():
         table.add_row(name, str(value))
     return table

@@ -1,4 +1,4 @@
-"""TODO-DOC sacbnet.reporting.describe."""
+"""What `sacbnet info` says of a file: by its kind, the facts that a user asks for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,25 @@ from typing import Any
 
 
 def describe(file: Path) -> dict[str, Any]:
-    """The facts of a file, by what it is."""
+    """Find out what a file is, and the facts about it.
+
+    Parameters
+    ----------
+    file : Path
+        An image, a transform, weights, points, a pack, or the folder of `register` or `train`.
+
+    Returns
+    -------
+    dict[str, Any]
+        Facts by name; "kind" is what the file is.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    WeightsError
+        If weights cannot be used.
+    """
     from sacbnet.io.format import AffineFormat, PointsFormat
     from sacbnet.io.table import suffixes
     from sacbnet.io.transforms import is_displacement
@@ -87,24 +105,29 @@ def _weights(file: Path) -> dict[str, Any]:
 
     from sacbnet.networks.weights.load import describe_weights
 
-    told = describe_weights(file)
-    first = (
-        "name",
-        "licence",
-        "trained_on",
-        "source",
-        "spacing_mm",
-        "intensity",
-        "baseline",
-        "validation",
-        "steps",
-    )
-    out = {"kind": "weights"} | {name: told.pop(name) for name in first if name in told}
-    if (
-        "recipe" in told
-    ):  # the whole of it is in the file; here what differs from the published protocol's defaults
-        out["recipe"] = _differences(json.loads(told.pop("recipe")))
-    return out | told
+    info = describe_weights(file)
+    out: dict[str, Any] = {
+        "kind": "weights",
+        "name": info.name,
+        "licence": info.licence + (" (restricts the use)" if info.restricted else ""),
+        "trained on": info.trained_on,
+        "source": info.source,
+        "spacing": "unknown" if info.spacing_mm is None else f"{info.spacing_mm:g} mm",
+        "intensity": info.intensity,
+        "affine before it": info.affine or "affine",
+        "run both ways": info.symmetric,
+        "run on mirror images": info.mirrored,
+        "before training": json.dumps(dict(info.baseline)),
+        "validation": json.dumps(dict(info.validation)),
+        "steps": info.steps,
+        "network": f"{info.architecture}, {info.parameters:,} parameters",
+        "options": json.dumps(info.options.to_dict()),
+        **info.more,
+        "sha256": info.sha256,
+    }
+    if info.recipe is not None:  # the file holds all of it; shown is what differs from the defaults
+        out["recipe"] = _differences(dict(info.recipe))
+    return {name: value for name, value in out.items() if value not in ("", None, "{}")}
 
 
 def _differences(recipe: dict[str, Any]) -> str:
@@ -169,24 +192,20 @@ def _points(file: Path) -> dict[str, Any]:
 
 
 def _run(file: Path) -> dict[str, Any]:
-    import json
+    from sacbnet.registration.apply import load_report
 
-    from sacbnet.errors import InputError
-    from sacbnet.reporting.console import registration_lines
+    from .console import registration_lines
 
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-        return {
-            "kind": "registration",
-            "fixed": report["fixed"]["name"],
-            "moving": report["moving"]["name"],
-            "version": report["environment"]["sacbnet"],
-            "local correlation": " -> ".join(
-                f"{s['local_correlation']:.3f}" for s in report["similarity"].values()
-            ),
-            "account": "\n".join(registration_lines(report)),
-        }
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise InputError(
-            f"{file} is no account of a registration ({error}); register again"
-        ) from error
+    report = load_report(file)
+    s = report.similarity
+    values = (x.local_correlation for x in (s.start, s.affine, s.final))
+    return {
+        "kind": "registration",
+        "fixed": report.fixed.name,
+        "moving": report.moving.name,
+        "version": report.environment["sacbnet"],
+        "started": report.started or "unknown",
+        "weights": "none" if report.weights is None else report.weights.name,
+        "local correlation": " -> ".join(f"{value:.3f}" for value in values),
+        "account": "\n".join(registration_lines(report)),
+    }
