@@ -99,7 +99,7 @@ def run(task: Task) -> Outcome:
     moving = replace(
         moving, grid=Grid(moving.grid.shape, (pose @ Affine(moving.grid.affine)).matrix)
     )
-    pair = prepare(Inputs(fixed, moving).canonical(), None, None)
+    pair = prepare(Inputs(fixed, moving).canonical())
     start = time.process_time()
     found = align(pair.fixed, pair.moving, task.kind)
     seconds = time.process_time() - start

@@ -118,8 +118,8 @@ def pair() -> SmallPair:
 def registered(pair: SmallPair) -> Registration:
     """The pair through every stage but the network."""
     return sacbnet.register(
-        pair.fixed,
-        pair.moving,
+        fixed=pair.fixed,
+        moving=pair.moving,
         fixed_labels=pair.fixed_labels,
         moving_labels=pair.moving_labels,
         weights="none",
@@ -130,7 +130,9 @@ def registered(pair: SmallPair) -> Registration:
 @pytest.fixture(scope="session")
 def near(pair: SmallPair) -> Registration:
     """The pair with the rigid part taken out of its headers, two steps of refinement and no affine."""
-    return sacbnet.register(pair.fixed, pair.aligned, moving_labels=pair.aligned_labels, **QUICK)
+    return sacbnet.register(
+        fixed=pair.fixed, moving=pair.aligned, moving_labels=pair.aligned_labels, **QUICK
+    )
 
 
 @pytest.fixture(scope="session")
@@ -174,7 +176,7 @@ def commands(
         ]
         arguments += [f"--out={folder / str(n)}", "--refine=2", *more]
         process = subprocess.run(
-            [sys.executable, "-m", "sacbnet.cli.main", "register", *arguments],
+            [sys.executable, "-m", "sacbnet", "register", *arguments],
             env={**os.environ, "PYTHONHASHSEED": str(n), "COLUMNS": "100"},
             capture_output=True,
             text=True,

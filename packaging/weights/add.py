@@ -22,8 +22,8 @@ from sacbnet.errors import SacbnetError, WeightsError
 from sacbnet.files import atomic_file
 from sacbnet.networks.weights import catalogue
 from sacbnet.networks.weights.catalogue import CATALOGUE, SUFFIX, Entry, entries
-from sacbnet.networks.weights.load import describe_weights, load_weights, weights_file, weights_hash
-from sacbnet.registration.prepare import spacing_of
+from sacbnet.networks.weights.info import WeightsInfo
+from sacbnet.networks.weights.load import load_weights, weights_file, weights_hash
 
 NO_LICENCE = ("", "not stated", "unknown")
 
@@ -43,10 +43,10 @@ def add(
         raise WeightsError(
             f"{name} is in the catalogue already; choose another --name, or give --replace"
         )
-    told = load_weights(weights)[1] | describe_weights(weights)
-    if told["licence"].partition(":")[0].partition(";")[0].strip() in NO_LICENCE:
+    told = load_weights(weights)[1]
+    if told.licence.partition(":")[0].partition(";")[0].strip() in NO_LICENCE:
         raise WeightsError(
-            f"{weights} states no licence ({told['licence']!r}); weights go into the package only with one"
+            f"{weights} states no licence ({told.licence!r}); weights go into the package only with one"
         )
     if facts.get("default") and any(
         entry.default for entry in listed.values() if entry.name != name
@@ -58,15 +58,15 @@ def add(
     content = weights_file(weights).read_bytes()
     with atomic_file(target) as part:
         part.write_bytes(_halved(content, told) if half else content)
-    facts["restricted"] = facts.get("restricted", False) or told.get("restricted") == "true"
+    facts["restricted"] = facts.get("restricted", False) or told.restricted
     entry = Entry(
         name=name,
         file=target.name,
         sha256=weights_hash(target),
-        licence=told["licence"],
-        parameters=told["parameters"],
-        spacing_mm=spacing_of(told),
-        trained_on=told["trained_on"],
+        licence=told.licence,
+        parameters=told.parameters,
+        spacing_mm=told.spacing_mm,
+        trained_on=told.trained_on,
         validation=_figures(told),
         **facts,
     )
@@ -75,22 +75,19 @@ def add(
     return entry
 
 
-def _halved(content: bytes, told: dict[str, Any]) -> bytes:
+def _halved(content: bytes, told: WeightsInfo) -> bytes:
     state = {name: tensor.half() for name, tensor in load(content).items()}
     if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
         raise WeightsError(
             f"{', '.join(bad)} hold values beyond float16; add these weights without --half"
         )
-    own = {k: v for k, v in told.items() if k not in ("parameters", "sha256")}
-    return save(state, metadata=own | {"config": json.dumps(told["config"])})
+    return save(state, metadata=told.to_metadata())
 
 
-def _figures(told: dict[str, Any]) -> dict[str, float]:
+def _figures(told: WeightsInfo) -> dict[str, float]:
     """The scores at validation, and those before training, to four digits."""
-    found = json.loads(told.get("validation", "{}"))
-    found |= {
-        f"{name}_before": value for name, value in json.loads(told.get("baseline", "{}")).items()
-    }
+    found = dict(told.validation)
+    found |= {f"{name}_before": value for name, value in told.baseline.items()}
     return {
         k: v if isinstance(v, int) else float(f"{v:.4g}")
         for k, v in found.items()

@@ -100,7 +100,7 @@ def test_methods_beside_each_other(toy, run, shapes, tmp_path, fake_python, monk
             before, rel=1e-5
         )
     assert {int(float(r["parameters"])) for r in rows if r["method"] == "ours"} == {
-        describe_weights(weights)["parameters"]
+        describe_weights(weights).parameters
     }
     assert [r["seconds"] for r in rows if r["method"] == "SyN"] == ["1.5", "1.5"]
     assert len(rows_of(out, "labels.csv")) == 4 * 2 * 2

@@ -240,7 +240,7 @@ def test_a_converted_checkpoint_registers(sacbnet, register, checkpoint, tmp_pat
     )
     assert (done.code, done.err) == (0, "") and "licence: by letter" in done.out
     metadata = load_weights(weights)[1]
-    assert (metadata["spacing_mm"], metadata["trained_on"]) == ("2", "IXI")
+    assert (metadata.spacing_mm, metadata.trained_on) == (2.0, "IXI")
     done = register(f"--weights={weights}", "--refine=4")
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "out" / RUN).read_text())

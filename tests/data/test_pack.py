@@ -100,7 +100,7 @@ def test_the_network_sees_in_training_what_register_shows_it(write, tmp_path, sp
     )
     case = write("a", data, oriented("LIP", (1.0, 1.0, 1.0)))
     pack = build_pack([case], tmp_path / "p", PackOptions(spacing))
-    shown = prepare(read_inputs(case.image, case.image).canonical(), spacing, None)
+    shown = prepare(read_inputs(fixed=case.image, moving=case.image).canonical(), spacing=spacing)
     offset = np.rint(shown.grid.voxels(pack.grid.world([0, 0, 0]))).astype(int)
     within = tuple(slice(o, o + n) for o, n in zip(offset, pack.shape, strict=True))
     assert pack.grid.matches(shown.grid.cropped(offset, offset + pack.shape))

@@ -31,8 +31,8 @@ def test_scores_of_the_headers_and_of_the_transform(pair, registered, small_demo
     score = demo.score(small_demo, registered.transform)
     assert set(score.dice) == set(STRUCTURES.values())
     before, after = score.mean_dice
-    assert before == pytest.approx(registered.report["dice"]["start"]["nearest"], abs=1e-6)
-    assert after == pytest.approx(registered.report["dice"]["final"]["nearest"], abs=1e-6)
+    assert before == pytest.approx(registered.report.dice.start.nearest, abs=1e-6)
+    assert after == pytest.approx(registered.report.dice.final.nearest, abs=1e-6)
     assert score.error_mm[0] > 3 and score.error_mm[1] < 0.8
     assert score.error_p95_mm[0] > score.error_mm[0] and score.error_p95_mm[1] > score.error_mm[1]
 
@@ -51,4 +51,4 @@ def test_run_demo_writes_the_pair_and_the_result(small_demo, tmp_path) -> None:
     assert np.array_equal(written.data, small_demo.moving.data) and written.grid.matches(
         small_demo.moving.grid
     )
-    assert "dice" in result.report and score.mean_dice[1] > score.mean_dice[0] + 0.1
+    assert result.report.dice is not None and score.mean_dice[1] > score.mean_dice[0] + 0.1

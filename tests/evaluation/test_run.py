@@ -506,7 +506,9 @@ def test_register_takes_a_run_as_it_is(recipe, pack, shapes, tmp_path, monkeypat
         SACBNet, "forward", lambda self, moving, fixed: torch.zeros(1, 3, *fixed.shape[2:])
     )
     cases = read_cases(shapes).cases
-    result = register(cases[4].image, cases[5].image, weights=str(tmp_path / "run"), affine="none")
+    result = register(
+        fixed=cases[4].image, moving=cases[5].image, weights=str(tmp_path / "run"), affine="none"
+    )
     assert (
         result.report["weights"]["name"] == "shapes"
         and result.report["working_grid"]["spacing_mm"] == 1

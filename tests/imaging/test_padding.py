@@ -66,11 +66,15 @@ def padded(tmp_path):
 
 
 def test_it_takes_no_part_in_registration(padded):
-    pair = prepare(read_inputs(padded[0].image, padded[1].image).canonical(), 1.0, None)
+    pair = prepare(
+        read_inputs(fixed=padded[0].image, moving=padded[1].image).canonical(), spacing=1.0
+    )
     inside = np.zeros((22, 18, 20), dtype=bool)
     inside[6:18, 5:15, 4:15] = True
     assert (pair.moving.mask == inside).all() and pair.fixed.mask.sum() == 12 * 10 * 11
-    whole = prepare(read_inputs(padded[2].image, padded[1].image).canonical(), 1.0, None)
+    whole = prepare(
+        read_inputs(fixed=padded[2].image, moving=padded[1].image).canonical(), spacing=1.0
+    )
     assert whole.fixed.mask is None and whole.moving.mask is not None
 
 

@@ -96,7 +96,9 @@ def test_moved_image_on_other_grids(pair, files, tmp_path, case, turn) -> None:
         nib.save(nib.Nifti1Image(moving.data, moving.grid.affine), tmp_path / "moving.nii.gz")
     else:
         save_image(tmp_path / "moving.nii.gz", moving.data, moving)
-    result = sacbnet.register(tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz", **QUICK)
+    result = sacbnet.register(
+        fixed=tmp_path / "fixed.nii.gz", moving=tmp_path / "moving.nii.gz", **QUICK
+    )
     result.save(tmp_path / "out")
     if case != "sheared moving":
         check_both(tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz", tmp_path / "out", result)
@@ -116,7 +118,9 @@ def test_sheared_fixed_keeps_its_grid_and_gets_a_transform_that_itk_reads(pair, 
     shear = np.eye(4)
     shear[2, 0] = 0.12
     fixed = relocated(pair.fixed, shear)
-    out = sacbnet.register((fixed.data, fixed.grid.affine), relocated(pair.aligned, shear), **QUICK)
+    out = sacbnet.register(
+        fixed=(fixed.data, fixed.grid.affine), moving=relocated(pair.aligned, shear), **QUICK
+    )
     out.save(tmp_path)
     assert np.allclose(nib.load(tmp_path / "moved.nii.gz").affine, fixed.grid.affine, atol=1e-5)
     points = fixed.grid.world(np.argwhere(pair.fixed_labels.data > 3))

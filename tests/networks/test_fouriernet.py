@@ -168,7 +168,7 @@ def test_autocast_stays_near(model):
 def test_weights_round_trip(model, tmp_path):
     save_weights(tmp_path / "w.safetensors", model, FACTS)
     found, metadata = load_weights(tmp_path / "w.safetensors")
-    assert metadata["architecture"] == "fouriernet" and found.config == model.config
+    assert metadata.architecture == "fouriernet" and found.config == model.config
     pair = images(1, 1, 16, 16, 16)
     with torch.inference_mode():
         assert torch.equal(found(*pair), model(*pair))

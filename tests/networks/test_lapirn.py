@@ -252,7 +252,7 @@ def test_weights_round_trip(tmp_path):
     model = network(2, diffeomorphic=True)
     save_weights(tmp_path / "w.safetensors", model, FACTS)
     found, metadata = load_weights(tmp_path / "w.safetensors")
-    assert metadata["architecture"] == "lapirn" and found.config == model.config
+    assert metadata.architecture == "lapirn" and found.config == model.config
     pair = images(1, 1, 16, 8, 8)
     with torch.inference_mode():
         assert torch.equal(found(*pair), model(*pair))

@@ -148,7 +148,7 @@ def test_weights_survive_the_file(diffeomorphic, tmp_path):
     model = new(diffeomorphic=diffeomorphic)
     save_weights(tmp_path / "w.safetensors", model, FACTS)
     loaded, metadata = load_weights(tmp_path / "w.safetensors")
-    assert metadata["architecture"] == "lkunet" and loaded.config == model.config
+    assert metadata.architecture == "lkunet" and loaded.config == model.config
     moving, fixed = images(1, 1, 16, 16, 16)
     with torch.inference_mode():
         assert torch.equal(loaded(moving, fixed), model(moving, fixed))

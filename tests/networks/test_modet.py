@@ -279,7 +279,7 @@ def test_weights_survive_the_file(version, tmp_path):
     model = new(version)
     save_weights(tmp_path / "w.safetensors", model, FACTS)
     loaded, metadata = load_weights(tmp_path / "w.safetensors")
-    assert metadata["architecture"] == "modet" and loaded.config == model.config
+    assert metadata.architecture == "modet" and loaded.config == model.config
     moving, fixed = images(1, 1, 16, 16, 16)
     with torch.inference_mode():
         assert torch.equal(loaded(moving, fixed), model(moving, fixed))

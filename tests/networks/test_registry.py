@@ -135,10 +135,10 @@ def test_it_trains_is_saved_and_loaded_and_registers_a_pair(guest, recipe, pack,
         assert 0 < (untrained[name] - p).abs().max() <= 2 * recipe.optimiser.learning_rate
 
     found = sacbnet.register(
-        pair.fixed, pair.aligned, weights=tmp_path / "run", affine="none", refine=3
+        fixed=pair.fixed, moving=pair.aligned, weights=tmp_path / "run", affine="none", refine=3
     )
-    assert found.report["weights"]["architecture"] == "tiny"
-    assert found.report["weights"]["sha256"] == describe_weights(tmp_path / "run")["sha256"]
+    assert found.report.weights.architecture == "tiny"
+    assert found.report.weights.sha256 == describe_weights(tmp_path / "run").sha256
 
 
 @pytest.mark.parametrize(

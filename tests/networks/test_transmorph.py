@@ -215,7 +215,7 @@ def test_weights_survive_the_disk(model, tmp_path):
     save_weights(path, model, FACTS)
     loaded, metadata = load_weights(path)
     moving, fixed = images(1, 1, 32, 32, 32)
-    assert metadata["architecture"] == "transmorph" and loaded.config == TINY
+    assert metadata.architecture == "transmorph" and loaded.config == TINY
     with torch.inference_mode():
         assert torch.equal(loaded(moving, fixed), model(moving, fixed))
 

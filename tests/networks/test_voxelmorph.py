@@ -194,7 +194,7 @@ def test_weights_survive_the_disk(options, tmp_path):
     save_weights(path, model, FACTS)
     loaded, metadata = load_weights(path)
     moving, fixed = images(1, 1, 16, 16, 16)
-    assert metadata["architecture"] == "voxelmorph" and loaded.config == options
+    assert metadata.architecture == "voxelmorph" and loaded.config == options
     with torch.inference_mode():
         assert torch.equal(loaded(moving, fixed), model(moving, fixed))
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from sacbnet.metrics.folding import folding
-from sacbnet.registration.deliver import deliver
+from sacbnet.registration.deliver import Mended, Repair, deliver
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField, chain
 from sacbnet.spatial.unfold import unfold
@@ -54,12 +54,12 @@ def test_no_fold_is_delivered(name, rough):
     assert (
         found.non_diffeomorphic_percent == 0 and found.folded_voxels == 0 and found.jacobian_min > 0
     )
-    work = report["working_grid"]
-    assert 0 < work["voxels_changed"] <= 16**3 and work["remaining_voxels"] == 0
-    assert work["voxels_changed_percent"] == pytest.approx(
-        100 * work["voxels_changed"] / np.prod(WORKING.shape)
+    work = report.working_grid
+    assert 0 < work.voxels_changed <= 16**3 and work.remaining_voxels == 0
+    assert work.voxels_changed_percent == pytest.approx(
+        100 * work.voxels_changed / np.prod(WORKING.shape)
     )
-    assert 0 < work["mean_change_mm"] < work["largest_change_mm"] < 2 * 6 * (0.3 + rough)
+    assert 0 < work.mean_change_mm < work.largest_change_mm < 2 * 6 * (0.3 + rough)
 
 
 def test_the_fixed_grid_folds_anew_and_its_report_is_what_was_changed():
@@ -67,17 +67,17 @@ def test_the_fixed_grid_folds_anew_and_its_report_is_what_was_changed():
     fixed = fixed_grids()["oblique"]
     u = field(0.4)
     transform, report = deliver(u, WORKING, Affine(TURN), fixed)
-    kept = report["fixed_grid"]
-    assert kept["voxels_changed"] > 0 and kept["remaining_voxels"] == 0
+    kept = report.fixed_grid
+    assert kept.voxels_changed > 0 and kept.remaining_voxels == 0
     whole = DisplacementField.from_voxels(WORKING, unfold(u)[0].permute(1, 2, 3, 0).numpy())
     written = DisplacementField.from_map(chain(Affine(TURN), whole), fixed)
     assert folding(written).non_diffeomorphic_percent > 0
     change = np.linalg.norm(transform.displacement_mm - written.displacement_mm, axis=-1)
     assert (
-        kept["voxels_changed"] == (change > 0).sum() < 0.1 * change.size
+        kept.voxels_changed == (change > 0).sum() < 0.1 * change.size
     )  # the others to the last bit
-    assert kept["largest_change_mm"] == pytest.approx(change.max())
-    assert kept["mean_change_mm"] == pytest.approx(change[change > 0].mean())
+    assert kept.largest_change_mm == pytest.approx(change.max())
+    assert kept.mean_change_mm == pytest.approx(change[change > 0].mean())
 
 
 def test_without_folds_nothing_is_changed():
@@ -86,11 +86,15 @@ def test_without_folds_nothing_is_changed():
     np.testing.assert_allclose(
         transform.displacement_mm, 2 * u.permute(1, 2, 3, 0).numpy(), atol=1e-5
     )
-    keys = [
-        "voxels_changed",
-        "voxels_changed_percent",
-        "mean_change_mm",
-        "largest_change_mm",
-        "remaining_voxels",
-    ]
-    assert report == {where: dict.fromkeys(keys, 0) for where in ("working_grid", "fixed_grid")}
+    nothing = Mended(0, 0.0, 0.0, 0.0, 0)
+    assert report == Repair(working_grid=nothing, fixed_grid=nothing)
+
+
+def test_without_repair_the_map_is_what_was_found():
+    """The folds of the displacement are still there, on its own grid to the last bit."""
+    u = field(1.5)
+    transform, report = deliver(u, WORKING, Affine(), WORKING, repair=False)
+    assert report is None and folding(transform).non_diffeomorphic_percent > 0
+    np.testing.assert_allclose(
+        transform.displacement_mm, 2 * u.permute(1, 2, 3, 0).numpy(), atol=1e-5
+    )

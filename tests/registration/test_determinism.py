@@ -32,7 +32,7 @@ def test_again_in_the_same_process(pair, near) -> None:
     random.seed(7)
     np.random.seed(7)  # noqa: NPY002
     torch.manual_seed(7)
-    again = sacbnet.register(pair.fixed, pair.aligned, **QUICK)
+    again = sacbnet.register(fixed=pair.fixed, moving=pair.aligned, **QUICK)
     for name in ("transform", "inverse"):
         one, other = getattr(near, name), getattr(again, name)
         assert (
@@ -73,7 +73,7 @@ def test_nothing_global_is_touched(pair, near, tmp_path, options) -> None:
     random.seed(5)
     before = global_state()
     result = sacbnet.register(
-        pair.fixed, pair.aligned, moving_labels=pair.aligned_labels, **options
+        fixed=pair.fixed, moving=pair.aligned, moving_labels=pair.aligned_labels, **options
     )
     result.save(tmp_path)
     sacbnet.Warper.of(tmp_path).image(pair.aligned, "fixed")

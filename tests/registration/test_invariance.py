@@ -58,7 +58,7 @@ def test_axes_flipped_and_permuted(pair, registered) -> None:
         restored(pair.fixed, (2, 0, 1), (0, 1, 0)),
         restored(pair.moving, (1, 2, 0), (1, 0, 1)),
     )
-    result = sacbnet.register(fixed, moving, weights="none", refine=STEPS)
+    result = sacbnet.register(fixed=fixed, moving=moving, weights="none", refine=STEPS)
     assert result.moved.grid == fixed.grid
     assert off(pair, registered, result).max() < 1e-4
     undone = result.moved.data[:, ::-1].transpose(1, 2, 0)
@@ -72,7 +72,7 @@ def test_axes_flipped_and_permuted(pair, registered) -> None:
 ])  # fmt: skip
 def test_every_order_without_affine(pair, near, fixed_order, moving_order) -> None:
     fixed, moving = restored(pair.fixed, *fixed_order), restored(pair.aligned, *moving_order)
-    assert off(pair, near, sacbnet.register(fixed, moving, **QUICK)).max() < 1e-4
+    assert off(pair, near, sacbnet.register(fixed=fixed, moving=moving, **QUICK)).max() < 1e-4
 
 
 def test_masks_and_labels_flipped_along(pair) -> None:
@@ -80,7 +80,7 @@ def test_masks_and_labels_flipped_along(pair) -> None:
     images = (pair.fixed, pair.aligned, mask, pair.aligned_labels)
     order = ((1, 0, 2), (1, 1, 0))
     results = [
-        sacbnet.register(f, m, fixed_mask=x, moving_labels=n, **QUICK)
+        sacbnet.register(fixed=f, moving=m, fixed_mask=x, moving_labels=n, **QUICK)
         for f, m, x, n in (images, [restored(i, *order) for i in images])
     ]
     assert off(pair, *results).max() < 1e-4
@@ -90,14 +90,19 @@ def test_masks_and_labels_flipped_along(pair) -> None:
 
 def test_both_headers_turned(pair, registered, turn) -> None:
     result = sacbnet.register(
-        relocated(pair.fixed, turn), relocated(pair.moving, turn), weights="none", refine=STEPS
+        fixed=relocated(pair.fixed, turn),
+        moving=relocated(pair.moving, turn),
+        weights="none",
+        refine=STEPS,
     )
     error = off(pair, registered, result, Affine(turn))
     assert error.mean() < 0.8 and np.percentile(error, 95) < 1.6
 
 
 def test_both_headers_turned_without_affine(pair, near, turn) -> None:
-    result = sacbnet.register(relocated(pair.fixed, turn), relocated(pair.aligned, turn), **QUICK)
+    result = sacbnet.register(
+        fixed=relocated(pair.fixed, turn), moving=relocated(pair.aligned, turn), **QUICK
+    )
     assert off(pair, near, result, Affine(turn)).mean() < 0.1
 
 
@@ -112,7 +117,7 @@ def test_resampled(pair, registered, what) -> None:
             fixed,
             oblique_grid((52, 58, 52), (1.0, 1.0, 1.0), "RAS", (18, -12, 15), fixed.grid.centre),
         )
-    result = sacbnet.register(fixed, moving, weights="none", refine=STEPS)
+    result = sacbnet.register(fixed=fixed, moving=moving, weights="none", refine=STEPS)
     assert result.moved.grid == fixed.grid
     error = off(pair, registered, result)
     print(

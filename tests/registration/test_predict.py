@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sacbnet.config.sacbnet import SACBNetConfig
+from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.registration.predict import BothWays, Mirrored, as_meant, inverse, predict
 from sacbnet.spatial.warp import warp
 
@@ -16,10 +18,14 @@ def ramp(shape: tuple[int, int, int]) -> torch.Tensor:
     ]
 
 
+def stated(**more: bool) -> WeightsInfo:
+    return WeightsInfo("sacbnet", SACBNetConfig(), "CC0", "nothing", "a test", "[0, 1]", **more)
+
+
 class Stretch:
     """A network that sees where its voxels are: u = 0.1 times their index, in its own voxels."""
 
-    def __call__(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    def __call__(self, *, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         self.moving, self.fixed = moving, fixed
         return 0.1 * ramp(tuple(fixed.shape[2:]))
 
@@ -28,7 +34,7 @@ class Stretch:
 @pytest.mark.parametrize("shape", [(12, 18, 24), (13, 17, 20)])
 def test_lattices_meet_whatever_the_shape(shape, factor) -> None:
     fixed, network = torch.rand(1, 1, *shape), Stretch()
-    u = predict(network, 1 - fixed, fixed, factor)
+    u = predict(network, moving=1 - fixed, fixed=fixed, factor=factor)
     # the centre of the network's voxel q lies at factor * q + (factor - 1) / 2; outside the outer centres it is level
     last = torch.tensor([-(-n // factor) - 1.0 for n in shape]).reshape(1, 3, 1, 1, 1)
     q = ((ramp(shape) - (factor - 1) / 2) / factor).clamp_min(0).minimum(last)
@@ -43,7 +49,7 @@ def test_lattices_meet_whatever_the_shape(shape, factor) -> None:
 def test_a_factor_of_1_is_the_network_itself() -> None:
     fixed, network = torch.rand(1, 1, 5, 6, 7), Stretch()
     assert (
-        torch.equal(predict(network, fixed, fixed), network(fixed, fixed))
+        torch.equal(predict(network, moving=fixed, fixed=fixed), network(moving=fixed, fixed=fixed))
         and network.fixed is fixed
     )
 
@@ -70,13 +76,14 @@ class Drawn:
     def __init__(self) -> None:
         self.there, self.back = smooth(1, 1.0), smooth(2, 1.0)
 
-    def __call__(self, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+    def __call__(self, *, moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
         return self.there if fixed.max() > moving.max() else self.back
 
 
 def test_both_ways_is_the_mean_and_its_own_inverse_for_the_swapped_pair() -> None:
     network, moving, fixed = Drawn(), torch.zeros(1, 1, 20, 22, 24), torch.ones(1, 1, 20, 22, 24)
-    u, swapped = BothWays(network)(moving, fixed), BothWays(network)(fixed, moving)
+    both = BothWays(network)
+    u, swapped = both(moving=moving, fixed=fixed), both(moving=fixed, fixed=moving)
     assert torch.allclose(u, (network.there + inverse(network.back)) / 2)
     # inverse to second order: far better than what the network gives by itself
     error, alone = (
@@ -88,21 +95,22 @@ def test_both_ways_is_the_mean_and_its_own_inverse_for_the_swapped_pair() -> Non
 
 def test_weights_say_how_they_are_meant() -> None:
     network, moving, fixed = Drawn(), torch.zeros(1, 1, 20, 22, 24), torch.ones(1, 1, 20, 22, 24)
-    assert as_meant(network, {"symmetric": "false"}) is network is as_meant(network, {})
+    assert as_meant(network, stated()) is network
     assert torch.equal(
-        as_meant(network, {"symmetric": "true"})(moving, fixed), BothWays(network)(moving, fixed)
+        as_meant(network, stated(symmetric=True))(moving=moving, fixed=fixed),
+        BothWays(network)(moving=moving, fixed=fixed),
     )
 
 
 def test_mirrored_is_the_mean_with_the_mirror_image() -> None:
     """A network that shifts by one voxel in each direction, whatever it sees: of the first, nothing is left."""
     moving, fixed = torch.rand(2, 1, 1, 6, 7, 8)
-    u = Mirrored(lambda moving, fixed: torch.ones(1, 3, 6, 7, 8))(moving, fixed)
+    u = Mirrored(lambda moving, fixed: torch.ones(1, 3, 6, 7, 8))(moving=moving, fixed=fixed)
     assert not u[:, 0].any() and (u[:, 1:] == 1).all()
     # one that tells where the moving image is brightest along the first axis, is told of the mirror image, too
     seen = []
     Mirrored(lambda moving, fixed: seen.append((moving, fixed)) or torch.zeros(1, 3, 6, 7, 8))(
-        moving, fixed
+        moving=moving, fixed=fixed
     )
     assert torch.equal(seen[0][0], moving) and torch.equal(seen[1][0], moving.flip(2))
     assert torch.equal(seen[1][1], fixed.flip(2))
@@ -114,10 +122,10 @@ def test_mirrored_commutes_with_the_mirror() -> None:
 
     moving, fixed = torch.rand(2, 1, 1, 6, 7, 8)
     u, other = (
-        Mirrored(network)(moving, fixed),
-        Mirrored(network)(moving.flip(2), fixed.flip(2)).flip(2),
+        Mirrored(network)(moving=moving, fixed=fixed),
+        Mirrored(network)(moving=moving.flip(2), fixed=fixed.flip(2)).flip(2),
     )
     torch.testing.assert_close(u, other * torch.tensor([-1.0, 1, 1]).view(1, 3, 1, 1, 1))
-    assert isinstance(as_meant(network, {"mirrored": "true"}), Mirrored)
-    both = as_meant(network, {"mirrored": "true", "symmetric": "true"})
+    assert isinstance(as_meant(network, stated(mirrored=True)), Mirrored)
+    both = as_meant(network, stated(mirrored=True, symmetric=True))
     assert isinstance(both, Mirrored) and isinstance(both.network, BothWays)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sacbnet.config.registration import RefineOptions
 from sacbnet.registration.refine import LevelReport, improves
-from sacbnet.registration.refine import refine as refine_and_tell
+from sacbnet.registration.refine import refine as by_keyword
 from sacbnet.spatial.jacobian import folds
 from sacbnet.spatial.warp import warp
 
@@ -22,9 +22,15 @@ OPTIONS = RefineOptions(iterations=40, levels=(4, 2))
 INNER = (slice(None), slice(None), *[slice(8, -8)] * 3)  # away from what has left the field of view
 
 
-def refine(*arguments: Any, **named: Any) -> Tensor:
+def refine_and_tell(
+    moving: Tensor, fixed: Tensor, options: RefineOptions, **named: Any
+) -> tuple[Tensor, tuple[LevelReport, ...]]:
+    return by_keyword(fixed=fixed, moving=moving, options=options, **named)
+
+
+def refine(moving: Tensor, fixed: Tensor, options: RefineOptions, **named: Any) -> Tensor:
     """The displacement alone."""
-    return refine_and_tell(*arguments, **named)[0]
+    return refine_and_tell(moving, fixed, options, **named)[0]
 
 
 @cache
@@ -129,12 +135,14 @@ def test_a_start_is_used_and_improved():
 def test_what_improves_on_nothing(levels):
     moving, fixed = pair()
     options = RefineOptions(levels=levels)
-    assert improves(tensor(truth()), moving, fixed, options)
-    assert not improves(-tensor(truth()), moving, fixed, options)
-    assert not improves(torch.zeros_like(tensor(truth())), moving, fixed, options)
+    assert improves(tensor(truth()), fixed=fixed, moving=moving, options=options)
+    assert not improves(-tensor(truth()), fixed=fixed, moving=moving, options=options)
+    assert not improves(
+        torch.zeros_like(tensor(truth())), fixed=fixed, moving=moving, options=options
+    )
     noise = 3 * torch.randn(1, 3, SIZE, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     assert not improves(
-        tensor(truth()) + noise, moving, fixed, options
+        tensor(truth()) + noise, fixed=fixed, moving=moving, options=options
     )  # likeness is not all: it has to be smooth
 
 

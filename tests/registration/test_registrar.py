@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
+from datetime import datetime
 from importlib.metadata import version
 
 import nibabel as nib
@@ -14,7 +15,7 @@ import SimpleITK as sitk
 import torch
 
 import sacbnet
-from sacbnet.config.registration import Options, RefineOptions
+from sacbnet.config.registration import Options, RefineOptions, RegisterOptions
 from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.errors import (
     GridError,
@@ -28,8 +29,15 @@ from sacbnet.imaging.image import Image
 from sacbnet.io.images import load_image
 from sacbnet.networks.sacbnet.network import SACBNet
 from sacbnet.networks.weights.catalogue import default, find
+from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.networks.weights.load import load_weights, save_weights, weights_hash
+from sacbnet.registration import estimate as engine
 from sacbnet.registration import registrar as pipeline
+from sacbnet.registration.account import Account
+from sacbnet.registration.inputs import read_inputs
+from sacbnet.registration.prepare import prepare
+from sacbnet.registration.registrar import Registrar, register
+from sacbnet.registration.report import Likeness, RunReport, Steps
 from sacbnet.registration.result import FILES, RUN, Registration
 from sacbnet.registration.verdict import refuse_worse
 from sacbnet.spatial.transforms import Affine
@@ -66,9 +74,11 @@ def weights(tmp_path_factory):
 
 # -- what comes out ---------------------------------------------------------------------------------------------------
 def test_the_heads_come_together(pair, registered) -> None:
-    dice = registered.report["dice"]
+    dice = registered.report.dice
     for way in ("nearest", "onehot"):
-        start, affine, final = (dice[step][way] for step in ("start", "affine", "final"))
+        start, affine, final = (
+            getattr(step, way) for step in (dice.start, dice.affine, dice.final)
+        )
         assert start < 0.3 and affine > start + 0.25 and final > affine + 0.1 and final > 0.66
     truth = pair.true_map(pair.landmarks)
     errors = [
@@ -104,7 +114,9 @@ def test_header_of_the_fixed_image_is_kept(tmp_path, pair) -> None:
     header.set_sform(pair.fixed.grid.affine, 4)
     header.set_qform(pair.fixed.grid.affine, 1)
     nib.save(header, tmp_path / "fixed.nii.gz")
-    sacbnet.register(tmp_path / "fixed.nii.gz", pair.aligned, **QUICK).save(tmp_path / "out")
+    sacbnet.register(fixed=tmp_path / "fixed.nii.gz", moving=pair.aligned, **QUICK).save(
+        tmp_path / "out"
+    )
     moved = nib.load(tmp_path / "out" / "moved.nii.gz")
     assert moved.shape == pair.fixed.grid.shape and moved.get_data_dtype() == np.float32
     assert (int(moved.header["sform_code"]), int(moved.header["qform_code"])) == (4, 1)
@@ -113,8 +125,14 @@ def test_header_of_the_fixed_image_is_kept(tmp_path, pair) -> None:
 
 def test_run_json(registered, result) -> None:
     report = json.loads((result / RUN).read_text())
-    assert report == json.loads(json.dumps(registered.report))
-    assert report["format_version"] == 1
+    again = RunReport.from_text((result / RUN).read_text())
+    assert again.to_json() == report
+    same = replace(again, seconds=registered.report.seconds, wall_seconds=0.0)
+    assert same == registered.report
+    assert report["format_version"] == 2
+    assert report["wall_seconds"] >= report["seconds"]["total"] and report["seconds"]["write"] > 0
+    assert datetime.fromisoformat(report["started"]).utcoffset() is not None
+    assert report["command"] == [] and len(report["fixed"]["sha256"]) == 64
     environment = report["environment"]
     assert environment["sacbnet"] == sacbnet.__version__ and environment["torch"] == version(
         "torch"
@@ -122,15 +140,15 @@ def test_run_json(registered, result) -> None:
     assert environment["numpy"] == np.__version__ and environment["device"]
     assert report["options"] == {
         "weights": "none", "affine": "affine", "preset": "balanced", "refine": 15, "device": "auto", "spacing": None,
-        "save_clusters": False, "save_uncertainty": False,
+        "save_clusters": False, "save_uncertainty": False, "box": "foreground", "repair": True,
         "precision": "float32",
     }  # fmt: skip
-    assert report["weights"] == {"name": "none"}
+    assert report["weights"] is None
     assert report["fixed"]["shape"] == [40, 48, 40] and report["moving"]["shape"] == [54, 50, 28]
     seconds = report["seconds"]
     stages = {"prepare", "affine", "refine", "transform", "measure", "inverse", "resample"}
     assert stages < set(seconds) and all(seconds[s] > 0 for s in stages)
-    total = sum(v for k, v in seconds.items() if k not in ("read", "total"))
+    total = sum(v for k, v in seconds.items() if k not in ("read", "write", "total"))
     assert seconds["total"] == pytest.approx(total, abs=0.01)
     assert 100 < report["peak_memory_mb"] < 16_000
     for key, rise in (("local_correlation", 0.15), ("mutual_information", 0.1)):
@@ -167,7 +185,10 @@ def test_every_kind_of_source_gives_the_same(pair, files, near) -> None:
         "SimpleITK": (sitk.ReadImage(str(files["fixed"])), sitk.ReadImage(str(files["aligned"]))),
         "arrays": ((fixed.data, fixed.grid.affine), (moving.data, moving.grid.affine)),
     }
-    results = {name: sacbnet.register(*source, **QUICK) for name, source in sources.items()}
+    results = {
+        name: sacbnet.register(fixed=fixed, moving=moving, **QUICK)
+        for name, (fixed, moving) in sources.items()
+    }
     for name, result in results.items():
         assert result.moved.grid.matches(pair.fixed.grid, 1e-3), name
         off = np.linalg.norm(result.transform(pair.in_head) - near.transform(pair.in_head), axis=1)
@@ -178,16 +199,22 @@ def test_every_kind_of_source_gives_the_same(pair, files, near) -> None:
 
 def test_inputs_are_not_changed(pair) -> None:
     fixed, moving = pair.fixed.data.copy(), pair.aligned.data.copy()
-    sacbnet.register((fixed, pair.fixed.grid.affine), (moving, pair.aligned.grid.affine), **QUICK)
+    sacbnet.register(
+        fixed=(fixed, pair.fixed.grid.affine), moving=(moving, pair.aligned.grid.affine), **QUICK
+    )
     assert np.array_equal(fixed, pair.fixed.data) and np.array_equal(moving, pair.aligned.data)
 
 
 def test_affine_none_rigid_affine(pair, registered) -> None:
     truth = pair.true_map(pair.landmarks)
     start = np.linalg.norm(pair.landmarks - truth, axis=1).mean()
-    none = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=0)
+    none = sacbnet.register(
+        fixed=pair.fixed, moving=pair.aligned, affine="none", weights="none", refine=0
+    )
     assert np.array_equal(none.affine.matrix, np.eye(4))
-    rigid = sacbnet.register(pair.fixed, pair.moving, affine="rigid", weights="none", refine=0)
+    rigid = sacbnet.register(
+        fixed=pair.fixed, moving=pair.moving, affine="rigid", weights="none", refine=0
+    )
     turn = rigid.affine.matrix[:3, :3]
     assert np.allclose(turn @ turn.T, np.eye(3), atol=1e-6) and np.linalg.det(turn) > 0
     assert np.linalg.norm(rigid.affine(pair.landmarks) - truth, axis=1).mean() < 0.5 * start
@@ -196,21 +223,25 @@ def test_affine_none_rigid_affine(pair, registered) -> None:
 
 
 def test_refine_0_is_the_affine_alone(pair) -> None:
-    result = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=0)
+    result = sacbnet.register(
+        fixed=pair.fixed, moving=pair.aligned, affine="none", weights="none", refine=0
+    )
     assert np.abs(result.transform.displacement_mm).max() < 1e-5
     assert np.abs(result.inverse.displacement_mm).max() < 1e-5
-    assert "refine" not in result.report["seconds"] and result.report["options"]["refine"] == 0
+    assert "refine" not in result.report.seconds and result.report.options.refine == 0
 
 
 def test_more_refinement_brings_more(near, pair) -> None:
-    more = sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=6)
-    one, other = (r.report["similarity"] for r in (near, more))
-    assert other["final"]["local_correlation"] > one["final"]["local_correlation"] + 0.005
-    assert one["final"]["local_correlation"] > one["start"]["local_correlation"] + 0.01
+    more = sacbnet.register(
+        fixed=pair.fixed, moving=pair.aligned, affine="none", weights="none", refine=6
+    )
+    one, other = (r.report.similarity for r in (near, more))
+    assert other.final.local_correlation > one.final.local_correlation + 0.005
+    assert one.final.local_correlation > one.start.local_correlation + 0.01
 
 
 def test_identical_images(pair) -> None:
-    result = sacbnet.register(pair.fixed, pair.fixed, weights="none", refine=2)
+    result = sacbnet.register(fixed=pair.fixed, moving=pair.fixed, weights="none", refine=2)
     off = np.linalg.norm(result.transform(pair.in_head) - pair.in_head, axis=1)
     assert off.mean() < 0.05 and off.max() < 0.3
     assert np.abs(result.moved.data - pair.fixed.data).mean() < 0.01 * np.ptp(pair.fixed.data)
@@ -225,14 +256,14 @@ def test_masks_decide_what_counts(pair, near) -> None:
     lower = pair.aligned.grid.world(np.argwhere(m_mask))[:, 2] < pair.fixed.grid.centre[2] - 6
     m_mask[lower.reshape(m_mask.shape)] = 0
     without = sacbnet.register(
-        pair.fixed, pair.aligned, fixed_mask=(f_mask, pair.fixed.grid.affine), **QUICK
+        fixed=pair.fixed, moving=pair.aligned, fixed_mask=(f_mask, pair.fixed.grid.affine), **QUICK
     )
     fixed[:, :, : half - 6] = fixed.max() * np.random.default_rng(0).random(
         fixed[:, :, : half - 6].shape
     )
     spoilt = sacbnet.register(
-        replace(pair.fixed, data=fixed),
-        pair.aligned,
+        fixed=replace(pair.fixed, data=fixed),
+        moving=pair.aligned,
         fixed_mask=(f_mask, pair.fixed.grid.affine),
         **QUICK,
     )
@@ -240,8 +271,8 @@ def test_masks_decide_what_counts(pair, near) -> None:
     off = np.linalg.norm(without.transform(deep) - spoilt.transform(deep), axis=1)
     assert off.mean() < 0.02
     both = sacbnet.register(
-        pair.fixed,
-        pair.aligned,
+        fixed=pair.fixed,
+        moving=pair.aligned,
         fixed_mask=(f_mask, pair.fixed.grid.affine),
         moving_mask=(m_mask, pair.aligned.grid.affine),
         **QUICK,
@@ -250,8 +281,8 @@ def test_masks_decide_what_counts(pair, near) -> None:
         np.abs(both.transform.displacement_mm - near.transform.displacement_mm).max() > 0.05
     )  # they do matter
     assert (
-        both.report["similarity"]["final"]["local_correlation"]
-        > both.report["similarity"]["start"]["local_correlation"]
+        both.report.similarity.final.local_correlation
+        > both.report.similarity.start.local_correlation
     )
 
 
@@ -265,14 +296,16 @@ def test_companion_of_another_grid(pair, name) -> None:
             f"the {name.split('_')[0]} (mask|label map) array lies on another grid .*; resample it"
         )
         with pytest.raises(GridError, match=words):
-            sacbnet.register(pair.fixed, pair.aligned, **{name: (data, affine)}, **QUICK)
+            sacbnet.register(
+                fixed=pair.fixed, moving=pair.aligned, **{name: (data, affine)}, **QUICK
+            )
 
 
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"affine": "similarity"}, "affine is 'similarity'; none, rigid or affine"),
-        ({"preset": "best"}, "preset is 'best'; fast, balanced, accurate"),
+        ({"affine": "similarity"}, "affine is 'similarity'; auto, none, rigid or affine"),
+        ({"preset": "best"}, "preset is 'best'; fast, balanced or accurate"),
         ({"refine": -1}, "refine is -1; a number of steps, 0 or more"),
         ({"spacing": 0.0}, "spacing is 0.0 mm; a positive number"),
         ({"spacing": math.nan}, "spacing is nan mm"),
@@ -281,12 +314,14 @@ def test_companion_of_another_grid(pair, name) -> None:
 )
 def test_options_that_cannot_be(pair, options, words) -> None:
     with pytest.raises(InputError, match=words):
-        sacbnet.register(pair.fixed, pair.aligned, **options)
+        sacbnet.register(fixed=pair.fixed, moving=pair.aligned, **options)
 
 
 def test_progress_is_told(pair) -> None:
     told: list[tuple[str, float]] = []
-    sacbnet.register(pair.fixed, pair.aligned, progress=lambda s, f: told.append((s, f)), **QUICK)
+    sacbnet.register(
+        fixed=pair.fixed, moving=pair.aligned, progress=lambda s, f: told.append((s, f)), **QUICK
+    )
     stages = list(dict.fromkeys(stage for stage, _ in told))
     assert stages == ["kernels", "affine", "refine", "transform", "measure", "inverse", "resample"]
     steps = [f for stage, f in told if stage == "refine"]
@@ -298,22 +333,16 @@ def test_weights_end_to_end(pair, weights, tmp_path) -> None:
     """A network that moves everything a little the wrong way, then refined: the result has gained all the same."""
     before = weights.read_bytes()
     result = sacbnet.register(
-        pair.fixed, pair.aligned, affine="none", weights=str(weights), refine=4
+        fixed=pair.fixed, moving=pair.aligned, affine="none", weights=str(weights), refine=4
     )
     assert weights.read_bytes() == before
     report = result.report
-    assert (
-        report["weights"]["sha256"] == weights_hash(weights)
-        and report["weights"]["licence"] == "CC0"
-    )
-    assert (
-        report["working_grid"]["spacing_mm"] == 1.0
-        and report["working_grid"]["network_spacing_mm"] == 2.0
-    )
-    assert report["seconds"]["network"] > 0 and report["options"]["refine"] == 4
-    assert not any("no network" in sentence for sentence in report["warnings"])
-    similarity = report["similarity"]
-    assert similarity["final"]["local_correlation"] > similarity["start"]["local_correlation"]
+    assert report.weights.sha256 == weights_hash(weights) and report.weights.licence == "CC0"
+    assert report.working_grid.spacing_mm == 1.0 and report.working_grid.network_spacing_mm == 2.0
+    assert report.seconds["network"] > 0 and report.options.refine == 4
+    assert not any("no network" in sentence for sentence in report.warnings)
+    similarity = report.similarity
+    assert similarity.final.local_correlation > similarity.start.local_correlation
     result.save(tmp_path)
     assert json.loads((tmp_path / RUN).read_text())["weights"]["sha256"] == weights_hash(weights)
 
@@ -322,7 +351,7 @@ def test_what_the_network_saw_comes_with_the_result(pair, weights, tmp_path) -> 
     """Asked for it is written, told in run.json always; the next run without it leaves none of it behind."""
     asked = {"affine": "none", "weights": str(weights), "refine": 2}
     result = sacbnet.register(
-        pair.fixed, pair.aligned, **asked, save_clusters=True, save_uncertainty=True
+        fixed=pair.fixed, moving=pair.aligned, **asked, save_clusters=True, save_uncertainty=True
     )
     written = result.save(tmp_path)
     maps = {name for name in written if name.startswith(("clusters", "uncertainty"))}
@@ -333,32 +362,31 @@ def test_what_the_network_saw_comes_with_the_result(pair, weights, tmp_path) -> 
     assert labels.grid.matches(result.moved.grid, tolerance_mm=1e-3)
     inside = set(np.unique(labels.data)) - {0}
     assert (
-        inside <= set(range(1, result.report["clusters"]["level2"]["fixed"] + 1))
-        and len(inside) > 1
+        inside <= set(range(1, result.report.clusters["level2"]["fixed"] + 1)) and len(inside) > 1
     )
     assert 0 < load_image(written["uncertainty_mm.nii.gz"]).data.max() < 100
-    again = sacbnet.register(pair.fixed, pair.aligned, **asked)
-    assert again.report["clusters"] == result.report["clusters"] and not maps & set(
-        again.save(tmp_path)
-    )
+    again = sacbnet.register(fixed=pair.fixed, moving=pair.aligned, **asked)
+    assert again.report.clusters == result.report.clusters and not maps & set(again.save(tmp_path))
     assert not list(tmp_path.glob("clusters*")) and not list(tmp_path.glob("uncertainty*"))
     none = sacbnet.register(
-        pair.fixed, pair.aligned, affine="none", weights="none", refine=2, save_clusters=True
+        fixed=pair.fixed,
+        moving=pair.aligned,
+        affine="none",
+        weights="none",
+        refine=2,
+        save_clusters=True,
     )
-    assert none.report["clusters"] == {} and any(
-        "clusters" in warning for warning in none.report["warnings"]
+    assert none.report.clusters == {} and any(
+        "clusters" in warning for warning in none.report.warnings
     )
 
 
 def test_the_default_weights_are_those_of_the_catalogue(pair) -> None:
     if default() == "none":
         pytest.skip("the catalogue names no default")
-    report = sacbnet.register(pair.fixed, pair.aligned, affine="none", refine=2).report
-    assert (
-        report["options"]["weights"] == default()
-        and report["weights"]["sha256"] == find(default()).sha256
-    )
-    assert report["working_grid"]["network_spacing_mm"] == find(default()).spacing_mm
+    report = sacbnet.register(fixed=pair.fixed, moving=pair.aligned, affine="none", refine=2).report
+    assert report.options.weights == default() and report.weights.sha256 == find(default()).sha256
+    assert report.working_grid.network_spacing_mm == find(default()).spacing_mm
 
 
 def test_presets_say_how_much_refinement() -> None:
@@ -379,14 +407,11 @@ def test_presets_say_how_much_refinement() -> None:
 
 
 def test_fast_is_the_network_without_refinement(pair, weights) -> None:
-    try:
-        report = sacbnet.register(
-            pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast"
-        ).report
-    except RegistrationError:
-        return  # that of random weights may be worse than the start: the rule is tested below
-    assert report["options"]["refine"] == 0 and "refine" not in report["seconds"]
-    refuse_worse(report["similarity"])
+    registrar = Registrar(affine="none", weights=str(weights), preset="fast")
+    account = Account()
+    found = registrar.estimate(read_inputs(fixed=pair.fixed, moving=pair.aligned), account)
+    assert found.options.refine == 0 and found.levels == () and "refine" not in account.seconds
+    assert account.seconds["network"] > 0 and np.abs(found.transform.displacement_mm).max() > 0.01
 
 
 def test_the_network_gets_moving_and_fixed_and_keeps_its_parameters(
@@ -397,22 +422,36 @@ def test_the_network_gets_moving_and_fixed_and_keeps_its_parameters(
     def loaded(path, device):
         model, metadata = load_weights(path, device)
         seen["model"], seen["before"] = model, {k: v.clone() for k, v in model.state_dict().items()}
-        model.register_forward_hook(lambda module, inputs, out: seen.update(inputs=inputs, out=out))
+        model.register_forward_hook(
+            lambda module, args, given, out: seen.update(inputs=given, out=out), with_kwargs=True
+        )
         return model, metadata
 
     monkeypatch.setattr(pipeline, "load_weights", loaded)
     sacbnet.register(
-        pair.fixed, pair.aligned, affine="none", weights=str(weights), refine=8, spacing=2.0
+        fixed=pair.fixed,
+        moving=pair.aligned,
+        affine="none",
+        weights=str(weights),
+        refine=8,
+        spacing=2.0,
     )
     state = seen["model"].state_dict()
     assert all(torch.equal(state[name], value) for name, value in seen["before"].items())
     assert all(p.grad is None for p in seen["model"].parameters()) and not seen["model"].training
-    moving, fixed = seen["inputs"]
     head = Image(pair.fixed.data, pair.fixed.grid)
-    expected = pipeline.prepare(
-        pipeline.read_inputs(head, pair.aligned).canonical(), 2.0, None
-    ).tensors(pipeline.align(None, None, "none"), torch.device("cpu"))
-    assert torch.equal(fixed, expected[0]) and torch.equal(moving, expected[1])
+    inputs = read_inputs(fixed=head, moving=pair.aligned).canonical()
+    expected = prepare(inputs, spacing=2.0).tensors(Affine(), torch.device("cpu"))
+    assert torch.equal(seen["inputs"]["fixed"], expected[0])
+    assert torch.equal(seen["inputs"]["moving"], expected[1])
+
+
+def stated(spacing_mm: float) -> WeightsInfo:
+    """What weights say that were trained at this spacing."""
+    return replace(
+        WeightsInfo("sacbnet", SACBNetConfig(), "CC0", "nothing", "a test", "[0, 1]"),
+        spacing_mm=spacing_mm,
+    )
 
 
 def wrong_way(pair, vox: float):
@@ -430,16 +469,24 @@ def test_a_network_that_makes_it_worse_is_refused(
     pair, tmp_path, weights, monkeypatch, vox, worse
 ) -> None:
     monkeypatch.setattr(
-        pipeline, "load_weights", lambda path, device: (wrong_way(pair, vox), {"spacing_mm": "1"})
+        pipeline, "load_weights", lambda path, device: (wrong_way(pair, vox), stated(1.0))
     )
     if not worse:
         sacbnet.register(
-            pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast"
+            fixed=pair.fixed,
+            moving=pair.aligned,
+            affine="none",
+            weights=str(weights),
+            preset="fast",
         ).save(tmp_path / "out")
         return
     with pytest.raises(RegistrationError, match="nothing was written"):
         sacbnet.register(
-            pair.fixed, pair.aligned, affine="none", weights=str(weights), preset="fast"
+            fixed=pair.fixed,
+            moving=pair.aligned,
+            affine="none",
+            weights=str(weights),
+            preset="fast",
         ).save(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -448,12 +495,14 @@ def test_refinement_does_not_start_from_what_is_worse_than_nothing(
     pair, weights, monkeypatch
 ) -> None:
     monkeypatch.setattr(
-        pipeline, "load_weights", lambda path, device: (wrong_way(pair, 6.0), {"spacing_mm": "2"})
+        pipeline, "load_weights", lambda path, device: (wrong_way(pair, 6.0), stated(2.0))
     )
     options = {"affine": "none", "spacing": 2.0, "refine": 8}
-    misled = sacbnet.register(pair.fixed, pair.aligned, weights=str(weights), **options)
-    alone = sacbnet.register(pair.fixed, pair.aligned, weights="none", **options)
-    assert any("is not used" in sentence for sentence in misled.report["warnings"])
+    misled = sacbnet.register(
+        fixed=pair.fixed, moving=pair.aligned, weights=str(weights), **options
+    )
+    alone = sacbnet.register(fixed=pair.fixed, moving=pair.aligned, weights="none", **options)
+    assert any("is not used" in sentence for sentence in misled.report.warnings)
     assert np.array_equal(misled.transform.displacement_mm, alone.transform.displacement_mm)
 
 
@@ -461,7 +510,7 @@ def test_weights_that_cannot_be_read(pair, tmp_path, weights) -> None:
     (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:5000])
     for path in (tmp_path / "none.safetensors", tmp_path / "cut.safetensors"):
         with pytest.raises(WeightsError):
-            sacbnet.register(pair.fixed, pair.aligned, weights=str(path))
+            sacbnet.register(fixed=pair.fixed, moving=pair.aligned, weights=str(path))
 
 
 # -- contract 5 -------------------------------------------------------------------------------------------------------
@@ -472,19 +521,22 @@ def spoil(monkeypatch, stage: str, vox: float) -> None:
         return u + vox
 
     if stage == "refine":
-        refine = pipeline.refine
-        monkeypatch.setattr(pipeline, "refine", lambda *a, **k: (field(refine(*a, **k)[0]), ()))
+        refine = engine.refine
+        monkeypatch.setattr(engine, "refine", lambda **k: (field(refine(**k)[0]), ()))
     elif stage == "network":
         monkeypatch.setattr(
             pipeline,
             "load_weights",
-            lambda *a: (lambda m, f: field(torch.zeros(1, 3, *f.shape[2:])), {"spacing_mm": "1"}),
+            lambda *a: (
+                lambda moving, fixed: field(torch.zeros(1, 3, *fixed.shape[2:])),
+                stated(1.0),
+            ),
         )
     elif stage == "align":
-        monkeypatch.setattr(pipeline, "align", lambda *a: Affine.translation([vox, vox, 0]))
+        monkeypatch.setattr(engine, "align", lambda *a: Affine.translation([vox, vox, 0]))
     else:
-        deliver = pipeline.deliver
-        monkeypatch.setattr(pipeline, "deliver", lambda u, *a: deliver(field(u[None])[0], *a))
+        deliver = engine.deliver
+        monkeypatch.setattr(engine, "deliver", lambda u, *a: deliver(field(u[None])[0], *a))
 
 
 @pytest.mark.parametrize(
@@ -499,7 +551,9 @@ def test_terrible_or_not_finite_is_an_error_and_no_file(
         "refine": 1 if stage == "refine" else 0,
     }
     with pytest.raises(RegistrationError, match="nothing was written"):
-        sacbnet.register(pair.fixed, pair.aligned, affine="none", **options).save(tmp_path / "out")
+        sacbnet.register(fixed=pair.fixed, moving=pair.aligned, affine="none", **options).save(
+            tmp_path / "out"
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -507,26 +561,24 @@ def test_terrible_or_not_finite_is_an_error_and_no_file(
 def test_values_that_hold_a_map_cannot_hold_nan(pair, tmp_path, monkeypatch, stage) -> None:
     spoil(monkeypatch, stage, math.nan)
     with pytest.raises(SacbnetError, match="NaN or infinite"):
-        sacbnet.register(pair.fixed, pair.aligned, affine="none", weights="none", refine=0).save(
-            tmp_path / "out"
-        )
+        sacbnet.register(
+            fixed=pair.fixed, moving=pair.aligned, affine="none", weights="none", refine=0
+        ).save(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_refuse_worse_by_the_numbers() -> None:
-    def similarity(local: float, mutual: float) -> dict:
-        return {"local_correlation": local, "mutual_information": mutual}
-
+    similarity = Likeness
     start = similarity(0.3, 1.2)
     for final in (start, similarity(0.2, 1.3), similarity(0.4, 1.1), similarity(0.299, 1.199)):
-        refuse_worse({"start": start, "final": final})
+        refuse_worse(Steps(start, start, final))
     for final in (
         similarity(0.29, 1.19),
         similarity(math.nan, 1.1),
         similarity(math.nan, math.nan),
     ):
         with pytest.raises(RegistrationError, match="less like the fixed image than the start"):
-            refuse_worse({"start": start, "final": final})
+            refuse_worse(Steps(start, start, final))
 
 
 # -- saving -----------------------------------------------------------------------------------------------------------
@@ -565,3 +617,130 @@ def test_registration_is_immutable(registered) -> None:
     with pytest.raises(AttributeError):
         registered.moved = None
     assert isinstance(registered, Registration)
+
+
+# -- one engine -------------------------------------------------------------------------------------------------------
+def test_loaded_once_for_many_pairs(pair, weights, monkeypatch) -> None:
+    """Files or arrays, in any order: the same bytes as from a registrar of its own each time."""
+    loads = []
+    real = pipeline.load_weights
+    monkeypatch.setattr(pipeline, "load_weights", lambda *a: loads.append(a) or real(*a))
+    options = {"weights": str(weights), "affine": "none", "refine": 2}
+    registrar = Registrar(**options)
+    there = registrar.register(fixed=pair.fixed, moving=pair.aligned)
+    back = registrar.register(fixed=pair.aligned, moving=pair.fixed)
+    again = registrar.register(fixed=pair.fixed, moving=pair.aligned)
+    assert len(loads) == 1
+    alone = register(fixed=pair.fixed, moving=pair.aligned, **options)
+    for other in (again, alone):
+        assert np.array_equal(there.transform.displacement_mm, other.transform.displacement_mm)
+        assert np.array_equal(there.inverse.displacement_mm, other.inverse.displacement_mm)
+        assert np.array_equal(there.moved.data, other.moved.data)
+    assert back.fixed_grid == pair.aligned.grid and back.moving_grid == pair.fixed.grid
+
+
+def test_options_are_the_keywords() -> None:
+    """The names and types of `Options` and of the keywords of `register` and `Registrar` are one."""
+    assert {f.name: f.type for f in fields(Options)} == {
+        name: kind.__forward_arg__ for name, kind in RegisterOptions.__annotations__.items()
+    }
+
+
+def test_an_unknown_keyword_is_the_callers_mistake(pair) -> None:
+    with pytest.raises(TypeError, match="stiffness"):
+        register(fixed=pair.fixed, moving=pair.aligned, stiffness=3)
+    with pytest.raises(TypeError):
+        register(pair.fixed, pair.aligned)  # which is fixed? by keyword only
+
+
+@pytest.mark.parametrize(
+    ("states", "asked", "taken", "noted"),
+    [
+        ("none", "auto", "none", True),
+        (None, "auto", "affine", False),
+        ("none", "affine", "affine", False),
+        ("affine", "auto", "affine", False),
+    ],
+)
+def test_the_alignment_is_what_the_weights_need(
+    pair, weights, monkeypatch, states, asked, taken, noted
+) -> None:
+    info = replace(stated(2.0), affine=states, name="mine")
+    monkeypatch.setattr(pipeline, "load_weights", lambda *a: (wrong_way(pair, 0.0), info))
+    monkeypatch.setattr(engine, "align", lambda fixed, moving, kind: kinds.append(kind) or Affine())
+    kinds: list[str] = []
+    registrar = Registrar(weights=str(weights), affine=asked, preset="fast")
+    result = registrar.register(fixed=pair.fixed, moving=pair.aligned)
+    assert kinds == [taken] and result.report.options.affine == taken
+    assert any("mine need it" in note for note in result.report.notes) == noted
+
+
+@pytest.mark.parametrize(
+    ("box", "asked", "moving", "taken"),
+    [
+        ("whole", "auto", "same", "whole"),
+        ("whole", "auto", "other", "foreground"),
+        ("whole", "foreground", "same", "foreground"),
+        ("foreground", "auto", "same", "foreground"),
+        (None, "auto", "same", "foreground"),
+        (None, "whole", "other", "whole"),
+    ],
+)
+def test_the_box_is_the_one_of_the_training(
+    pair, weights, monkeypatch, box, asked, moving, taken
+) -> None:
+    info = replace(stated(1.0), box=box)
+    monkeypatch.setattr(pipeline, "load_weights", lambda *a: (wrong_way(pair, 0.0), info))
+    registrar = Registrar(weights=str(weights), affine="none", preset="fast", box=asked)
+    other = pair.fixed if moving == "same" else pair.aligned
+    found = registrar.estimate(read_inputs(fixed=pair.fixed, moving=other))
+    assert found.pair.box == found.options.box == taken
+    whole = pair.fixed.grid.canonical()[0].shape
+    assert (found.pair.grid.shape == whole) == (taken == "whole")
+
+
+# -- another pair's folder ---------------------------------------------------------------------------------------------
+def test_the_result_of_another_pair_is_not_replaced_by_chance(pair, near, tmp_path) -> None:
+    near.save(tmp_path)
+    near.save(tmp_path)  # the same pair
+    back = register(fixed=pair.aligned, moving=pair.fixed, **QUICK)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(OutputError, match="result of another pair"):
+        back.save(tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    back.save(tmp_path, overwrite=True)
+    found = RunReport.from_text((tmp_path / RUN).read_text())
+    assert found.fixed == back.report.fixed
+
+
+def test_a_folder_with_some_other_run_json_is_refused(near, tmp_path) -> None:
+    (tmp_path / RUN).write_text('{"state": 3}')
+    with pytest.raises(OutputError, match="no account of a registration"):
+        near.save(tmp_path)
+
+
+def test_accounts_of_format_1_are_read(result, tmp_path) -> None:
+    """What the version before wrote: the repair inside the folding, texts of the weights' file, no hashes."""
+    new = json.loads((result / RUN).read_text())
+    old = {
+        k: v
+        for k, v in new.items()
+        if k not in ("repair", "notes", "started", "command", "wall_seconds")
+    }
+    old |= {"format_version": 1, "weights": {"name": "none"}}
+    old["folding"] = new["folding"] | {"repair": new["repair"]}
+    for side in ("fixed", "moving"):
+        old[side] = {k: v for k, v in new[side].items() if k != "sha256"}
+    old["options"] = {k: v for k, v in new["options"].items() if k not in ("box", "repair")}
+    found, now = RunReport.from_json(old), RunReport.from_json(new)
+    assert found.repair == now.repair and found.folding == now.folding and found.weights is None
+    assert found.fixed.grid == now.fixed.grid and found.similarity == now.similarity
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", '{"format_version": 99}', '{"format_version": 2}', '{"format_version": "x"}'],
+)
+def test_what_is_no_account(text) -> None:
+    with pytest.raises(InputError):
+        RunReport.from_text(text)

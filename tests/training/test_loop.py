@@ -84,16 +84,12 @@ def test_a_run_describes_itself(undisturbed, recipe):
         "labels": [1, 2],
     }
     told = describe_weights(undisturbed)
-    assert (
-        told["licence"] == "CC0"
-        and told["trained_on"] == "four shapes"
-        and float(told["spacing_mm"]) == 1
-    )
-    assert json.loads(told["recipe"]) == recipe.to_dict()
+    assert told.licence == "CC0" and told.trained_on == "four shapes" and told.spacing_mm == 1
+    assert told.recipe == recipe.to_dict()
     assert str(undisturbed.parent) not in json.dumps(
-        told
+        told.to_json()
     )  # weights travel: no path of this machine in them
-    assert json.loads(told["validation"])["dice"] == report["state"]["best"]["dice"]
+    assert told.validation["dice"] == report["state"]["best"]["dice"]
     trained = [row for row in rows(undisturbed) if row["loss"]]
     assert [int(row["step"]) for row in trained] == [2, 4, 6, 8]
     assert [int(row["step"]) for row in rows(undisturbed) if row["validation_dice"]] == [4, 8]
@@ -278,7 +274,7 @@ def test_start_from_weights(undisturbed, recipe, pack, tmp_path):
     )
     outcome = train(again, pack, tmp_path, Team(), **QUIET)
     before = json.loads((undisturbed / "run.json").read_text())["state"]["best"]["dice"]
-    told = json.loads(describe_weights(tmp_path)["recipe"])["run"]["start_from"]
+    told = describe_weights(tmp_path).recipe["run"]["start_from"]
     assert told == undisturbed.name
     assert outcome.state.best["dice"] == pytest.approx(before, abs=1e-3)
 
@@ -344,7 +340,7 @@ def environment():
 
 def start(arguments):
     return subprocess.Popen(
-        [sys.executable, "-m", "sacbnet.cli.main", *arguments],
+        [sys.executable, "-m", "sacbnet", *arguments],
         env=environment(),
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -424,7 +420,7 @@ def test_two_processes_give_the_curve_of_one(recipe, half_labelled, tmp_path):
     ]
     arguments = command(pair, pack, tmp_path / "two")
     done = subprocess.run(
-        [*torchrun, "-m", "sacbnet.cli.main", *arguments],
+        [*torchrun, "-m", "sacbnet", *arguments],
         env=environment(),
         capture_output=True,
         encoding="utf-8",

@@ -105,7 +105,7 @@ def test_a_run_resumes_exactly_and_its_weights_say_their_spacing(pack, tmp_path)
         load_weights(tmp_path / out / "last.safetensors")[0].state_dict() for out in ("one", "two")
     )
     assert whole.finished and all(torch.equal(one[name], two[name]) for name in one)
-    assert describe_weights(tmp_path / "whole")["spacing_mm"] == "2"
+    assert describe_weights(tmp_path / "whole").spacing_mm == 2
     assert whole.state.baseline["dice"] < 1
 
 

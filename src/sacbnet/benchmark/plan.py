@@ -188,11 +188,27 @@ def read_plan(path: str | Path) -> Plan:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"the benchmark {path} is no TOML: {error}") from error
     plan = plan_from_dict(tree)
+    check_plan(plan)
+    return plan
+
+
+def check_plan(plan: Plan) -> None:
+    """Check that the overrides of every trained method fit its recipe.
+
+    Parameters
+    ----------
+    plan : Plan
+        The benchmark.
+
+    Raises
+    ------
+    InputError
+        If an override does not fit; the message names the option.
+    """
     for method in plan.methods:
         for seed in plan.seeds_of(method)[:1]:
             if seed is not None:
                 plan.recipes(method, seed)
-    return plan
 
 
 def plan_from_dict(tree: Mapping[str, Any]) -> Plan:

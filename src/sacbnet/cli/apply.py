@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from . import options as o
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -16,23 +17,15 @@ sacbnet apply result --labels a_atlas.nii.gz --onto moving --out atlas_on_b.nii.
 
 sacbnet apply result --points b_landmarks.mrk.json --onto fixed --out landmarks_on_a.csv
 
-What is given belongs to the one image; --onto says on which image it is wanted. Points are CSV (x,y,z in mm, LPS, as
-antsApplyTransformsToPoints has them) or 3D Slicer's .mrk.json."""
-
-
-class Side(StrEnum):
-    fixed = "fixed"
-    moving = "moving"
-
-
-class Labels(StrEnum):
-    nearest = "nearest"
-    onehot = "onehot"
+--onto names the image on which the result is wanted; the file belongs to the other image. Points are CSV (x,y,z in
+mm, LPS, as antsApplyTransformsToPoints has them) or 3D Slicer's .mrk.json."""
 
 
 def apply(
     registration: Annotated[Path, typer.Argument(help="The output folder of sacbnet register.")],
-    onto: Annotated[Side, typer.Option(help="The image on which the result is wanted.")],
+    onto: Annotated[
+        Literal["fixed", "moving"], typer.Option(help="The image on which the result is wanted.")
+    ],
     out: Annotated[Path, typer.Option(help="File to write.")],
     image: Annotated[
         Path | None, typer.Option(help="An image, interpolated linearly.", rich_help_panel="One of")
@@ -48,9 +41,10 @@ def apply(
         typer.Option(help="Another grid to write on, in the world of the --onto image."),
     ] = None,
     label_interpolation: Annotated[
-        Labels, typer.Option(help="nearest, or onehot: each label linearly, the largest wins.")
-    ] = Labels.nearest,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+        Literal["nearest", "onehot"],
+        typer.Option(help="nearest; or onehot: each label linearly, the largest wins."),
+    ] = "nearest",
+    quiet: o.Quiet = False,
 ) -> None:
     """Carry further images, labels or points through a registration, in either direction."""
     given = [source for source in (image, labels, points) if source is not None]
@@ -64,10 +58,11 @@ def apply(
     from sacbnet.io.images import save_image
     from sacbnet.io.points import load_points, save_points
     from sacbnet.registration.apply import Warper
+    from sacbnet.spatial.resample import Interpolation
 
     warper = Warper.of(registration)
     if points is not None:
-        moved, outside = warper.points(load_points(points), onto.value)
+        moved, outside = warper.points(load_points(points), onto)
         save_points(out, moved)
         if outside:
             typer.echo(
@@ -75,8 +70,8 @@ def apply(
                 err=True,
             )
     else:
-        interpolation = "linear" if image is not None else label_interpolation.value
-        carried = warper.image(given[0], onto.value, interpolation, reference)  # type: ignore[arg-type]
+        interpolation: Interpolation = "linear" if image is not None else label_interpolation
+        carried = warper.image(given[0], onto, interpolation, reference)
         save_image(out, carried.data, carried, labels=labels is not None)
     if not quiet:
         typer.echo(f"written: {out}")

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from . import options as o
+
 EPILOG = """[bold]Examples[/bold]
 
 sacbnet benchmark hippocampus --data Task04_Hippocampus --out runs/comparison --tools-python ENV/bin/python
@@ -55,6 +57,13 @@ def benchmark(
     limit: Annotated[
         int, typer.Option(help="At most so many pairs, spread over all; 0: all.", min=0)
     ] = 0,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Override an option of every training: section.option=value. May be repeated.",
+        ),
+    ] = None,
     seeds: Annotated[
         str | None,
         typer.Option(
@@ -75,23 +84,23 @@ def benchmark(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N; tools run on the CPU.")
     ] = "auto",
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but the table and errors.")
-    ] = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    log: o.Log = None,
 ) -> None:
     """Train, run and score methods side by side on the same pairs."""
     import shutil
     import sys
     from dataclasses import replace
 
-    from sacbnet.benchmark.plan import find_plan, read_plan
+    from sacbnet.benchmark.plan import check_plan, find_plan, read_plan
     from sacbnet.benchmark.run import Setting
     from sacbnet.benchmark.run import benchmark as run
     from sacbnet.errors import InputError, RegistrationError
     from sacbnet.files import check_writable
     from sacbnet.reporting.console import progress_bar
 
-    from .evaluate import numbers
+    from .options import numbers
 
     plan = read_plan(find_plan(name))
     if steps is not None:
@@ -100,6 +109,9 @@ def benchmark(
         plan = replace(
             plan, seeds=chosen, methods=tuple(replace(m, seeds=()) for m in plan.methods)
         )
+    if change:
+        plan = replace(plan, changes=(*plan.changes, *change))
+        check_plan(plan)
     python = shutil.which(tools_python or sys.executable)
     if python is None:
         raise InputError(f"--tools-python is {tools_python}; a Python that can be run was expected")
@@ -109,7 +121,10 @@ def benchmark(
         if not quiet:
             print(line, file=sys.stderr, flush=True)
 
-    with _threads(threads) as taken, progress_bar(quiet) as progress:
+    with (
+        _threads(threads) as taken,
+        progress_bar(quiet, of_all=True, verbose=verbose, log=log) as progress,
+    ):
         setting = Setting(data, out, device, str(Path(python).absolute()), taken, limit)
         found = run(plan, setting, only or (), say, progress)
     typer.echo(found.table)

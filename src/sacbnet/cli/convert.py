@@ -28,11 +28,11 @@ def convert_checkpoint(
     """
     from sacbnet.networks.weights import convert
 
-    metadata = convert.convert_checkpoint(
+    info = convert.convert_checkpoint(
         checkpoint,
         out,
         licence=licence or convert.UNKNOWN_LICENCE,
         trained_on=trained_on,
         spacing_mm="unknown" if spacing is None else f"{spacing:g}",
     )
-    typer.echo(f"written: {out} (licence: {metadata['licence']})")
+    typer.echo(f"written: {out} (licence: {info.licence})")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from sacbnet.config.choices import Alignment
+
+from . import options as o
 
 if TYPE_CHECKING:
     from sacbnet.data.cases import PairList
@@ -29,21 +32,10 @@ Subset = Annotated[
         help="Of the cases by name: a slice such as 0:160, a glob such as 'Train/*', or several, by commas."
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
-class Align(StrEnum):
-    header = "header"
-    centre = "centre"
-
-
-class Bits(StrEnum):
-    eight = "8"
-    sixteen = "16"
-
-
-Alignment = Annotated[
-    Align,
+Align = Annotated[
+    Alignment,
     typer.Option(
         help="header: the images share a world; centre: bring the centres of their boxes together."
     ),
@@ -54,7 +46,7 @@ Alignment = Annotated[
 def check(
     source: Source,
     subset: Subset = "",
-    align: Alignment = Align.header,
+    align: Align = "header",
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Find wrong grids, constant images, labels that do not match, and the like; exit with 3 where one is an error."""
@@ -70,7 +62,7 @@ def check(
 
     chosen = _chosen(source, subset)
     with progress_bar(as_json, of_all=True) as progress:
-        findings = find(chosen.cases, chosen.pairs, align.value, progress)
+        findings = find(chosen.cases, chosen.pairs, align, progress)
     errors = sum(found.severity == "error" for found in findings)
     console = Console(highlight=False, markup=False)  # paths may hold brackets
     counts = {"cases": len(chosen.cases), "pairs": len(chosen.pairs), "errors": errors}
@@ -111,8 +103,8 @@ def pack(
             help="Of the box, such as 160,192,160, axes R, A, S; default: the first case's."
         ),
     ] = None,
-    bits: Annotated[Bits, typer.Option(help="Of an intensity.")] = Bits.sixteen,
-    align: Alignment = Align.header,
+    bits: Annotated[Literal["8", "16"], typer.Option(help="Of an intensity.")] = "16",
+    align: Align = "header",
     label_maps: Annotated[
         bool,
         typer.Option(
@@ -122,14 +114,14 @@ def pack(
     noise_maps: Annotated[
         int, typer.Option(help="Maps of random shapes to add to label maps.", min=0)
     ] = 0,
-    quiet: Quiet = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Bring a set to one grid and to [0, 1], and write it as one memory-mapped file to train from."""
     from sacbnet.data.pack import PackOptions, build_pack
     from sacbnet.reporting.console import progress_bar
 
     box = None if shape is None else _shape(shape)
-    options = PackOptions(spacing, box, align.value, int(bits.value), label_maps, noise_maps)
+    options = PackOptions(spacing, box, align, int(bits), label_maps, noise_maps)
     chosen = _chosen(source, subset)
     with progress_bar(quiet, of_all=True) as progress:
         packed = build_pack(chosen.cases, out, options, progress, chosen.pairs)

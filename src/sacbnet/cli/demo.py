@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
+from . import options as o
+
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the pair and the results.")] = Path(
         "demo-out"
     ),
     seed: Annotated[int, typer.Option(help="Another head, another warp.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    log: o.Log = None,
 ) -> None:
     """Make a pair of head-like phantoms with a known warp between them, register it, and compare with the truth."""
     from rich.console import Console
@@ -24,7 +28,7 @@ def demo(
     from sacbnet.reporting.console import progress_bar, registration_lines
 
     check_writable(out)
-    with progress_bar(quiet) as progress:
+    with progress_bar(quiet, verbose=verbose, log=log) as progress:
         result, score = run_demo(out, seed, progress)
     if quiet:
         return

@@ -33,7 +33,9 @@ PAIRS = "Pairs"
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Folder, CSV or Learn2Reg JSON.", rich_help_panel=PAIRS)],
+    data: Annotated[
+        Path, typer.Option(help="Folder, CSV or Learn2Reg JSON.", rich_help_panel=PAIRS)
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results.", rich_help_panel=PAIRS)],
     recipe: Annotated[
         str | None,
@@ -57,11 +59,14 @@ def evaluate(
         str | None, typer.Option(help="The moving case, for --pairs atlas.", rich_help_panel=PAIRS)
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="Labels to score, '1,2'; default: all.", rich_help_panel=PAIRS)
+        str | None,
+        typer.Option(help="Labels to score, '1,2'; default: all.", rich_help_panel=PAIRS),
     ] = None,
     limit: Annotated[
         int,
-        typer.Option(help="At most so many pairs, spread over all; 0: all.", min=0, rich_help_panel=PAIRS),
+        typer.Option(
+            help="At most so many pairs, spread over all; 0: all.", min=0, rich_help_panel=PAIRS
+        ),
     ] = 0,
     align: Annotated[
         Alignment | None,
@@ -122,7 +127,9 @@ def evaluate(
         "align": align,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    if named := [f"--{'pairs' if n == 'pairing' else n}" for n in ("subset", "pairing") if n in given]:
+    if named := [
+        f"--{'pairs' if n == 'pairing' else n}" for n in ("subset", "pairing") if n in given
+    ]:
         given["origin"] = f"{' and '.join(named)}, else {protocol.origin}"
     protocol = replace(protocol, **given)
     cases, list_of_pairs = pairs_to_score(data, protocol, limit)

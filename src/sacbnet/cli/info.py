@@ -24,8 +24,7 @@ def info(
     from sacbnet.networks.weights.catalogue import entries, resolve
     from sacbnet.reporting.console import facts_table
 
-    named = any(
-        entry.name == file for entry in entries()
-    )  # as elsewhere, ./name is the file of that name
+    # as elsewhere, a name means the catalogue's weights, and ./name a file of that name
+    named = any(entry.name == file for entry in entries())
     console = Console(highlight=False)
     console.print(facts_table(describe(resolve(file) if named else Path(file))))

@@ -21,7 +21,6 @@ UsageError: Any = (
 app = typer.Typer(
     name="sacbnet",
     help="Learned 3-D medical image registration: SACB-Net, from NIfTI or DICOM files to transforms others read.",
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

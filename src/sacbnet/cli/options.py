@@ -76,9 +76,7 @@ Box = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
-Device = Annotated[
-    str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=METHOD)
-]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=METHOD)]
 PrecisionName = Annotated[
     Precision,
     typer.Option(

@@ -46,7 +46,9 @@ def register(
     ] = None,
     fixed_labels: Annotated[
         Path | None,
-        typer.Option(help="Segmentation of the fixed image, to report Dice.", rich_help_panel=IMAGES),
+        typer.Option(
+            help="Segmentation of the fixed image, to report Dice.", rich_help_panel=IMAGES
+        ),
     ] = None,
     moving_labels: Annotated[
         Path | None,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import options as o
+
 if TYPE_CHECKING:
     from sacbnet.training.loop import Outcome
 
@@ -18,7 +20,7 @@ sacbnet train recipes/lpba40-fast.toml --data LPBA40 --out runs/lpba40 --max-min
 
 sacbnet train hippocampus --data set.pack --out runs/no-sacb --set 'model.sacb_levels=[]' --set run.steps=300
 
-torchrun --nproc-per-node 4 -m sacbnet.cli.main train lpba40 --data LPBA40 --out runs/lpba40 --set run.batch=4
+torchrun --nproc-per-node 4 -m sacbnet train lpba40 --data LPBA40 --out runs/lpba40 --set run.batch=4
 
 [bold]What comes out[/bold]: best.safetensors (by validation Dice) and last.safetensors, either of which, or the folder
 itself, sacbnet register --weights takes; checkpoint.pt, from which the same command goes on; recipe.toml, run.json,
@@ -46,7 +48,7 @@ def train(
         float | None,
         typer.Option(help="Stop with a checkpoint before this much time is over.", min=0.0),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Train a network as a recipe says; interrupted runs go on where they were, exactly."""
     import sys

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from sacbnet.networks.weights.catalogue import Entry
 
 app = typer.Typer(
     help="Weights by name: list them, show all about them, verify the files.",
@@ -34,28 +31,28 @@ def list_() -> None:
     table.add_column("for", min_width=14, overflow="fold")
     table.add_column("licence", overflow="fold")
     table.add_column("mm", justify="right")
-    table.add_column("register with", no_wrap=True)
+    table.add_column("affine before it", no_wrap=True)
     for entry in entries():
         spacing = "" if entry.spacing_mm is None else f"{entry.spacing_mm:g}"
         licence = f"{entry.licence} (restricted)" if entry.restricted else entry.licence
         name = f"{entry.name} (default)" if entry.default else entry.name
         name += "" if entry.path.is_file() else " (missing)"
-        table.add_row(name, entry.about, licence, spacing, entry.flags)
+        table.add_row(name, entry.about, licence, spacing, entry.affine or "affine")
     for name, path in local().items():
         table.add_row(name, *_local_row(str(path)))
     Console(highlight=False, markup=False).print(table)
 
 
 def _local_row(file: str) -> tuple[str, str]:
-    """What a file that is in no catalogue says of itself: data and licence."""
+    """Training data and licence of a file that is in no catalogue, as the file states them."""
     from sacbnet.errors import WeightsError
     from sacbnet.networks.weights.load import describe_weights
 
     try:
-        told = describe_weights(file)
+        info = describe_weights(file)
     except WeightsError as error:
         return str(error), ""
-    return told.get("trained_on", ""), told.get("licence", "")
+    return info.trained_on, info.licence
 
 
 @app.command("show")
@@ -71,11 +68,12 @@ def show(
     from sacbnet.reporting.console import facts_table
 
     file = weights_file(which)
-    told = describe_weights(file)
-    facts: dict[str, Any] = {"file": str(file.absolute())} | _of_catalogue(
-        entry_of(file), told["sha256"]
-    )
-    facts |= {name: _decoded(value) for name, value in told.items() if name not in facts}
+    info = describe_weights(file)
+    facts: dict[str, Any] = {"file": str(file.absolute())}
+    if entry := entry_of(file):
+        facts |= {name: getattr(entry, name) for name in ("about", "licence_text", "default")}
+        facts["as_in_the_catalogue"] = entry.sha256 == info.sha256
+    facts |= info.to_json()
     if as_json:
         typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
@@ -84,25 +82,6 @@ def show(
             for k, v in facts.items()
         }
         Console(highlight=False, markup=False).print(facts_table(plain))
-
-
-def _of_catalogue(entry: Entry | None, sha256: str) -> dict[str, Any]:
-    if entry is None:
-        return {}
-    names = ("name", "about", "licence_text", "restricted", "default", "flags")
-    return {name: getattr(entry, name) for name in names} | {
-        "as_in_the_catalogue": entry.sha256 == sha256
-    }
-
-
-def _decoded(value: Any) -> Any:
-    """Metadata are text; what is an object, a list, true or false there, as such."""
-    if isinstance(value, str) and (value[:1] in ("{", "[") or value in ("true", "false")):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
 
 
 @app.command("verify")

@@ -279,9 +279,9 @@ class RunReport:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"this is no JSON ({error})") from error
+            raise InputError(f"this is no account of a registration ({error})") from error
         if not isinstance(values, dict):
-            raise InputError("this is no account of a registration: no table")
+            raise InputError("this is no account of a registration (no table)")
         return cls.from_json(values)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -22,7 +22,9 @@ from rich.progress import (
 from rich.table import Table
 
 from sacbnet.files import writing
-from sacbnet.registration.report import RunReport
+
+if TYPE_CHECKING:
+    from sacbnet.registration.report import RunReport
 
 Tell = Callable[[str, float], None]  # (stage, fraction of it that is done)
 STAGES = {
@@ -95,7 +97,9 @@ def progress_bar(
 def _bar(console: Console, of_all: bool) -> Iterator[Tell]:
     clock = TimeRemainingColumn() if of_all else TimeElapsedColumn()
     text = TextColumn("{task.description}", markup=False)
-    with Progress(SpinnerColumn(), text, BarColumn(), clock, console=console, transient=True) as bar:
+    with Progress(
+        SpinnerColumn(), text, BarColumn(), clock, console=console, transient=True
+    ) as bar:
         task = bar.add_task("reading", total=1.0 if of_all else None)
         now = ""
 
@@ -214,8 +218,7 @@ def registration_lines(report: RunReport) -> list[str]:
         f"folding: {folds.folded_voxels} voxels, non-diffeomorphic volume"
         f" {folds.non_diffeomorphic_percent:.4g} %",
         f"inverse: returns points within {inverse.round_trip_mean_mm:.3f} mm on average",
-        f"took {report.seconds['total']:.1f} s, peak memory"
-        f" {report.peak_memory_mb / 1024:.1f} GiB",
+        f"took {report.seconds['total']:.1f} s, peak memory {report.peak_memory_mb / 1024:.1f} GiB",
         *(f"note: {sentence}" for sentence in (*report.notes, *report.warnings)),
     ]
 

@@ -46,7 +46,8 @@ def test_run_both_ways_the_first_pass_counts():
     with watching(net) as alone:
         net(*images())
     with watching(BothWays(net)) as seen:
-        BothWays(net)(*images())
+        moving, fixed = images()
+        BothWays(net)(moving=moving, fixed=fixed)
     assert all(torch.equal(labels, alone.labels[level]) for level, labels in seen.labels.items())
 
 

@@ -6,17 +6,15 @@ import hashlib
 import importlib.util
 import json
 import os
-import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import torch
-import typer
 
-from sacbnet.cli.main import app
 from sacbnet.config.recipe import read_recipe
 from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.errors import WeightsError
@@ -98,21 +96,15 @@ def test_what_comes_with_the_package_is_what_the_catalogue_says():
         told = describe_weights(entry.name)
         content = (files("sacbnet") / "networks" / "weights" / "files" / entry.file).read_bytes()
         assert check_weights(entry.name) == entry.sha256 == hashlib.sha256(content).hexdigest()
-        assert (entry.licence, entry.trained_on) == (told["licence"], told["trained_on"])
-        assert entry.parameters == told["parameters"] and entry.spacing_mm == float(
-            told["spacing_mm"]
-        )
+        assert (entry.licence, entry.trained_on) == (told.licence, told.trained_on)
+        assert entry.parameters == told.parameters and entry.spacing_mm == told.spacing_mm
+        assert told.name == entry.name and told.restricted == entry.restricted
+        assert told.affine == entry.affine
         assert entry.about and entry.licence_text and 0 < entry.validation["dice"] < 1
-        assert load_weights(entry.name)[1]["sha256"] == entry.sha256
+        assert load_weights(entry.name)[1].sha256 == entry.sha256
     on_disk = {path.name for path in catalogue.FOLDER.glob("*.safetensors")}
     assert on_disk == {entry.file for entry in entries()}
     assert sum(entry.default for entry in entries()) <= 1
-
-
-@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
-def test_its_flags_are_options_of_register(entry):
-    verb = typer.main.get_command(app).commands["register"]
-    verb.make_context("register", ["--fixed=a", "--moving=b", "--out=c", *shlex.split(entry.flags)])
 
 
 # -- names and places -------------------------------------------------------------------------------------------------
@@ -125,9 +117,9 @@ def test_a_name_means_the_catalogue_whatever_lies_in_the_working_directory(
     Path("brain").mkdir()
     Path("brain/best.safetensors").write_bytes(elsewhere.read_bytes())
     assert resolve("brain") == own == find("brain").path
-    assert load_weights("brain")[1]["sha256"] == find("brain").sha256
-    assert load_weights("./brain")[1]["sha256"] != find("brain").sha256  # a run folder of that name
-    assert load_weights(Path("brain"))[1]["sha256"] != find("brain").sha256
+    assert load_weights("brain")[1].sha256 == find("brain").sha256
+    assert load_weights("./brain")[1].sha256 != find("brain").sha256  # a run folder of that name
+    assert load_weights(Path("brain"))[1].sha256 != find("brain").sha256
     assert resolve("brain/best.safetensors") == Path("brain/best.safetensors")
     assert resolve(str(own)) == resolve(own) == own
 
@@ -218,7 +210,7 @@ def test_shapes_are_those_of_the_network(descriptor, channels, levels):
 
 def test_checking_finds_parameters_that_do_not_fit(saved):
     path = saved()
-    assert check_weights(path) == describe_weights(path)["sha256"]
+    assert check_weights(path) == describe_weights(path).sha256
     before = path.read_bytes()
     path.write_bytes(before.replace(b'\\"base_channels\\": 1', b'\\"base_channels\\": 2'))
     assert path.read_bytes() != before
@@ -233,7 +225,7 @@ def test_a_licence_that_restricts_use_is_told(script, empty, saved):
         saved("own.safetensors", seed=1, restricted=True, name="mine", licence="NC"),
     )
     bound = saved("bound.safetensors", seed=2)
-    assert licence_notice(load_weights(free)[1]) is None and licence_notice({}) is None
+    assert licence_notice(load_weights(free)[1]) is None and licence_notice(None) is None
     assert (
         licence_notice(load_weights(own)[1])
         == "the licence of the weights mine restricts their use: NC"
@@ -257,11 +249,11 @@ def test_recipes_on_restricted_data_say_so():
 # -- adding -----------------------------------------------------------------------------------------------------------
 def test_adding_copies_the_file_and_what_it_says(script, empty, saved):
     path = saved()
-    entry = script.add(path, "brain", flags="--affine none", default=True, **TEXT)
+    entry = script.add(path, "brain", affine="none", default=True, **TEXT)
     assert entries() == (entry,) and entry.path.read_bytes() == path.read_bytes()
     assert (entry.licence, entry.trained_on, entry.spacing_mm) == ("CC0", "nothing", 2)
     assert entry.validation == {"step": 3, "dice": 0.8765, "dice_before": 0.5}
-    assert default() == "brain" and entry.flags == "--affine none" and not entry.restricted
+    assert default() == "brain" and entry.affine == "none" and not entry.restricted
     script.add(saved("x.safetensors", seed=1), "another", **TEXT)
     assert [e.name for e in entries()] == ["another", "brain"] and find("brain") == entry
 
@@ -271,7 +263,7 @@ def test_adding_in_half_the_bytes(script, empty, saved):
     entry = script.add(path, "brain", half=True, **TEXT)
     assert entry.path.stat().st_size < 0.6 * path.stat().st_size
     (whole, told), (half, told_by_half) = load_weights(path), load_weights("brain")
-    assert told | {"sha256": entry.sha256} == told_by_half
+    assert replace(told, name="brain", sha256=entry.sha256) == told_by_half
     for a, b in zip(whole.state_dict().values(), half.state_dict().values(), strict=True):
         assert b.dtype == torch.float32
         torch.testing.assert_close(a, b, rtol=2**-11, atol=1e-7)

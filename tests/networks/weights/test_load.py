@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from sacbnet.config.sacbnet import SACBNetConfig
+from sacbnet.environment import VERSION
 from sacbnet.errors import OutputError, WeightsError
 from sacbnet.networks.sacbnet.network import SACBNet
 from sacbnet.networks.weights.convert import UNKNOWN_LICENCE, convert_checkpoint
@@ -36,12 +37,16 @@ def equal_states(a, b):
 def test_round_trip(small, tmp_path):
     path = tmp_path / "w.safetensors"
     save_weights(path, small, {**FACTS, "note": "ü"})
-    model, metadata = load_weights(path)
+    model, info = load_weights(path)
     assert equal_states(model, small)
     assert model.config == small.config
     assert not model.training and all(p.requires_grad for p in model.parameters())
-    assert metadata["spacing_mm"] == "[1, 1, 1]" and metadata["note"] == "ü"
-    assert {"format_version", "architecture", "config", "sacbnet_version", *FACTS} <= set(metadata)
+    assert info.spacing_mm == 1.0 and info.more == {"note": "ü"}
+    assert info.architecture == "sacbnet" and info.options == small.config
+    assert info.sacbnet_version == VERSION and info.format_version == 1
+    assert (info.licence, info.trained_on, info.source, info.intensity) == (
+        "CC0", "nothing", "a test", "[0, 1]",
+    )  # fmt: skip
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]  # no temporary file left
     image = torch.rand(1, 1, 32, 16, 16)
     assert torch.equal(model(image, image), small.eval()(image, image))
@@ -52,14 +57,14 @@ def test_description_needs_no_torch(small, tmp_path):
     save_weights(path, small, FACTS)
     code = (
         "import json, sys; from sacbnet.networks.weights.load import describe_weights\n"
-        "print(json.dumps(describe_weights(sys.argv[1]))); assert 'torch' not in sys.modules"
+        "print(json.dumps(describe_weights(sys.argv[1]).to_json())); assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
     )
     told = json.loads(done.stdout)
     assert told["parameters"] == sum(p.numel() for p in small.parameters())
-    assert told["config"]["clusters"] == [2, 3, 4, 5]
+    assert told["options"]["clusters"] == [2, 3, 4, 5]
     assert told["sha256"] == weights_hash(path) and len(told["sha256"]) == 64
     assert told["licence"] == "CC0"
 
@@ -104,8 +109,7 @@ def test_they_need_no_readers_of_images():
 def damaged(kind, path, model):
     save_weights(path, model, FACTS)
     data = path.read_bytes()
-    metadata = {k: v for k, v in describe_weights(path).items() if isinstance(v, str)}
-    metadata["config"] = json.dumps(model.config.to_dict())
+    metadata = describe_weights(path).to_metadata()
     state = dict(model.state_dict())
     if kind == "missing":
         path.unlink()
@@ -204,19 +208,19 @@ def test_conversion(form, published, tmp_path):
     }[form]
     torch.save(content, tmp_path / "a.pth.tar")
     convert_checkpoint(tmp_path / "a.pth.tar", tmp_path / "a.safetensors", trained_on="IXI")
-    model, metadata = load_weights(tmp_path / "a.safetensors")
+    model, info = load_weights(tmp_path / "a.safetensors")
     assert equal_states(model, published)
-    assert metadata["licence"] == UNKNOWN_LICENCE == "unknown: the publisher states no licence"
-    assert metadata["trained_on"] == "IXI"
+    assert info.licence == UNKNOWN_LICENCE == "unknown: the publisher states no licence"
+    assert info.trained_on == "IXI" and info.spacing_mm is None
 
 
 def test_conversion_takes_licence_and_config(published, tmp_path):
     torch.save(official_state(published), tmp_path / "a.pth")
     config = SACBNetConfig(clusters=(5, 5, 5, 5))
     convert_checkpoint(tmp_path / "a.pth", tmp_path / "b", config=config, licence="by letter")
-    model, metadata = load_weights(tmp_path / "b")
+    model, info = load_weights(tmp_path / "b")
     assert model.config == config
-    assert metadata["licence"] == "by letter"
+    assert info.licence == "by letter"
 
 
 def evil():

@@ -35,7 +35,7 @@ def posed(image: Image, angles, shift, scale) -> tuple[Image, Affine]:
 
 
 def error_mm(moving: Image, pose: Affine) -> float:
-    pair = prepare(Inputs(phantom().fixed, moving).canonical(), 2.0, None)
+    pair = prepare(Inputs(phantom().fixed, moving).canonical(), spacing=2.0)
     points = phantom().landmarks
     found = align(pair.fixed, pair.moving, "affine")
     return float(np.linalg.norm(found(points) - pose(phantom().true_map(points)), axis=-1).mean())

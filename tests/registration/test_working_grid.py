@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.intensities import foreground, to_unit
 from sacbnet.imaging.resampling import antialias, mask_on_grid, on_grid
-from sacbnet.registration.prepare import network_grid, spacings, working_spacing
+from sacbnet.registration.working_grid import foreground_grid, spacings, working_spacing
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
 
@@ -86,7 +86,7 @@ def test_never_much_more_than_twelve_million_voxels(shape, spacing):
 )
 def test_own_voxels_are_taken_where_the_spacing_agrees(degrees, origin):
     image = Image(blob(), Grid((30, 36, 40), turned(degrees=degrees, origin=origin)))
-    grid = network_grid(image, 1.0)
+    grid = foreground_grid(image, 1.0)
     corner = image.grid.voxels(grid.world([0, 0, 0]))
     np.testing.assert_allclose(
         corner, [8 - 12, 5 - 12, 11 - 12], atol=1e-9
@@ -110,7 +110,7 @@ def test_own_voxels_are_taken_where_the_spacing_agrees(degrees, origin):
 def test_storage_does_not_matter(axes, signs, spacing):
     image = Image(blob(), Grid((30, 36, 40), turned((1, 1, 1), (12, -20, 7), (-33, 81, 5.5))))
     other = stored(image, axes, signs)
-    grid, again = network_grid(image, spacing), network_grid(other, spacing)
+    grid, again = foreground_grid(image, spacing), foreground_grid(other, spacing)
     assert again.matches(grid, tolerance_mm=1e-6)
     assert (np.diag(again.direction) > 0.5).all()
     seen, same = (on_grid(to_unit(i.data), i.grid, g) for i, g in ((image, grid), (other, again)))
@@ -127,7 +127,7 @@ def test_the_crop_keeps_all_foreground(spacing, affine):
             np.eye(4) + 0.15 * np.eye(4, k=1) * [0, 1, 1, 0]
         )
     image = Image(blob(), Grid((30, 36, 40), affine))
-    grid = network_grid(image, spacing, margin=2)
+    grid = foreground_grid(image, spacing, margin=2)
     np.testing.assert_allclose(grid.spacing, spacing, rtol=2e-3)
     assert grid.is_orthogonal
     kept = image.grid.world(np.argwhere(foreground(image.data)))
@@ -144,7 +144,7 @@ def test_no_margin_beyond_a_face_that_cuts_the_anatomy(signs, spacing):
     data = blob(low=(0, 0, 11), high=(20, 36, 33))  # cut at the low face of i and both of j
     data[:, :, :2] = 0
     image = stored(Image(data, Grid(data.shape, np.eye(4))), (0, 1, 2), signs)
-    grid = network_grid(image, spacing)
+    grid = foreground_grid(image, spacing)
     m = 12 * spacing
     outer = (grid.world([-0.5] * 3), grid.world(np.array(grid.shape) - 0.5))
     np.testing.assert_allclose(outer[0], [-0.5, -0.5, 10.5 - m], atol=spacing)
@@ -155,7 +155,9 @@ def test_no_margin_beyond_a_face_that_cuts_the_anatomy(signs, spacing):
 
 def test_a_tight_box_is_not_cut():
     ball = np.linalg.norm(np.argwhere(np.ones((21, 21, 21))) - 10, axis=1).reshape(21, 21, 21) <= 10
-    grid = network_grid(Image(ball.astype(np.float32), Grid(ball.shape, np.eye(4))), 1.0, margin=5)
+    grid = foreground_grid(
+        Image(ball.astype(np.float32), Grid(ball.shape, np.eye(4))), 1.0, margin=5
+    )
     assert grid.shape == (31, 31, 31)
 
 
@@ -165,7 +167,7 @@ def test_within_the_image_the_margin_stays_where_a_face_is_cut():
     mask = np.zeros(data.shape, dtype=bool)
     mask[3:30, 10:30, 10:30] = True
     data += np.random.default_rng(0).random(data.shape, dtype=np.float32)
-    grid = network_grid(Image(data, Grid(data.shape, np.eye(4))), 1.0, mask, margin=8)
+    grid = foreground_grid(Image(data, Grid(data.shape, np.eye(4))), 1.0, mask, margin=8)
     assert grid.affine[:3, 3].tolist() == [0, 2, 2] and grid.shape == (38, 36, 36)
 
 
@@ -173,10 +175,10 @@ def test_the_crop_follows_the_mask():
     image = Image(blob(), Grid((30, 36, 40), np.eye(4)))
     mask = np.zeros(image.data.shape, dtype=bool)
     mask[10:13, 12, 14:20] = True
-    grid = network_grid(image, 1.0, mask, margin=3)
+    grid = foreground_grid(image, 1.0, mask, margin=3)
     assert grid.shape == (9, 7, 12) and grid.affine[:3, 3].tolist() == [7, 9, 11]
     mask[10:13, 1, 14:20] = True
-    assert network_grid(image, 1.0, mask, margin=3).affine[:3, 3].tolist() == [
+    assert foreground_grid(image, 1.0, mask, margin=3).affine[:3, 3].tolist() == [
         7,
         0,
         11,
@@ -187,7 +189,7 @@ def test_a_faint_object_in_one_corner():
     data = np.full((20, 20, 20), -1000, dtype=np.float32)  # air of a CT
     data[0, 0, 0], data[19, 10:, 3] = 0, 400
     assert foreground(data).sum() == 11
-    assert network_grid(Image(data, Grid(data.shape, np.eye(4))), 1.0, margin=0).shape == (
+    assert foreground_grid(Image(data, Grid(data.shape, np.eye(4))), 1.0, margin=0).shape == (
         20,
         20,
         4,
@@ -267,7 +269,7 @@ def test_antialias_removes_what_the_lattice_cannot_show():
 def test_an_image_on_another_grid_stays_in_its_place(spacing):
     """The centre of mass in the world moves by less than a tenth of a millimetre, the mass hardly changes."""
     image = Image(blob(), Grid((30, 36, 40), turned((1, 1.2, 1.5), (9, -14, 21), (5, 6, 7))))
-    grid = network_grid(image, spacing)
+    grid = foreground_grid(image, spacing)
     seen = on_grid(image.data, image.grid, grid)[0, 0].numpy().astype(np.float64)
     data = image.data.astype(np.float64)
 
