@@ -41,7 +41,7 @@ def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]
     options = PackOptions(
         o.spacing_mm or None,
         o.shape or None,  # type: ignore[arg-type]
-        o.align,  # type: ignore[arg-type]
+        o.align,
         o.bits,
         synthesis is not None,
         noise,
