@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sacbnet.config.recipe import Recipe
-from sacbnet.data.cases import PairList, read_cases
-from sacbnet.data.pack import Pack, PackOptions, build_pack, open_pack
+from sacbnet.data.cases import PairList, is_source, read_cases
+from sacbnet.data.pack import Pack, PackOptions, build_pack, is_pack, open_pack
 from sacbnet.errors import InputError
 from sacbnet.files import check_writable, sweep, writing
 from sacbnet.networks.weights.catalogue import lasting
@@ -19,7 +19,6 @@ from .loader import pairs_of
 from .team import Team
 
 PACK = "data.pack"
-LISTS = (".csv", ".json")
 
 
 def open_data(recipe: Recipe, out: Path, team: Team, say: Callable[[str], None]) -> Pack:
@@ -29,7 +28,7 @@ def open_data(recipe: Recipe, out: Path, team: Team, say: Callable[[str], None])
     subsets name no pairs of it, or where `out` holds a pack of other data or options.
     """
     source, target = Path(recipe.data.source), out / PACK
-    if source.is_file() and source.suffix.lower() not in LISTS:
+    if source.is_file() and (is_pack(source) or not is_source(source)):
         return open_pack(source)
     team.lead(lambda: _make(recipe, source, target, say))
     return open_pack(target)
