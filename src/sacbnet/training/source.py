@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +11,7 @@ from sacbnet.config.recipe import Recipe
 from sacbnet.data.cases import PairList, is_source, read_cases
 from sacbnet.data.pack import Pack, PackOptions, build_pack, is_pack, open_pack
 from sacbnet.errors import InputError
-from sacbnet.files import check_writable, sweep, writing
+from sacbnet.files import check_writable, locked, sweep, writing
 from sacbnet.networks.weights.catalogue import lasting
 
 from .loader import pairs_of
@@ -107,15 +106,8 @@ def alone_in(out: Path) -> Iterator[None]:
     check_writable(out)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another sacbnet train works in {out}; wait for it, or choose another --out"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
+    busy = f"another sacbnet train works in {out}; wait for it, or choose another --out"
+    with locked(out / ".lock", busy):
         sweep(out)  # what sessions that were killed have left
         yield
 
