@@ -60,13 +60,13 @@ SECTIONS = {  # a section may be optional
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_option_of_a_recipe_has_a_row(section):
-    rows = table(page("training.md"), f"`[{section}]`").splitlines()
+    rows = table(page("recipes.md"), f"`[{section}]`").splitlines()
     named = {name for row in rows for name in code(row.partition("|")[2].partition("|")[0])}
     assert named == {f.name for f in fields(SECTIONS[section])}
 
 
 def test_every_option_of_the_network_has_a_row():
-    rows = table(page("training.md"), "`[model]`").splitlines()
+    rows = table(page("recipes.md"), "`[model]`").splitlines()
     named = {name for row in rows for name in code(row.partition("|")[2].partition("|")[0])}
     assert named == {"architecture", *(f.name for f in fields(SACBNetConfig))}
 
@@ -87,7 +87,7 @@ def test_every_recipe_is_named():
 
 
 def test_every_column_and_number_is_named():
-    assert set(COLUMNS) <= code(page("training.md"))
+    assert set(COLUMNS) <= code(page("outputs.md"))
     pairs = code(table(page("evaluation.md"), "column"))
     assert {"moving", "fixed", "method", "labels_absent", "error", *OF_A_PAIR} == pairs
     labels = next(

@@ -1,4 +1,7 @@
-"""Results appear whole or not at all: files are written aside and moved into place when everything has succeeded."""
+"""Files and folders: results that appear whole or not at all, locks, and the cache folder.
+
+A result is written under a temporary name and moved into place when everything has succeeded.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,16 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
-from sacbnet.errors import OutputError
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
-_LAST = "run.json"  # whoever finds it finds everything else beside it
+from sacbnet.errors import InputError, OutputError
+
+_LAST = "run.json"  # if it is there, every other file is beside it
 _PREFIX = ".sacbnet-"
 _TEMPORARY = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")  # as tempfile.mkdtemp names them
 _REMEDY = {
@@ -32,7 +39,22 @@ _REMEDY = {
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what fails while `path` is written (OSError, SimpleITK's RuntimeError) into one sentence of OutputError."""
+    """Turn an error of the disk into an OutputError of one sentence.
+
+    Parameters
+    ----------
+    path : Path
+        What is being written, for the message.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    OutputError
+        For an OSError, and for a RuntimeError of SimpleITK. Other errors pass unchanged.
+    """
     try:
         yield
     except OSError as error:
@@ -51,11 +73,27 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, moved onto it on success and removed on any error.
+    """Write a file whole or not at all.
 
-    The temporary name ends as the final one does: nibabel and SimpleITK choose the format by the extension. Raises
-    OutputError where writing fails; the folder of `path` must exist. The file is on the disk before it gets its name,
-    so that a power cut leaves the old one or the new one.
+    The file is on the disk before it gets its name. A power cut therefore leaves the old file or
+    the new file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write. Its folder must exist.
+
+    Yields
+    ------
+    Path
+        A temporary path in a folder beside `path`, to be written. It has the same file name, since
+        nibabel and SimpleITK choose the format by the suffix. It is moved onto `path` on success
+        and removed on any error.
+
+    Raises
+    ------
+    OutputError
+        If writing fails.
     """
     path = Path(path)
     with writing(path):
@@ -71,12 +109,28 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def staged_folder(out: str | Path, stale: Iterable[str] = ()) -> Iterator[Path]:
-    """Yield a temporary folder; on success its files move into `out` (run.json last), on any error nothing appears.
+    """Write the files of a folder all together or not at all.
 
-    out: made where it is absent, and removed again if the run fails. stale: names (relative to `out`) of results that
-    an earlier run may have left; those that this run did not write are removed on success, so that no old output lies
-    beside new ones. Raises OutputError where writing fails (disk full, not writable, `out` is a file); then the files
-    of an earlier run are left as they were.
+    On success the files move into `out`, run.json last. On any error nothing appears, and the files
+    of an earlier run stay as they were.
+
+    Parameters
+    ----------
+    out : str or Path
+        The folder of the results. It is made if it is absent, and removed again if the run fails.
+    stale : iterable of str, default ()
+        Names, relative to `out`, of results that an earlier run may have left. On success those
+        that this run did not write are removed: no old result lies beside new ones.
+
+    Yields
+    ------
+    Path
+        A temporary folder, to be filled.
+
+    Raises
+    ------
+    OutputError
+        If writing fails: the disk is full, the folder is not writable, or `out` is a file.
     """
     out = Path(out)
     with writing(out):
@@ -97,7 +151,7 @@ def staged_folder(out: str | Path, stale: Iterable[str] = ()) -> Iterator[Path]:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Create a folder; return those created for it, innermost first."""
+    """Make a folder; return the folders that were made for it, innermost first."""
     made = [p for p in (folder, *folder.parents) if not p.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,12 +165,15 @@ def _unmake(made: list[Path]) -> None:
     for folder in made:
         try:
             folder.rmdir()
-        except OSError:  # never made, or somebody has put something into it: it stays
+        except OSError:  # it was never made, or it is no longer empty: it stays
             return
 
 
 def _move(new: Path, out: Path, old: Path, stale: Iterable[str]) -> None:
-    """Move the files of `new` into `out`; what they replace, and what is stale, goes to `old`. All or nothing."""
+    """Move the files of `new` into `out`, all or none.
+
+    The files that they replace, and the stale ones, move to `old`.
+    """
     names = sorted(
         (p.relative_to(new) for p in new.rglob("*") if p.is_file()),
         key=lambda p: (p == Path(_LAST), p),
@@ -129,7 +186,7 @@ def _move(new: Path, out: Path, old: Path, stale: Iterable[str]) -> None:
     done: list[tuple[Path, Path]] = []  # (from, to), to be undone backwards
     made: list[Path] = []
     try:
-        # the old run.json goes first: it must not describe files that are already being replaced
+        # the old run.json goes first: it must not stand beside files that it does not describe
         for name in leaving:
             if (out / name).is_file():
                 (old / name).parent.mkdir(parents=True, exist_ok=True)
@@ -150,13 +207,16 @@ def _move(new: Path, out: Path, old: Path, stale: Iterable[str]) -> None:
 
 
 def _sync(file: Path) -> None:
-    """Put the contents of a file on the disk: renamed before that, it may be empty after a power cut (XFS, NFS)."""
+    """Put the contents of a file on the disk.
+
+    A file that is renamed before that may be empty after a power cut (XFS, NFS).
+    """
     with file.open("rb+") as opened:
         os.fsync(opened.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk, where the system lets folders be opened (Windows does not)."""
+    """Put the names in a folder on the disk, if the system can open folders (Windows cannot)."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -166,10 +226,16 @@ def _sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove what writers that were killed have left in `folder`; for whoever knows that nobody else writes there.
+    """Remove the temporary folders of processes that were killed while they wrote.
 
-    Kept is the temporary folder of a `staged_folder` that was killed while it replaced an earlier run's results: it
-    may hold the only copy of them. What cannot be removed stays.
+    Call this only if no other process writes into the folder. A temporary folder stays if its
+    process was killed while it replaced the results of an earlier run: it may hold the only copy of
+    them. A folder that cannot be removed also stays.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder of the results.
     """
     for left in list(Path(folder).glob(f"{_PREFIX}*")):
         if (
@@ -182,10 +248,79 @@ def sweep(folder: str | Path) -> None:
 
 
 def check_writable(out: str | Path) -> None:
-    """OutputError where results could not be put into the folder `out`; leaves nothing behind."""
+    """Check that results can be written into a folder; leave nothing there.
+
+    Parameters
+    ----------
+    out : str or Path
+        The folder; it need not exist.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written.
+    """
     with writing(Path(out)):
         made = _make(Path(out))
         try:
             os.rmdir(tempfile.mkdtemp(prefix=_PREFIX, dir=out))
         finally:
             _unmake(made)
+
+
+@contextmanager
+def locked(file: str | Path, busy: str) -> Iterator[None]:
+    """Keep other processes, and other threads of this process, out of a section.
+
+    On a file system without locks the section runs without one.
+
+    Parameters
+    ----------
+    file : str or Path
+        The lock file, in a folder that exists. It stays there afterwards.
+    busy : str
+        The message for the user if the lock is taken.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    InputError
+        If the lock is taken. There is no waiting.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(file, blocking=False))
+        except Timeout as error:
+            raise InputError(busy) from error
+        except (OSError, NotImplementedError):  # a file system without locks
+            pass
+        yield
+
+
+def cache_folder() -> Path:
+    """Give the folder of what can be made again, such as compiled kernels.
+
+    The environment variable SACBNET_CACHE names another place; `sacbnet` is made in it. Else it is
+    the user's cache folder, as the system defines it.
+
+    Returns
+    -------
+    Path
+        A folder that exists and can be written. It is a temporary folder, which ends with the
+        process, if the other one cannot be written.
+    """
+    place = os.environ.get("SACBNET_CACHE")
+    folder = Path(place) / "sacbnet" if place else user_cache_path("sacbnet", appauthor=False)
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    return Path(_temporary().name)
+
+
+@cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="sacbnet-")

@@ -245,7 +245,7 @@ def test_intensities_stay_in_range() -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"flip": (0, 3)}, r"flip are \(0, 3\)"),
+        ({"flip": (0, 3)}, r"flip is \[0, 3\]; a list of the axes 0, 1 and 2"),
         ({"noise": -1}, "noise is -1"),
         ({"gamma": np.nan}, "gamma is nan"),
     ],

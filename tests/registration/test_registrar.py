@@ -306,9 +306,9 @@ def test_companion_of_another_grid(pair, name) -> None:
     [
         ({"affine": "similarity"}, "affine is 'similarity'; auto, none, rigid or affine"),
         ({"preset": "best"}, "preset is 'best'; fast, balanced or accurate"),
-        ({"refine": -1}, "refine is -1; a number of steps, 0 or more"),
-        ({"spacing": 0.0}, "spacing is 0.0 mm; a positive number"),
-        ({"spacing": math.nan}, "spacing is nan mm"),
+        ({"refine": -1}, "refine is -1; a whole number of at least 0"),
+        ({"spacing": 0.0}, "spacing is 0.0; a positive number of mm"),
+        ({"spacing": math.nan}, "spacing is nan; a positive number of mm"),
         ({"device": "abacus"}, "device 'abacus' is not available"),
     ],
 )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast
 
-from sacbnet.config.choices import AFFINES, PAIRINGS, PRESETS
-from sacbnet.config.recipe import DataOptions, Recipe, at_least, checked, one_of, read_recipe
-from sacbnet.config.toml import find_toml
+from sacbnet.config.build import KEY, build, conform
+from sacbnet.config.choices import AFFINES, PAIRINGS, PRESETS, Pairing
+from sacbnet.config.recipe import DataOptions, Recipe, read_recipe
+from sacbnet.config.toml import find_toml, read_toml
+from sacbnet.config.validation import OptionError, at_least, one_of
 from sacbnet.errors import InputError
 from sacbnet.training.folder import find_recipe
 
@@ -30,7 +31,8 @@ class Stage:
     share: int = 1
 
     def __post_init__(self) -> None:
-        at_least("stage.share", self.share, 1)
+        conform(self)
+        at_least(self, share=1)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Method:
 
     name: str
     train: tuple[str, ...] | None = None
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[Stage, ...] = field(default=(), metadata={KEY: "stage"})
     weights: str = ""
     tool: str = ""
     seeds: tuple[int, ...] = ()
@@ -55,10 +57,9 @@ class Method:
     repair: bool = False
 
     def __post_init__(self) -> None:
+        conform(self)
         if not self.slug:
-            raise InputError(
-                f"method.name is {self.name!r}; a name with a letter or a digit was expected"
-            )
+            raise OptionError("name", self.name, "a name with a letter or a digit")
         given = [kind for kind in KINDS if getattr(self, kind) not in (None, "")]
         if len(given) != 1:
             told = " and ".join(given) or "none"
@@ -69,14 +70,9 @@ class Method:
             raise InputError(
                 f"the method {self.name!r} has stages or seeds, but is not trained; remove them, or train"
             )
-        one_of(
-            f"the affine of {self.name!r}",
-            self.affine,
-            AFFINES if not self.tool else ("none", "affine"),
-        )
-        one_of(f"the preset of {self.name!r}", self.preset, ("", *PRESETS))
+        one_of(self, affine=("none", "affine") if self.tool else AFFINES, preset=("", *PRESETS))
         if self.tool:
-            one_of(f"the tool of {self.name!r}", self.tool, TOOLS)
+            one_of(self, tool=TOOLS)
             if self.preset or self.refine is not None or self.repair:
                 raise InputError(
                     f"the tool {self.name!r} has preset, refine or repair, which are ours; remove them"
@@ -109,12 +105,12 @@ class Plan:
     seeds: tuple[int, ...] = (0,)
     changes: tuple[str, ...] = ()
     keep: str = "last"
-    methods: tuple[Method, ...] = ()
+    methods: tuple[Method, ...] = field(default=(), metadata={KEY: "method"})
 
     def __post_init__(self) -> None:
-        at_least("steps", self.steps, 0)
-        one_of("keep", self.keep, KEPT)
-        one_of("pairs", self.pairs, ("", *PAIRINGS))
+        conform(self)
+        at_least(self, steps=0)
+        one_of(self, keep=KEPT, pairs=("", *PAIRINGS))
         if not self.methods or not self.seeds:
             raise InputError(
                 f"the benchmark {self.name!r} has no {'seeds' if self.methods else '[[method]]'}; name one"
@@ -132,7 +128,7 @@ class Plan:
         return replace(
             found,
             validation=self.subset or found.validation,
-            validation_pairs=self.pairs or found.validation_pairs,
+            validation_pairs=cast(Pairing, self.pairs or found.validation_pairs),
         )
 
     def seeds_of(self, method: Method) -> tuple[int | None, ...]:
@@ -178,16 +174,25 @@ def find_plan(name: str) -> Path:
 
 
 def read_plan(path: str | Path) -> Plan:
-    """A benchmark from TOML. InputError names the option that is wrong, and for each trained method the override."""
-    try:
-        tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the benchmark {path} cannot be read ({error}); give a TOML file, or a name"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"the benchmark {path} is no TOML: {error}") from error
-    plan = plan_from_dict(tree)
+    """Read a benchmark from a TOML file, and check the overrides of every trained method.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    Plan
+        The benchmark.
+
+    Raises
+    ------
+    InputError
+        For a file that cannot be read or is not TOML, and for an option or an override that is not
+        valid; the message names it.
+    """
+    plan = plan_from_dict(read_toml(path, "benchmark"))
     check_plan(plan)
     return plan
 
@@ -203,7 +208,7 @@ def check_plan(plan: Plan) -> None:
     Raises
     ------
     InputError
-        If an override does not fit; the message names the option.
+        For an override that does not fit; the message names the option.
     """
     for method in plan.methods:
         for seed in plan.seeds_of(method)[:1]:
@@ -212,42 +217,21 @@ def check_plan(plan: Plan) -> None:
 
 
 def plan_from_dict(tree: Mapping[str, Any]) -> Plan:
-    """From the tables of a TOML file: the benchmark's own options, and [[method]] with [[method.stage]]."""
-    methods = []
-    for table in _tables(tree, "method"):
-        stages = tuple(_built(Stage, stage, "method.stage.") for stage in _tables(table, "stage"))
-        methods.append(
-            _built(
-                Method, {k: v for k, v in table.items() if k != "stage"}, "method.", stages=stages
-            )
-        )
-    return _built(
-        Plan, {k: v for k, v in tree.items() if k != "method"}, "", methods=tuple(methods)
-    )
+    """Make a benchmark from the tables of a TOML file.
 
+    Parameters
+    ----------
+    tree : mapping
+        The benchmark's own options, and a list of tables "method", which may hold a list "stage".
 
-def _tables(tree: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    found = tree.get(name, [])
-    if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
-        raise InputError(f"{name} is {found!r}; tables [[{name}]] were expected")
-    return found
+    Returns
+    -------
+    Plan
+        The benchmark.
 
-
-def _built(kind: type, table: Mapping[str, Any], prefix: str, **more: Any) -> Any:
-    """A dataclass of values that are checked against its annotations; more: those that are not of TOML."""
-    hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in more}
-    if unknown := sorted(set(table) - set(hints)):
-        raise InputError(
-            f"the benchmark has no option {prefix}{unknown[0]}; known are {', '.join(hints)}"
-        )
-    if missing := [
-        f.name for f in fields(kind) if f.default is MISSING and f.name not in (*table, *more)
-    ]:
-        raise InputError(f"the benchmark lacks the option {prefix}{missing[0]}")
-    values = {}
-    for name, value in table.items():
-        hint = hints[name]
-        if type(None) in get_args(hint):  # optional: it is left out, or of its kind
-            hint = get_args(hint)[0]
-        values[name] = checked(prefix + name, value, hint)
-    return kind(**values, **more)
+    Raises
+    ------
+    InputError
+        For an option that is not known, lacks, or has a value that is not valid.
+    """
+    return build(Plan, tree, "the benchmark")

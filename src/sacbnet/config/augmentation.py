@@ -1,24 +1,44 @@
-"""What may happen to a pair while training (`augment` does it). Imports no torch: recipes are made of it."""
+"""How a pair of images may be changed at random while a network trains (`data.augment` does it)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from math import inf
+from dataclasses import dataclass
 
-from sacbnet.errors import InputError
+from .build import conform
+from .validation import OptionError, at_least
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a pair, and how strongly; the defaults change nothing.
+    """Random changes of a pair, and how strong they are. The defaults change nothing.
 
-    Geometry, common to both images: flip: axes (0, 1, 2) that are mirrored every other time, labels keep their values;
-    affine_degrees: rotation about each axis, ±; affine_scale: along each axis, by at most this part of 1 (0.1: from
-    1 / 1.1 to 1.1); affine_mm: shift along each axis, ±. relative: the moving image gets an affine of its own besides,
-    drawn from this part of the same ranges.
-    Intensities, for each image by itself: gamma: exponent, from 1 / (1 + gamma) to 1 + gamma; bias: standard deviation
-    of the logarithm of a smooth field that multiplies them; noise: greatest standard deviation, of intensities in
-    [0, 1]; where an image is exactly 0 (cut away) it stays so.
+    The geometric changes are common to both images. The intensities of each image change on their
+    own; where an image is exactly 0 (cut away) it stays 0.
+
+    Parameters
+    ----------
+    flip : tuple of int, default ()
+        Axes (0, 1, 2) that are mirrored with probability 1/2. Labels keep their values.
+    affine_degrees : float, default 0
+        Largest rotation about each axis, in degrees, in both directions.
+    affine_scale : float, default 0
+        Largest relative change of scale along each axis: 0.1 means a factor from 1 / 1.1 to 1.1.
+    affine_mm : float, default 0
+        Largest shift along each axis, in mm, in both directions.
+    relative : float, default 0.3
+        The moving image gets a second affine of its own. It is drawn from this part of the ranges
+        above.
+    gamma : float, default 0
+        Largest change of the exponent of intensities: from 1 / (1 + gamma) to 1 + gamma.
+    bias : float, default 0
+        Standard deviation of the logarithm of a smooth field that multiplies the intensities.
+    noise : float, default 0
+        Largest standard deviation of added noise, for intensities in [0, 1].
+
+    Raises
+    ------
+    OptionError
+        For a value that is not valid.
     """
 
     flip: tuple[int, ...] = ()
@@ -31,16 +51,13 @@ class Augmentation:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "flip", tuple(self.flip))
-        if any(axis not in (0, 1, 2) for axis in self.flip):
-            raise InputError(f"the axes to flip are {self.flip}; of 0, 1 and 2 some were expected")
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            if not 0 <= value < inf:
-                raise InputError(
-                    f"the augmentation {field.name} is {value}; a number of at least 0 was expected"
-                )
+        conform(self)
+        if not set(self.flip) <= {0, 1, 2}:
+            raise OptionError("flip", list(self.flip), "a list of the axes 0, 1 and 2")
+        at_least(self, affine_degrees=0, affine_scale=0, affine_mm=0, relative=0)
+        at_least(self, gamma=0, bias=0, noise=0)
 
     @property
     def moves(self) -> bool:
+        """Whether the affine may differ from the identity."""
         return any((self.affine_degrees, self.affine_scale, self.affine_mm))

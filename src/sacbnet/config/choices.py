@@ -9,6 +9,7 @@ AffineChoice = Literal["auto", "none", "rigid", "affine"]
 Alignment = Literal["header", "centre"]
 Box = Literal["whole", "foreground"]
 BoxChoice = Literal["auto", "whole", "foreground"]
+Schedule = Literal["polynomial", "cosine", "constant"]
 Pairing = Literal["all", "cyclic", "atlas", "listed"]
 Precision = Literal["float32", "bfloat16"]
 Preset = Literal["fast", "balanced", "accurate"]
@@ -18,6 +19,7 @@ ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
 BOXES: tuple[Box, ...] = get_args(Box)
 PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 AUTO: Final = "auto"  # of affine and box: what the weights need

@@ -1,22 +1,39 @@
-"""What the comparison networks are made of; the defaults are the sizes that were published. Imports no torch."""
+"""Options of the networks that SACB-Net is compared with; the defaults are the published sizes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sacbnet.errors import InputError
-
 from .network import NetworkOptions
+from .validation import OptionError, at_least, one_of
 
 
 @dataclass(frozen=True)
 class VoxelMorphOptions(NetworkOptions):
-    """VoxelMorph (Balakrishnan et al., IEEE TMI 2019).
+    """Options of VoxelMorph. The defaults are the network VXM-2.
 
-    encoder: widths of the stride-2 convolutions. decoder: widths of the convolutions before each up-sampling, as many
-    as the encoder has, and of the further ones at full resolution. The defaults are VXM-2; VXM-1 has encoder 8 32 32
-    32, decoder 32 32 32 32 32 8 8. sacb: a SACB with so many clusters after each encoder convolution; 0 is none.
+    VXM-1 has encoder (8, 32, 32, 32) and decoder (32, 32, 32, 32, 32, 8, 8).
+
+    Parameters
+    ----------
+    encoder : tuple of int, default (16, 32, 32, 32)
+        Widths of the convolutions with stride 2.
+    decoder : tuple of int, default (32, 32, 32, 32, 32, 16, 16)
+        Widths of the convolutions before each up-sampling, as many as the encoder has, and then
+        of the further convolutions at full resolution.
+    sacb : int, default 0
+        Number of clusters of a SACB after each convolution of the encoder; 0 means no SACB.
+
+    Raises
+    ------
+    OptionError
+        For a value that is not valid.
+
+    References
+    ----------
+    Balakrishnan et al., "VoxelMorph: a learning framework for deformable medical image
+    registration", IEEE TMI 2019.
     """
 
     architecture: ClassVar[str] = "voxelmorph"
@@ -27,23 +44,46 @@ class VoxelMorphOptions(NetworkOptions):
     sacb: int = 0
 
     def __post_init__(self) -> None:
-        self._wholes(encoder=1, decoder=1)
-        self._whole(sacb=0)
-        if not self.encoder or len(self.decoder) < len(self.encoder):
-            raise InputError(
-                f"encoder is {self.encoder}, decoder {self.decoder}; at least one width, and no fewer in the decoder,"
-                " were expected"
-            )
+        super().__post_init__()
+        at_least(self, encoder=1, decoder=1, sacb=0)
+        if not self.encoder:
+            raise OptionError("encoder", self.encoder, "a list of at least one width")
+        if len(self.decoder) < len(self.encoder):
+            raise OptionError("decoder", self.decoder, f"a list of at least {len(self.encoder)}")
 
 
 @dataclass(frozen=True)
 class TransMorphOptions(NetworkOptions):
-    """TransMorph (Chen et al., Medical Image Analysis 2022).
+    """Options of TransMorph.
 
-    embedding: channels after the patch embedding. depths, heads: of the four Swin stages. window: of attention, voxels
-    of a stage. last: channels of the last decoder block. drop_path: largest rate of stochastic depth, in training.
-    Published sizes (embedding; depths; heads; last): 96; 2 2 4 2; 4 4 8 8; 16, the default; large 128; 2 2 12 2;
-    4 4 8 16; 16; small 48; 2 2 4 2; 4 4 4 4; 16; tiny 6; 2 2 4 2; 2 2 4 4; 16.
+    Published sizes, as embedding; depths; heads; last:
+    the default 96; 2 2 4 2; 4 4 8 8; 16, large 128; 2 2 12 2; 4 4 8 16; 16,
+    small 48; 2 2 4 2; 4 4 4 4; 16, tiny 6; 2 2 4 2; 2 2 4 4; 16.
+
+    Parameters
+    ----------
+    embedding : int, default 96
+        Channels after the patch embedding.
+    depths : tuple of 4 int, default (2, 2, 4, 2)
+        Number of blocks in each of the four Swin stages.
+    heads : tuple of 4 int, default (4, 4, 8, 8)
+        Number of attention heads in each stage; each divides the width of its stage.
+    window : tuple of 3 int, default (5, 6, 7)
+        Size of the attention window, in voxels of a stage.
+    last : int, default 16
+        Channels of the last block of the decoder.
+    drop_path : float, default 0.3
+        Largest rate of stochastic depth, in training.
+
+    Raises
+    ------
+    OptionError
+        For a value that is not valid.
+
+    References
+    ----------
+    Chen et al., "TransMorph: transformer for unsupervised medical image registration", Medical
+    Image Analysis 2022.
     """
 
     architecture: ClassVar[str] = "transmorph"
@@ -57,26 +97,40 @@ class TransMorphOptions(NetworkOptions):
     drop_path: float = 0.3
 
     def __post_init__(self) -> None:
-        self._whole(embedding=2, last=1)
-        self._wholes(depths=1, heads=1, window=1)
-        if len(self.depths) != 4 or len(self.heads) != 4 or len(self.window) != 3:
-            raise InputError(
-                f"depths is {self.depths}, heads {self.heads}, window {self.window}; 4, 4 and 3 numbers were expected"
-            )
-        if any(self.embedding * 2**stage % heads for stage, heads in enumerate(self.heads)):
-            raise InputError(
-                f"embedding is {self.embedding}, heads {self.heads}; each must divide its stage's width"
-            )
-        if not isinstance(self.drop_path, int | float) or not 0 <= self.drop_path < 1:
-            raise InputError(
-                f"drop_path is {self.drop_path!r}; a rate from 0 to below 1 was expected"
-            )
+        super().__post_init__()
+        at_least(self, embedding=2, last=1, depths=1, heads=1, window=1)
+        for name, count in (("depths", 4), ("heads", 4), ("window", 3)):
+            if len(value := getattr(self, name)) != count:
+                raise OptionError(name, value, f"a list of {count} numbers")
+        widths = [self.embedding * 2**stage for stage in range(4)]
+        if any(width % heads for width, heads in zip(widths, self.heads, strict=True)):
+            raise OptionError("heads", self.heads, f"a divisor of each stage's width {widths}")
+        if not 0 <= self.drop_path < 1:
+            raise OptionError("drop_path", self.drop_path, "a rate from 0 to below 1")
 
 
 @dataclass(frozen=True)
 class ModeTOptions(NetworkOptions):
-    """ModeT (Wang et al., MICCAI 2023). channels: width c of the encoder; version: 1, the paper's, with competitive
-    weighting of the heads, or 2, the authors' later one with a registration head at each level."""
+    """Options of ModeT.
+
+    Parameters
+    ----------
+    channels : int, default 4
+        Width c of the encoder.
+    version : {1, 2}, default 1
+        1 is the paper's network, with competitive weighting of the heads. 2 is the authors' later
+        network, with a registration head at each level.
+
+    Raises
+    ------
+    OptionError
+        For a value that is not valid.
+
+    References
+    ----------
+    Wang et al., "ModeT: learning deformable image registration via motion decomposition
+    transformer", MICCAI 2023.
+    """
 
     architecture: ClassVar[str] = "modet"
     implementation: ClassVar[str] = "sacbnet.networks.modet:ModeT"
@@ -85,14 +139,31 @@ class ModeTOptions(NetworkOptions):
     version: int = 1
 
     def __post_init__(self) -> None:
-        self._whole(channels=1)
-        self._one_of(version=(1, 2))
+        super().__post_init__()
+        at_least(self, channels=1)
+        one_of(self, version=(1, 2))
 
 
 @dataclass(frozen=True)
 class LKUNetOptions(NetworkOptions):
-    """LKU-Net (Jia et al., MLMI 2022). channels: of the first level. diffeomorphic: the output is a velocity,
-    integrated by scaling and squaring."""
+    """Options of LKU-Net.
+
+    Parameters
+    ----------
+    channels : int, default 8
+        Channels of the first level.
+    diffeomorphic : bool, default False
+        The output is a velocity, which scaling and squaring integrates.
+
+    Raises
+    ------
+    OptionError
+        For a value that is not valid.
+
+    References
+    ----------
+    Jia et al., "U-Net vs Transformer: is U-Net outdated in medical image registration?", MLMI 2022.
+    """
 
     architecture: ClassVar[str] = "lkunet"
     implementation: ClassVar[str] = "sacbnet.networks.lkunet:LKUNet"
@@ -101,15 +172,34 @@ class LKUNetOptions(NetworkOptions):
     diffeomorphic: bool = False
 
     def __post_init__(self) -> None:
-        self._whole(channels=1)
-        self._one_of(diffeomorphic=(False, True))
+        super().__post_init__()
+        at_least(self, channels=1)
 
 
 @dataclass(frozen=True)
 class LapIRNOptions(NetworkOptions):
-    """LapIRN (Mok and Chung, MICCAI 2020). channels: of all its convolutions. levels: how many there are, the coarsest
-    first: 1 works at a quarter of the resolution, 3 at all of it. diffeomorphic: the levels give velocities, integrated
-    by scaling and squaring."""
+    """Options of LapIRN.
+
+    Parameters
+    ----------
+    channels : int, default 28
+        Channels of all its convolutions.
+    levels : {1, 2, 3}, default 3
+        Number of levels, counted from the coarsest: 1 works at a quarter of the resolution, 3 at
+        full resolution.
+    diffeomorphic : bool, default False
+        The levels give velocities, which scaling and squaring integrates.
+
+    Raises
+    ------
+    OptionError
+        For a value that is not valid.
+
+    References
+    ----------
+    Mok and Chung, "Large deformation diffeomorphic image registration with Laplacian pyramid
+    networks", MICCAI 2020.
+    """
 
     architecture: ClassVar[str] = "lapirn"
     implementation: ClassVar[str] = "sacbnet.networks.lapirn:LapIRN"
@@ -119,13 +209,29 @@ class LapIRNOptions(NetworkOptions):
     diffeomorphic: bool = False
 
     def __post_init__(self) -> None:
-        self._whole(channels=1)
-        self._one_of(levels=(1, 2, 3), diffeomorphic=(False, True))
+        super().__post_init__()
+        at_least(self, channels=1)
+        one_of(self, levels=(1, 2, 3))
 
 
 @dataclass(frozen=True)
 class FourierNetOptions(NetworkOptions):
-    """Fourier-Net (Jia et al., AAAI 2023). channels: of the first level."""
+    """Options of Fourier-Net.
+
+    Parameters
+    ----------
+    channels : int, default 8
+        Channels of the first level.
+
+    Raises
+    ------
+    OptionError
+        For a value that is not valid.
+
+    References
+    ----------
+    Jia et al., "Fourier-Net: fast image registration with band-limited deformation", AAAI 2023.
+    """
 
     architecture: ClassVar[str] = "fouriernet"
     implementation: ClassVar[str] = "sacbnet.networks.fouriernet:FourierNet"
@@ -133,4 +239,5 @@ class FourierNetOptions(NetworkOptions):
     channels: int = 8
 
     def __post_init__(self) -> None:
-        self._whole(channels=1)
+        super().__post_init__()
+        at_least(self, channels=1)

@@ -1,24 +1,34 @@
-"""Options of a network as one immutable value that goes to JSON and back. Imports no torch."""
+"""Options of a network as one immutable value that can be written as JSON and read again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from sacbnet.errors import InputError
+from .build import build, conform, plain
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """What every network's options have in common.
+    """What the options of all networks have in common. Each network has a subclass.
 
-    architecture: the name of the network that they belong to. implementation: where its class is, as
-    "package.module:Class"; it is called with the options alone.
+    A subclass is a frozen dataclass. Its fields are the options of the network. It checks its
+    values in ``__post_init__``, after ``super().__post_init__()``, which checks the types.
+
+    Attributes
+    ----------
+    architecture : str
+        Name of the network that the options belong to.
+    implementation : str
+        The network's class, as "package.module:Class". It is called with the options alone.
     """
 
     architecture: ClassVar[str]
     implementation: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        conform(self)
 
     @property
     def network(self) -> str:
@@ -26,47 +36,32 @@ class NetworkOptions:
         return self.implementation
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as JSON has them (tuples become lists)."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        """Turn the options into values that JSON has.
+
+        Returns
+        -------
+        dict
+            Name of an option -> its value; tuples become lists.
+        """
+        return plain(self)
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Self:
-        """From to_dict's form; raises InputError for options it does not know."""
-        known = [f.name for f in fields(cls)]
-        if unknown := sorted(set(options) - set(known)):
-            raise InputError(
-                f"unknown network options {', '.join(unknown)}; known are {', '.join(known) or 'none'}"
-            )
-        return cls(**options)
+        """Make the options from the result of `to_dict`.
 
-    def _whole(self, **least: int) -> None:
-        """InputError for an option that is not a whole number of at least so much."""
-        for name, low in least.items():
-            value = getattr(self, name)
-            if not is_whole(value) or value < low:
-                raise InputError(
-                    f"{name} is {value!r}; a whole number of at least {low} was expected"
-                )
+        Parameters
+        ----------
+        options : mapping
+            Name of an option -> its value. Options that are left out have their defaults.
 
-    def _wholes(self, **least: int) -> None:
-        """InputError for an option that is not a list of such; lists become tuples."""
-        for name, low in least.items():
-            value = getattr(self, name)
-            if not isinstance(value, list | tuple) or not all(
-                is_whole(v) and v >= low for v in value
-            ):
-                raise InputError(
-                    f"{name} is {value!r}; a list of whole numbers of at least {low} was expected"
-                )
-            object.__setattr__(self, name, tuple(value))
+        Returns
+        -------
+        NetworkOptions
+            The options.
 
-    def _one_of(self, **known: tuple[object, ...]) -> None:
-        """InputError for an option that is none of these."""
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                told = ", ".join(map(str, values))
-                raise InputError(f"{name} is {getattr(self, name)!r}; one of {told} was expected")
-
-
-def is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+        Raises
+        ------
+        InputError
+            For an option that is not known, or has a value that is not valid.
+        """
+        return build(cls, options, f"the network {cls.architecture!r}")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import inf
 from typing import TypedDict
-
-from sacbnet.errors import InputError
 
 from .choices import (
     AFFINES,
@@ -20,7 +18,7 @@ from .choices import (
     Precision,
     Preset,
 )
-from .choices import PRESETS as PRESET_NAMES
+from .validation import OptionError, at_least, one_of
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,7 @@ class Options:
 
     Raises
     ------
-    InputError
+    OptionError
         If a value is none of these.
     """
 
@@ -152,14 +150,17 @@ class Options:
     save_uncertainty: bool = False
 
     def __post_init__(self) -> None:
-        _one_of("affine", self.affine, (AUTO, *AFFINES))
-        _one_of("preset", self.preset, PRESET_NAMES)
-        _one_of("box", self.box, (AUTO, *BOXES))
-        _one_of("precision", self.precision, PRECISIONS)
-        if self.refine is not None and self.refine < 0:
-            raise InputError(f"refine is {self.refine}; a number of steps, 0 or more, was expected")
-        if self.spacing is not None and not (isfinite(self.spacing) and self.spacing > 0):
-            raise InputError(f"spacing is {self.spacing} mm; a positive number was expected")
+        one_of(
+            self,
+            affine=(AUTO, *AFFINES),
+            preset=tuple(PRESETS),
+            box=(AUTO, *BOXES),
+            precision=PRECISIONS,
+        )
+        if self.refine is not None:
+            at_least(self, refine=0)
+        if self.spacing is not None and not 0 < self.spacing < inf:
+            raise OptionError("spacing", self.spacing, "a positive number of mm")
 
     @property
     def refinement(self) -> RefineOptions | None:
@@ -200,9 +201,3 @@ class RegisterOptions(TypedDict, total=False):
     repair: bool
     save_clusters: bool
     save_uncertainty: bool
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        told = f"{', '.join(known[:-1])} or {known[-1]}"
-        raise InputError(f"{name} is {value!r}; {told} was expected")

@@ -1,18 +1,15 @@
-"""What a SACB-Net is made of, as one immutable value that goes to JSON and back. Imports no torch."""
+"""Options of SACB-Net."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sacbnet.errors import InputError
-
-from .network import NetworkOptions, is_whole
+from .network import NetworkOptions
+from .validation import OptionError, at_least, one_of
 
 LEVELS = (2, 3, 4, 5)
 DESCRIPTORS = ("spatial", "channel", "both")
-
-
 ASSIGNMENTS = ("hard", "soft")
 NUMBERS = ("fixed", "image")
 SCORES = ("raw", "scaled")
@@ -21,27 +18,58 @@ LEVEL1 = ("head", "matching", "both")
 
 @dataclass(frozen=True)
 class SACBNetConfig(NetworkOptions):
-    """Options of SACBNet; the defaults are the published network (Cheng et al., CVPR 2025).
+    """Options of SACB-Net. The defaults are the published network.
 
-    base_channels: width c; the five levels have 2c, 4c, 8c, 16c, 16c channels.
-    clusters: K-means clusters at levels 2, 3, 4, 5 (fine to coarse).
-    sacb_levels: the levels that have a SACB; () is the ablation's baseline.
-    descriptor: what is clustered: means over the 3×3×3 neighbourhood ("spatial"), over the channels, or both.
-    kmeans_rounds: bound of Lloyd's rounds; kmeans_seed: of the seeding's own generator.
+    The options from `assignment` on go beyond the paper; `docs/explanation/beyond.md` explains
+    them.
 
-    What the paper leaves (docs/beyond.md):
-    assignment: a voxel belongs to one cluster ("hard"), or to all by its distances ("soft"), with gradients.
-    number: `clusters` are that many ("fixed"), or at most that many, chosen for each image and level ("image"):
-    clusters are merged while none of the mergers costs `least_share` of the descriptors' variance.
-    scores: of the matching, dot products of features as they are ("raw"), or over √channels ("scaled").
-    window: of the matching, 3 or 5 voxels; iterations: how often a level is matched, each time from where it is.
-    level1: convolutions on both images' features find the last step ("head"), or matching at full resolution, or
-    matching and then the head ("both").
-    diffeomorphic: each level's step is a velocity, smoothed and integrated. symmetric: both images meet half-way, so
-    that exchanging them gives the inverse transform.
+    Parameters
+    ----------
+    base_channels : int, default 4
+        Width c of the encoder. The five levels have 2c, 4c, 8c, 16c and 16c channels.
+    clusters : tuple of 4 int, default (7, 7, 7, 7)
+        Number of K-means clusters at levels 2, 3, 4, 5 (fine to coarse).
+    sacb_levels : tuple of int, default (2, 3, 4, 5)
+        The levels that have a SACB; () is the baseline of the ablation.
+    descriptor : {"spatial", "channel", "both"}, default "spatial"
+        What is clustered: means over the 3×3×3 neighbourhood, means over the channels, or both.
+    kmeans_rounds : int, default 100
+        Largest number of Lloyd's rounds.
+    kmeans_seed : int, default 0
+        Seed of the generator that draws the first centres.
+    assignment : {"hard", "soft"}, default "hard"
+        A voxel belongs to one cluster, or to all clusters by its distances, with gradients.
+    number : {"fixed", "image"}, default "fixed"
+        The number of clusters is `clusters`, or at most `clusters` and chosen for each image and
+        level: clusters are merged while no merger costs `least_share`.
+    least_share : float, default 0.02
+        Share of the descriptors' variance, between 0 and 1, that a merger may cost.
+    scores : {"raw", "scaled"}, default "raw"
+        Scores of the matching: dot products of features, or those divided by √channels.
+    window : {3, 5}, default 3
+        Side of the matching window, in voxels.
+    iterations : int, default 1
+        How often each level is matched; each time begins from the displacement of the last.
+    level1 : {"head", "matching", "both"}, default "head"
+        How the last step is found: convolutions on the features of both images, matching at full
+        resolution, or first matching and then the convolutions.
+    diffeomorphic : bool, default False
+        The step of each level is a velocity, which is smoothed and integrated.
+    symmetric : bool, default False
+        Both images meet half-way, so that exchanging them gives the inverse transform.
 
-    Raises InputError for values that make no network.
+    Raises
+    ------
+    OptionError
+        For a value that is not valid.
 
+    References
+    ----------
+    Cheng et al., "SACB-Net: spatial-awareness convolutions for medical image registration", CVPR
+    2025.
+
+    Examples
+    --------
     >>> SACBNetConfig.from_dict(SACBNetConfig(clusters=(5, 5, 7, 7)).to_dict()).clusters
     (5, 5, 7, 7)
     """
@@ -66,33 +94,24 @@ class SACBNetConfig(NetworkOptions):
     symmetric: bool = False
 
     def __post_init__(self) -> None:
-        self._whole(base_channels=1, kmeans_rounds=1, kmeans_seed=0, iterations=1)
-        for name in ("clusters", "sacb_levels"):
-            value = getattr(self, name)
-            if not isinstance(value, list | tuple) or not all(map(is_whole, value)):
-                raise InputError(f"{name} is {value!r}; a list of whole numbers was expected")
-            object.__setattr__(self, name, tuple(value))
-        if len(self.clusters) != 4 or min(self.clusters) < 1:
-            raise InputError(
-                f"clusters is {self.clusters}; four numbers >= 1, for levels 2, 3, 4, 5, were expected"
+        super().__post_init__()
+        at_least(self, base_channels=1, kmeans_rounds=1, kmeans_seed=0, iterations=1, clusters=1)
+        if len(self.clusters) != len(LEVELS):
+            raise OptionError("clusters", self.clusters, "a list of four, for levels 2, 3, 4, 5,")
+        levels = sorted(set(self.sacb_levels))
+        if len(levels) != len(self.sacb_levels) or not set(levels) <= set(LEVELS):
+            raise OptionError(
+                "sacb_levels", self.sacb_levels, f"a list of different ones of {LEVELS}"
             )
-        if len(set(self.sacb_levels)) != len(self.sacb_levels) or not set(self.sacb_levels) <= set(
-            LEVELS
-        ):
-            raise InputError(
-                f"sacb_levels is {self.sacb_levels}; different ones of {LEVELS} were expected"
-            )
-        object.__setattr__(self, "sacb_levels", tuple(sorted(self.sacb_levels)))
-        self._one_of(descriptor=DESCRIPTORS, assignment=ASSIGNMENTS, number=NUMBERS)
-        self._one_of(scores=SCORES, window=(3, 5), level1=LEVEL1)
-        self._one_of(diffeomorphic=(False, True), symmetric=(False, True))
-        if not isinstance(self.least_share, float | int) or not 0 < self.least_share < 1:
-            raise InputError(
-                f"least_share is {self.least_share!r}; a share between 0 and 1 was expected"
-            )
+        object.__setattr__(self, "sacb_levels", tuple(levels))
+        one_of(self, descriptor=DESCRIPTORS, assignment=ASSIGNMENTS, number=NUMBERS)
+        one_of(self, scores=SCORES, window=(3, 5), level1=LEVEL1)
+        if not 0 < self.least_share < 1:
+            raise OptionError("least_share", self.least_share, "a share between 0 and 1")
 
     @property
     def network(self) -> str:
+        """The class to build: that of the symmetric form has a name of its own."""
         return (
             "sacbnet.networks.sacbnet.symmetric:SymmetricSACBNet"
             if self.symmetric
@@ -100,5 +119,16 @@ class SACBNetConfig(NetworkOptions):
         )
 
     def channels(self, level: int) -> int:
-        """Channels of the features at a level 1..5."""
+        """Tell the width of a level.
+
+        Parameters
+        ----------
+        level : int
+            1 (full resolution) to 5.
+
+        Returns
+        -------
+        int
+            Channels of the features.
+        """
         return self.base_channels * (2, 4, 8, 16, 16)[level - 1]

@@ -49,21 +49,32 @@ def read_cases(source: str | Path) -> PairList:
     source: a folder (images/ with labels/ and points/ beside it; or images; or TransMorph pickles), a .csv, or a
     Learn2Reg .json. Images are not opened. Raises InputError that names the file, and the row, of what is wrong.
     """
-    from . import sources  # which needs the readers' lists of formats
+    from .source import expected, source_of  # which needs the readers' lists of formats
 
     source = Path(source)
-    if source.is_dir():
-        return sources.read_folder(source)
-    if not source.is_file():
-        raise InputError(
-            f"{source} does not exist; a folder, a .csv or a Learn2Reg .json was expected"
-        )
-    readers = {".csv": sources.read_csv, ".json": sources.read_learn2reg}
-    if source.suffix.lower() not in readers:
-        raise InputError(
-            f"{source} is no list of cases; a folder, a .csv or a Learn2Reg .json was expected"
-        )
-    return readers[source.suffix.lower()](source)
+    found = source_of(source)
+    if found is not None:
+        return found.read(source)
+    problem = "is no list of cases" if source.exists() else "does not exist"
+    raise InputError(f"{source} {problem}; {expected()} was expected")
+
+
+def is_source(path: str | Path) -> bool:
+    """Say whether `read_cases` reads a file or folder.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any path.
+
+    Returns
+    -------
+    bool
+        True if it is there and a source recognises it.
+    """
+    from .source import source_of  # which needs the readers' lists of formats
+
+    return source_of(Path(path)) is not None
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:

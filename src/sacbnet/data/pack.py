@@ -209,6 +209,26 @@ def _changed(path: Path, recorded: list[int]) -> bool:
     return now[:2] != recorded[:2] or (now[2] != recorded[2] and digest(path) != recorded[3])
 
 
+def is_pack(path: str | Path) -> bool:
+    """Say whether a file is a pack, by its content.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any path.
+
+    Returns
+    -------
+    bool
+        True if the file can be read and is a pack of any version.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
 def open_pack(path: str | Path) -> Pack:
     """Open a pack. Raises InputError for a file that is missing, damaged, no pack, or of a newer version."""
     try:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sacbnet.errors import InputError
 
+PICKLES = (".pkl", ".pickle")
 _ROLES = {
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): "dtype",

@@ -12,8 +12,7 @@ from sacbnet.registration.inputs import Inputs
 from sacbnet.spatial.grid import Grid
 
 from .cases import Case
-from .pickles import read_pickle
-from .sources import PICKLES
+from .pickles import PICKLES, read_pickle
 
 
 def is_pickle(case: Case) -> bool:

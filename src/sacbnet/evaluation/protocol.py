@@ -59,10 +59,10 @@ class Protocol:
         """
         return cls(
             data.validation,
-            data.validation_pairs,  # type: ignore[arg-type]
+            data.validation_pairs,
             data.atlas,
             data.labels,
-            data.align,  # type: ignore[arg-type]
+            data.align,
             origin,
         )
 

@@ -13,12 +13,13 @@ A format joins in one of two ways; no other file changes.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any, TypeVar
 
 from . import formats as folder
@@ -41,21 +42,38 @@ def all_formats() -> tuple[Format[Any], ...]:
         In the order in which a file is offered to them: the formats of this package, then those of
         other packages by the names of their entry points, then DICOM.
     """
-    names = {module.name for module in iter_modules(folder.__path__)}
-    more = sorted(names - {*_FIRST, *_LAST})
-    kinds = [kind for name in (*_FIRST, *more) for kind in _defined_in(name)]
+    kinds = classes_in(folder, Format, first=_FIRST)
+    last = [kind for kind in kinds if kind.__module__.rpartition(".")[2] in _LAST]
+    kinds = [kind for kind in kinds if kind not in last]
     kinds += classes_from_outside(ENTRY_POINTS, Format, "file format")
-    kinds += [kind for name in _LAST for kind in _defined_in(name)]
-    return tuple(kind() for kind in kinds)
+    return tuple(kind() for kind in (*kinds, *last))
 
 
-def _defined_in(name: str) -> list[type[Format[Any]]]:
-    module = import_module(f"{folder.__name__}.{name}")
+def classes_in(package: ModuleType, kind: type, first: Sequence[str]) -> list[Any]:
+    """Find the classes that the modules of a folder define.
+
+    Parameters
+    ----------
+    package : module
+        The folder.
+    kind : type
+        The class from which they are derived.
+    first : sequence of str
+        Names of modules that come first, in this order. The others follow by their names.
+
+    Returns
+    -------
+    list of type
+        The classes, in the order of the modules and then of their definition.
+    """
+    more = sorted({module.name for module in iter_modules(package.__path__)} - {*first})
+    modules = [import_module(f"{package.__name__}.{name}") for name in (*first, *more)]
     return [
         found
+        for module in modules
         for found in vars(module).values()
         if isinstance(found, type)
-        and issubclass(found, Format)
+        and issubclass(found, kind)
         and found.__module__ == module.__name__
         and not found.__name__.startswith("_")
     ]

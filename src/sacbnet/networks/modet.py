@@ -13,12 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sacbnet.config.comparison import ModeTOptions
-from sacbnet.ops.conv import SLOPE
 from sacbnet.spatial.warp import compose, up, warp
 
 from .contract import check_pair, pad_to
 from .layers import Head, draw_normal
-from .sacbnet.encoder import Block, Chain, Conv, Pool
+from .sacbnet.encoder import SLOPE, Block, Chain, Conv, Pool
 
 HEADS = (1, 1, 2, 4, 8)  # attention heads of levels 1..5
 WIDTH = 6  # channels of a head's queries and keys

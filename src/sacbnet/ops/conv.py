@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sacbnet.kernels.cpu.conv import EPS, SLOPE, Blocks, Conv
+from sacbnet.kernels.cpu.conv import Blocks, Conv
 from sacbnet.kernels.dispatch import fast_storage
 
 
-def conv_blocks(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def conv_blocks(
+    x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]], *, eps: float, slope: float
+) -> Tensor:
     """Blocks of convolution → instance norm → leaky ReLU, one after the other: (b, c, i, j, k) -> (b, c', i, j, k).
 
     parameters: weight (c_out, c_in, 3, 3, 3) and bias (c_out,) of each. On the CPU the whole row runs compiled:
@@ -23,16 +25,18 @@ def conv_blocks(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) -> Tenso
     """
     weights, biases = zip(*parameters, strict=True)
     if storage := fast_storage(x, *weights, *biases):
-        return Blocks.apply(x, storage, *weights, *biases)
-    return conv_blocks_plain(x, parameters)
+        return Blocks.apply(x, storage, eps, slope, *weights, *biases)
+    return conv_blocks_plain(x, parameters, eps=eps, slope=slope)
 
 
-def conv_blocks_plain(x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+def conv_blocks_plain(
+    x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]], *, eps: float, slope: float
+) -> Tensor:
     """The definition of `conv_blocks`."""
     for weight, bias in parameters:
-        x = F.instance_norm(F.conv3d(x, weight, bias, padding=1), eps=EPS)
+        x = F.instance_norm(F.conv3d(x, weight, bias, padding=1), eps=eps)
         x = F.leaky_relu_(
-            x, SLOPE
+            x, slope
         )  # in place is safe: the norm keeps its input, not its output, for the backward pass
     return x
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from sacbnet.config.recipe import Recipe
-from sacbnet.data.cases import PairList, read_cases
-from sacbnet.data.pack import Pack, PackOptions, build_pack, open_pack
+from sacbnet.data.cases import PairList, is_source, read_cases
+from sacbnet.data.pack import Pack, PackOptions, build_pack, is_pack, open_pack
 from sacbnet.errors import InputError
-from sacbnet.files import check_writable, sweep, writing
+from sacbnet.files import check_writable, locked, sweep, writing
 from sacbnet.networks.weights.catalogue import lasting
 
 from .loader import pairs_of
 from .team import Team
 
 PACK = "data.pack"
-LISTS = (".csv", ".json")
 
 
 def open_data(recipe: Recipe, out: Path, team: Team, say: Callable[[str], None]) -> Pack:
@@ -29,7 +27,7 @@ def open_data(recipe: Recipe, out: Path, team: Team, say: Callable[[str], None])
     subsets name no pairs of it, or where `out` holds a pack of other data or options.
     """
     source, target = Path(recipe.data.source), out / PACK
-    if source.is_file() and source.suffix.lower() not in LISTS:
+    if source.is_file() and (is_pack(source) or not is_source(source)):
         return open_pack(source)
     team.lead(lambda: _make(recipe, source, target, say))
     return open_pack(target)
@@ -41,7 +39,7 @@ def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]
     options = PackOptions(
         o.spacing_mm or None,
         o.shape or None,  # type: ignore[arg-type]
-        o.align,  # type: ignore[arg-type]
+        o.align,
         o.bits,
         synthesis is not None,
         noise,
@@ -108,15 +106,8 @@ def alone_in(out: Path) -> Iterator[None]:
     check_writable(out)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another sacbnet train works in {out}; wait for it, or choose another --out"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
+    busy = f"another sacbnet train works in {out}; wait for it, or choose another --out"
+    with locked(out / ".lock", busy):
         sweep(out)  # what sessions that were killed have left
         yield
 

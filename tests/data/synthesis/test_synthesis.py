@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sacbnet.config.recipe import recipe_from_dict
 from sacbnet.data.synthesis import Anatomy, SynthesisOptions, synthesise
 from sacbnet.data.synthesis.deform import coordinates, random_warp, spline_field
 from sacbnet.data.synthesis.render import gaussian, random_table, unit, view_table
@@ -173,8 +174,11 @@ def test_gaussian_and_unit_agree_with_scipy_and_preprocessing():
     "wrong", [{"factor": 0}, {"removed": 1.5}, {"warp_knots_mm": (0.0,)}, {"noise": -1.0}]
 )
 def test_wrong_options(wrong):
-    with pytest.raises(InputError, match="synthesis"):
+    (name,) = wrong
+    with pytest.raises(InputError, match=f"^{name} is .* was expected"):
         SynthesisOptions(**wrong)
+    with pytest.raises(InputError, match=rf"^synthesis\.{name} is .* was expected"):
+        recipe_from_dict({"synthesis": wrong})
 
 
 def test_boxes_of_any_size_lie_beside_the_map_as_told(anatomy):

@@ -1,5 +1,6 @@
 """The compiled convolutions against their definitions, in double precision."""
 
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -8,12 +9,16 @@ import torch.nn.functional as F
 
 from sacbnet.kernels.cpu import native
 from sacbnet.kernels.dispatch import plain_kernels
+from sacbnet.ops import conv as ops
 from sacbnet.ops.adaptive_conv import adaptive_conv, adaptive_conv_plain
-from sacbnet.ops.conv import conv3d, conv_blocks, conv_blocks_plain
+from sacbnet.ops.conv import conv3d
 
 pytestmark = pytest.mark.skipif(
     native.library() is None, reason="no C++ compiler, so no compiled kernels"
 )
+
+conv_blocks = partial(ops.conv_blocks, eps=1e-5, slope=0.1)
+conv_blocks_plain = partial(ops.conv_blocks_plain, eps=1e-5, slope=0.1)
 
 CASES = [  # b, channels of input and blocks, size
     (2, (1, 4, 8, 8), (9, 10, 11)),
@@ -115,6 +120,24 @@ def test_adaptive_conv(case, clusters):
     )
     for a, e in zip((out, *fast), (expected, *plain), strict=True):
         assert_near(a, e)
+
+
+@pytest.mark.parametrize("numbers", [{"eps": 0.5, "slope": 0.1}, {"eps": 1e-5, "slope": 0.7}])
+def test_the_numbers_of_norm_and_relu_are_those_given(numbers):
+    inputs, g = block_inputs(2, (8, 8, 16), (6, 7, 8)), rand(2, 16, 6, 7, 8, seed=9)
+    out, fast = gradients(lambda *t: ops.conv_blocks(*blocks_of(*t), **numbers), inputs, g)
+    expected, plain = gradients(
+        lambda *t: ops.conv_blocks_plain(*blocks_of(*t), **numbers),
+        [t.double() for t in inputs],
+        g,
+    )
+    assert_near(out, expected)
+    for n in (0, 1, 3):  # the input and the weights
+        assert_near(fast[n], plain[n])
+    usual = conv_blocks(*blocks_of(*inputs))
+    assert (out - usual).abs().max() > 0.01
+    with torch.no_grad():
+        assert_near(ops.conv_blocks(*blocks_of(*inputs), **numbers), expected)
 
 
 def test_input_that_is_not_contiguous():

@@ -4,6 +4,7 @@ import sys
 import pytest
 import torch
 
+from sacbnet.files import cache_folder
 from sacbnet.kernels.cpu import memory, native
 from sacbnet.kernels.cpu.memory import empty
 
@@ -61,7 +62,7 @@ def test_they_can_be_switched_off():
 
 @pytest.mark.skipif(native.library() is None, reason="no C++ compiler, so no compiled kernels")
 def test_built_once(tmp_path):
-    folder = native._cache()
+    folder = cache_folder()
     built = sorted(p.name for p in folder.glob("kernels-*.so"))
     assert run(PROBE).stdout.split()[0] == "True"
     assert sorted(p.name for p in folder.glob("kernels-*.so")) == built

@@ -26,7 +26,10 @@ def sigmoid(distance: np.ndarray, radius: float) -> np.ndarray:
 
 
 def head(p: np.ndarray) -> np.ndarray:
-    """Intensity at world points (..., 3) mm: an ellipsoid with light and dark spots and a nose, without symmetry."""
+    """Intensity at world points (..., 3) in mm.
+
+    An ellipsoid with light and dark spots and a nose; it has no symmetry.
+    """
     inside = np.full(p.shape[:-1], 0.5)
     for spot, width, height in zip(SPOTS, WIDTHS, HEIGHTS, strict=True):
         inside += height * np.exp(-((p - spot) ** 2).sum(-1) / (2 * width**2))
@@ -91,7 +94,7 @@ def test_a_known_pose_is_recovered(kind, truth):
 
 
 def test_onto_a_grid_of_another_kind():
-    """Moving image coarser, thick-sliced, oblique and mirrored in storage, with an inverted contrast."""
+    """The moving image has thick, oblique slices, a mirrored axis and an inverted contrast."""
     truth = pose((12, 5, -10), (8, -6, 10))
     grid = box((2, -2, 4), (76, 76, 44), centre=(5, 0, 8), turn=(30, 10, -20))
     layer = moved(truth, grid)
@@ -100,14 +103,17 @@ def test_onto_a_grid_of_another_kind():
 
 
 def test_headers_that_do_not_overlap():
-    """Half a metre apart, as where one origin was lost."""
+    """The images lie more than half a metre apart, as if one origin was lost."""
     truth = pose((5, 0, 0), (300, -200, 500))
     assert error_mm(align(fixed(), moved(truth, box(centre=(300, -200, 500))), "rigid"), truth) < 1
 
 
 @pytest.mark.parametrize("kind, same_grid", [("rigid", False), ("affine", True)])
 def test_headers_that_are_right_stay_right(kind, same_grid):
-    """The same head, also on another grid: what mutual information gains by interpolation is a fraction of a voxel."""
+    """The same head, also on another grid.
+
+    Interpolation may shift the optimum of mutual information by a fraction of a voxel.
+    """
     grid = (
         box() if same_grid else box((2, 2.4, 3), (80, 66, 55), centre=(6, -4, 3), turn=(10, 0, 5))
     )
@@ -115,7 +121,7 @@ def test_headers_that_are_right_stay_right(kind, same_grid):
 
 
 def test_the_headers_are_always_among_what_is_tried():
-    """With poor starting poses only, and hardly a step, a right header is not left."""
+    """A right header is kept, although the other first poses are poor and the climbs are short."""
     o = AffineOptions(turns_deg=(45.0,), scales=(1.2,), tried=2, iterations=3)
     assert error_mm(align(fixed(), moved(Affine(), box()), "affine", o), Affine()) < 0.4
 
@@ -127,14 +133,14 @@ def test_kind_none_is_the_identity():
 
 def test_twice_the_same_bytes():
     layer = moved(pose((8, -5, 3), (4, 0, -7), (1.05, 1, 0.95)), box())
-    o = AffineOptions(medium=8, fine=6, iterations=5)  # quick: no accuracy is asked of it
+    o = AffineOptions(medium=8, fine=6, iterations=5)  # quick: the test needs no accuracy
     first = align(fixed(), layer, "affine", o).matrix.tobytes()
-    np.random.seed(1)  # noqa: NPY002 the global state, on purpose: it has no say
+    np.random.seed(1)  # noqa: NPY002 the global state, on purpose: it has no effect
     assert align(Layer(fixed().data.copy(), box()), layer, "affine", o).matrix.tobytes() == first
 
 
 def test_masks_restrict_what_counts():
-    """A bright plate lies on another side of the head; with masks over the heads the head's pose is found."""
+    """A bright plate lies on different sides of the two heads; masks over the heads exclude it."""
     truth = pose((0, 0, 12), (6, -8, 0))
     target = moved(truth, box())
     f_data, m_data = fixed().data.copy(), target.data.copy()

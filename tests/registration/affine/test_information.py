@@ -1,4 +1,4 @@
-"""The measure, its gradient, its samples, and what is beyond an image's faces."""
+"""The score, its gradient, its samples, and the space beyond the faces of an image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def turned(degrees: float = 4, shift=(3.0, -2, 1)) -> np.ndarray:
 
 @pytest.mark.parametrize("cut", [OPEN, CUT], ids=["open", "cut"])
 def test_the_gradient_is_that_of_finite_differences(cut):
-    """Up to the samples that a step carries over a face: with open ones the value is continuous there."""
+    """The tolerance covers samples that a step moves across a face.
+
+    The value is continuous across open faces only.
+    """
     information = Information(lattice(cut), lattice(cut, data=1 - texture() ** 2), 6000, 16)
     _, gradient = information.with_gradient(turned())
     for i in range(12):
@@ -79,9 +82,8 @@ def test_masked_samples_have_no_say():
     )
     values = []
     for data in (texture(), noise):
-        inner = (
-            gaussian_filter(mask.astype(float), 1) > 0.99
-        )  # a voxel that is interpolated has masked neighbours
+        # interpolation at a voxel on the edge of a mask would use its neighbours outside
+        inner = gaussian_filter(mask.astype(float), 1) > 0.99
         information = Information(
             lattice(mask=inner, data=data), lattice(mask=inner, data=data), 4000, 16
         )

@@ -1,4 +1,4 @@
-"""A whole head at the ends of the range of poses, through the pipeline's preparation; the truth is affine."""
+"""A whole head at the ends of the range of poses, prepared as for `register`; the truth is known."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def test_another_contrast_at_the_end_of_the_range():
 
 
 def test_a_part_of_the_head():
-    """The moving image lacks the upper third of the head: its face cuts, and what is beyond it does not count."""
+    """The moving image lacks the upper third of the head.
+
+    Its upper face cuts through the head, and the space beyond that face does not count.
+    """
     grid = phantom().moving.grid
     up = int(np.abs(grid.direction[2]).argmax())
     cut = [slice(None)] * 3

@@ -121,9 +121,10 @@ def peak_memory_mb() -> float:
             for line in status.read_text().splitlines()
             if line.startswith("VmHWM")
         )
-    import resource
+    import psutil
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
+    found = psutil.Process().memory_info()  # only Windows keeps the peak; else the present size
+    return getattr(found, "peak_wset", found.rss) / 2**20
 
 
 def main() -> None:

@@ -15,9 +15,6 @@ from torch.autograd.function import once_differentiable
 from .memory import empty
 from .native import call, channels_last
 
-SLOPE = 0.1  # of leaky ReLU
-EPS = 1e-5  # of instance norm
-
 
 class Volume(NamedTuple):
     """A volume; with scale and shift (b, c), what is meant is leaky ReLU of values·scale + shift, not yet computed."""
@@ -25,9 +22,10 @@ class Volume(NamedTuple):
     values: Tensor
     scale: Tensor | None = None
     shift: Tensor | None = None
+    slope: float = 1.0  # of that leaky ReLU; without scale and shift there is none
 
     def arguments(self) -> tuple[Tensor | int | float | None, ...]:
-        return self.values, _is_bf16(self.values), self.scale, self.shift, SLOPE
+        return self.values, _is_bf16(self.values), self.scale, self.shift, self.slope
 
 
 class Regions(NamedTuple):
@@ -91,14 +89,16 @@ def regional_gradient(z: Tensor, g: Tensor, labels: Tensor, clusters: int) -> Te
 
 
 class Blocks(torch.autograd.Function):
-    """Blocks one after the other: (x, storage type, weights..., biases...) -> activation.
+    """Blocks one after the other: (x, storage type, eps, slope, weights..., biases...) -> activation.
 
     Between two blocks only the raw convolution is stored, with the scale and shift that would normalise it: the next
     convolution applies them while it reads. The biases change nothing, for the norm removes them.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dtype: torch.dtype, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, dtype: torch.dtype, eps: float, slope: float, *parameters: Tensor
+    ) -> Tensor:
         count = len(parameters) // 2
         weights = [w.detach().reshape(*w.shape[:2], 27).contiguous() for w in parameters[:count]]
         x = channels_last(x)
@@ -107,11 +107,11 @@ class Blocks(torch.autograd.Function):
         ):  # one sample at a time: only one's intermediate volumes exist
             out = empty((len(x), len(weights[-1]), *x.shape[2:]), dtype)
             for sample, into in zip(x.split(1), out.split(1), strict=True):
-                _row_of_blocks(sample, weights, dtype, into)
+                _row_of_blocks(sample, weights, dtype, eps, slope, into)
             return out
-        volumes = _row_of_blocks(x, weights, dtype)
-        ctx.count = count
-        ctx.save_for_backward(*[t for volume in volumes for t in volume], *weights)
+        volumes = _row_of_blocks(x, weights, dtype, eps, slope)
+        ctx.count, ctx.slope = count, slope
+        ctx.save_for_backward(*[t for volume in volumes for t in volume[:3]], *weights)
         return volumes[-1].values
 
     @staticmethod
@@ -119,16 +119,18 @@ class Blocks(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         count = ctx.count
         saved = ctx.saved_tensors
-        volumes = [Volume(*saved[3 * n : 3 * n + 3]) for n in range(count + 1)]
+        volumes = [
+            Volume(*saved[3 * n : 3 * n + 3])._replace(slope=ctx.slope) for n in range(count + 1)
+        ]
         weights = saved[3 * count + 3 :]
         gradients: list[Tensor | None] = []
         for n in reversed(range(count)):
-            y, scale, shift = volumes[n + 1]
+            y, scale, shift, slope = volumes[n + 1]
             g = channels_last(g)
             b, c, *size = y.shape
             dy = empty(tuple(y.shape), g.dtype)
             call(
-                "norm_gradient", g, _is_bf16(g), y, _is_bf16(y), n == count - 1, scale, shift, SLOPE,
+                "norm_gradient", g, _is_bf16(g), y, _is_bf16(y), n == count - 1, scale, shift, slope,
                 dy, b, size[0] * size[1] * size[2], c, torch.get_num_threads(),
             )  # fmt: skip
             del g
@@ -136,11 +138,16 @@ class Blocks(torch.autograd.Function):
             if n > 0 or ctx.needs_input_grad[0]:
                 g, _ = convolve(Volume(dy), weights[n], volumes[n].values.dtype, transposed=True)
         biases = [w.new_zeros(len(w)) for w in weights]
-        return g if ctx.needs_input_grad[0] else None, None, *gradients, *biases
+        return g if ctx.needs_input_grad[0] else None, None, None, None, *gradients, *biases
 
 
 def _row_of_blocks(
-    x: Tensor, weights: list[Tensor], dtype: torch.dtype, into: Tensor | None = None
+    x: Tensor,
+    weights: list[Tensor],
+    dtype: torch.dtype,
+    eps: float,
+    slope: float,
+    into: Tensor | None = None,
 ) -> list[Volume]:
     """The input and each block's convolution, the last one normalised; with `into`, for that alone, only the last."""
     volumes = [Volume(x)]
@@ -148,14 +155,14 @@ def _row_of_blocks(
         out = into if n == len(weights) - 1 else None
         y, sums = convolve(volumes[-1], weight, dtype, sums=True, out=out)
         assert sums is not None
-        volumes.append(Volume(y, *_norm(sums, y[0, 0].numel())))
+        volumes.append(Volume(y, *_norm(sums, y[0, 0].numel(), eps), slope))
         if into is not None:
             del volumes[0]
-    y, scale, shift = volumes[-1]
+    y, scale, shift, _ = volumes[-1]
     b, c, *size = y.shape
     voxels = size[0] * size[1] * size[2]
     call(
-        "close_norm", y, _is_bf16(y), scale, shift, SLOPE, y, b, voxels, c, torch.get_num_threads()
+        "close_norm", y, _is_bf16(y), scale, shift, slope, y, b, voxels, c, torch.get_num_threads()
     )
     return volumes
 
@@ -226,10 +233,10 @@ class Conv(torch.autograd.Function):
         return dx, _as_kernel(sums[:-1], weight), sums[-1], None
 
 
-def _norm(sums: Tensor, voxels: int) -> tuple[Tensor, Tensor]:
+def _norm(sums: Tensor, voxels: int, eps: float) -> tuple[Tensor, Tensor]:
     """Scale and shift (b, c) of the instance norm, from Σ and Σ² (b, 2, c) in float64."""
     mean, square = (sums / voxels).unbind(1)
-    scale = (square - mean * mean).clamp(min=0).add(EPS).rsqrt()
+    scale = (square - mean * mean).clamp(min=0).add(eps).rsqrt()
     return scale.float(), (-mean * scale).float()
 
 

@@ -26,6 +26,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sacbnet.files import cache_folder
+
 from .library import Library
 from .signatures import Value
 
@@ -75,7 +77,10 @@ def library() -> Library | None:
     try:
         compiler = _compiler()
         sources = sorted(SOURCES.glob("*.cpp"))
-        file = _cache() / f"kernels-{_fingerprint(compiler, [*sources, *SOURCES.glob('*.h')])}.so"
+        file = (
+            cache_folder()
+            / f"kernels-{_fingerprint(compiler, [*sources, *SOURCES.glob('*.h')])}.so"
+        )
         if not file.exists():
             _build(compiler, sources, file)
         return Library(file)
@@ -94,28 +99,6 @@ def _compiler() -> str:
         if name and (path := shutil.which(name)):
             return path
     raise OSError("no C++ compiler was found")
-
-
-def _cache() -> Path:
-    """The user's cache folder, or one that ends with the process if that cannot be written."""
-    home = (
-        os.environ.get("SACBNET_CACHE")
-        or os.environ.get("XDG_CACHE_HOME")
-        or Path.home() / ".cache"
-    )
-    folder = Path(home) / "sacbnet"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    except OSError:
-        pass
-    return Path(_temporary().name)
-
-
-@functools.cache
-def _temporary() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="sacbnet-")
 
 
 def _fingerprint(compiler: str, files: list[Path]) -> str:

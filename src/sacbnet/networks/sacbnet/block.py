@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.ops.adaptive_conv import adaptive_conv
-from sacbnet.ops.conv import EPS, SLOPE
 from sacbnet.ops.kmeans import KMeans, kmeans
 from sacbnet.ops.membership import memberships
 from sacbnet.ops.merge import merge
@@ -21,7 +20,7 @@ from sacbnet.ops.mixed_conv import mixed_conv
 from sacbnet.ops.neighbourhood import neighbourhood_mean
 from sacbnet.ops.pointwise import leaky_add
 
-from .encoder import Block
+from .encoder import EPS, SLOPE, Block
 
 # At the start of training: voxels between two clusters belong to both, other voxels hardly do.
 TEMPERATURE = 0.5

@@ -10,8 +10,11 @@ from itertools import groupby
 from torch import Tensor, nn
 
 from sacbnet.config.sacbnet import SACBNetConfig
-from sacbnet.ops.conv import EPS, SLOPE, conv3d, conv_blocks
+from sacbnet.ops.conv import conv3d, conv_blocks
 from sacbnet.ops.pointwise import pool2
+
+EPS = 1e-5  # of the instance norms, added to the variance; as in the published network
+SLOPE = 0.1  # of the leaky ReLUs, for values below 0; as in the published network
 
 
 class Encoder(nn.Module):
@@ -73,7 +76,7 @@ class Block(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, c_in, i, j, k) -> (b, c_out, i, j, k)."""
-        return conv_blocks(x, [self.parameters_of_conv()])
+        return conv_blocks(x, [self.parameters_of_conv()], eps=EPS, slope=SLOPE)
 
 
 class Conv(nn.Conv3d):
@@ -113,7 +116,8 @@ class Chain(nn.Sequential):
         for are_blocks, modules in groupby(self, lambda module: isinstance(module, Block)):
             if are_blocks:
                 blocks = [module for module in modules if isinstance(module, Block)]
-                x = conv_blocks(x, [block.parameters_of_conv() for block in blocks])
+                parameters = [block.parameters_of_conv() for block in blocks]
+                x = conv_blocks(x, parameters, eps=EPS, slope=SLOPE)
             else:
                 for module in modules:
                     x = module(x)

@@ -1,7 +1,9 @@
-"""Rigid and affine pre-alignment by mutual information: maps points of the fixed to points of the moving image, RAS mm.
+"""Rigid and affine pre-alignment of two images by mutual information.
 
-Poses all over are scored at a glance, the best are climbed from on a coarse lattice, what comes out best is climbed
-on finer ones.
+The result maps points of the fixed image to points of the moving image (mm, RAS). The search has
+four steps. It estimates the score of many poses, climbs from the best ones on a coarse lattice,
+climbs from the best results on a medium lattice, and refines the best of all on a medium and a
+fine lattice.
 """
 
 from .align import AffineKind, AffineOptions, align

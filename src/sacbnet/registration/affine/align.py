@@ -1,4 +1,4 @@
-"""The search: at a glance, coarse, medium, fine."""
+"""The search for the best pose: estimates first, then coarse, medium and fine lattices."""
 
 from __future__ import annotations
 
@@ -21,9 +21,31 @@ from .poses import best_apart, spread
 class AffineOptions:
     """Numbers of the search.
 
-    coarse, medium, fine: spacing of the three resolutions, in voxels of the fixed layer; samples and bins: at each.
-    turns_deg: the angles tried about each axis; scales: those tried, but for rigid alignment. tried: poses climbed from
-    on the coarse lattice, kept: on the medium one. iterations: at most, in each of the last climbs.
+    Parameters
+    ----------
+    coarse : float, default 8.0
+        Spacing of the coarse lattice, in voxels of the fixed layer. A fixed layer whose shortest
+        side has fewer than 120 voxels gets proportionally finer lattices, all three of them.
+    medium : float, default 4.0
+        Spacing of the medium lattice, in voxels of the fixed layer.
+    fine : float, default 2.0
+        Spacing of the fine lattice, in voxels of the fixed layer.
+    samples : tuple of int, default (10_000, 40_000, 80_000)
+        Number of sample points on the coarse, the medium and the fine lattice.
+    bins : tuple of int, default (20, 32, 32)
+        Number of histogram bins per intensity on the coarse, the medium and the fine lattice.
+    turns_deg : tuple of float, default (-45, -30, -15, 0, 15, 30, 45)
+        Angles of the first poses about each axis, in degrees. The search combines the angles of
+        the three axes.
+    scales : tuple of float, default (0.83, 1.0, 1.2)
+        Scales of the first poses. A rigid alignment uses the scale 1 only.
+    tried : int, default 20
+        Number of poses from which the search climbs on the coarse lattice.
+    kept : int, default 4
+        Number of poses from which the search climbs on the medium lattice.
+    iterations : int, default 100
+        Largest number of iterations in each of the last two climbs. The earlier climbs take at
+        most a third of this number.
     """
 
     coarse: float = 8.0
@@ -41,11 +63,46 @@ class AffineOptions:
 def align(
     fixed: Layer, moving: Layer, kind: AffineKind, options: AffineOptions | None = None
 ) -> Affine:
-    """The rigid or affine transform (fixed -> moving) of largest mutual information; identity for kind "none"."""
+    """Find the rigid or affine transform that makes the mutual information largest.
+
+    The identity is always one of the poses that the search tries. The result therefore never
+    scores less than the headers of the two images.
+
+    Parameters
+    ----------
+    fixed : Layer
+        The fixed image on its working grid, intensities in [0, 1]. If the layer has a mask, only
+        the voxels inside the mask count.
+    moving : Layer
+        The moving image on its working grid, intensities in [0, 1], with or without a mask.
+    kind : {"none", "rigid", "affine"}
+        Family of the transform. "none" returns the identity without a search.
+    options : AffineOptions, optional
+        Numbers of the search; the defaults of `AffineOptions` if not given.
+
+    Returns
+    -------
+    Affine
+        The transform from points of the fixed image to points of the moving image (mm, RAS).
+        It is the identity if the headers already agree at least as well as the best pose.
+
+    Notes
+    -----
+    The score is the normalised mutual information of `Information`. The search uses no random
+    numbers: the same layers and options give the same bytes.
+
+    Examples
+    --------
+    ::
+
+        pair = prepare(inputs, spacing, margin)
+        transform = align(fixed=pair.fixed, moving=pair.moving, kind="affine")
+    """
     if kind == "none":
         return Affine()
     o = options or AffineOptions()
-    # a head of 160 voxels is 20 wide at the coarsest; a small crop must not shrink to a handful of voxels
+    # A head of 160 voxels is 20 voxels wide on the coarse lattice. A small crop gets finer
+    # lattices, so that more than a few voxels remain on the coarse one.
     spacing = float(fixed.grid.spacing.mean()) * min(1.0, min(fixed.grid.shape) / 120)
     spacings = [f * spacing for f in (o.fine, o.medium, o.coarse)]
     lattices = list(zip(pyramid(fixed, spacings), pyramid(moving, spacings), strict=True))[::-1]
@@ -60,12 +117,12 @@ def align(
         _, best = climb(information, best, model, frame, o.iterations)
     header = np.eye(4)
     if medium(header) >= medium(best):
-        return Affine()  # the headers already agree at least as well: never worse than the start
+        return Affine()  # the headers agree at least as well: never worse than the start
     return Affine(best)
 
 
 def _frame(fixed: Lattice) -> Frame:
-    """Centre of mass and radius of what stands out from the background."""
+    """Centre of mass and radius of the object: the mask, or the foreground without a mask."""
     shown = foreground(fixed.data) if fixed.mask is None else fixed.mask
     points = fixed.grid.world(np.argwhere(shown))
     centre = _centre_of_mass(fixed)
@@ -76,7 +133,12 @@ def _frame(fixed: Lattice) -> Frame:
 def _candidates(
     frame: Frame, fixed: Lattice, moving: Lattice, kind: AffineKind, o: AffineOptions
 ) -> list[Array]:
-    """Turns and scales about: the header, the centres of mass, the centres of the boxes. The headers come first."""
+    """The first poses of the search; the identity, which stands for the headers, comes first.
+
+    The other poses turn and scale the fixed object. Its centre goes to one of three places: where
+    the headers put it, to the moving object's centre of mass, or by the shift between the centres
+    of the two boxes.
+    """
     boxes = frame.centre + moving.grid.centre - fixed.grid.centre
     images = [frame.centre, _centre_of_mass(moving), boxes]
     return [np.eye(4), *spread(frame, images, o.turns_deg, (1.0,) if kind == "rigid" else o.scales)]
@@ -90,7 +152,7 @@ def _pose(
     frame: Frame,
     o: AffineOptions,
 ) -> Array:
-    """The best pose: the candidates at a glance, then climbs on the coarse lattice, then on the medium one."""
+    """The best pose: estimates of all candidates, coarse climbs of some, medium climbs of few."""
     model = rigid if kind == "rigid" else similarity
     starts = best_apart(
         [(coarse.glance(m), m) for m in candidates], o.tried, 0.2 * frame.radius, frame

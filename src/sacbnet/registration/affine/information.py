@@ -1,8 +1,18 @@
-"""Normalised mutual information of two images under an affine, with its gradient.
+"""Normalised mutual information of two images under an affine transform, with its gradient.
 
-The joint histogram of Mattes et al. 2003 (IEEE TMI 22:120): whole bins on the fixed side, cubic B-spline windows on the
-moving side, so that it has a derivative. Of it (H(F) + H(M)) / H(F, M) - 1 (Studholme et al. 1999, Pattern Recognition
-32:71): plain mutual information grows with the foreground in the overlap, and gave a Dice lower by .004 to .007.
+The joint histogram follows Mattes et al. (2003): whole bins for the fixed intensity and cubic
+B-spline windows for the moving intensity, so that the histogram has a derivative. The score is
+``(H(F) + H(M)) / H(F, M) - 1`` of this histogram (Studholme et al. 1999). Plain mutual
+information grows with the amount of foreground in the overlap; it gave a Dice that was lower by
+0.004 to 0.007.
+
+References
+----------
+D. Mattes et al., "PET-CT image registration in the chest using free-form deformations",
+IEEE Transactions on Medical Imaging 22:120-128, 2003.
+
+C. Studholme, D. L. G. Hill, D. J. Hawkes, "An overlap invariant entropy measure of 3D medical
+image alignment", Pattern Recognition 32:71-86, 1999.
 """
 
 from __future__ import annotations
@@ -13,40 +23,69 @@ from numpy.typing import NDArray
 from .lattice import Lattice
 
 Array = NDArray[np.float64]
-BEYOND = 0.1  # samples reach by this share of the fixed box beyond its open faces: the moving image shows there, too
-LEAST = 0.2  # of the samples that can be known must be; fewer tell nothing
-GLANCE = 4096  # points looked at for an estimate
-CORNERS = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+# Samples reach beyond the open faces of the fixed box by this share of its size, because the moving
+# image may show something there.
+_BEYOND = 0.1
+# Least share of the samples, among those that can fall on known moving voxels, that must do so.
+# The score is 0 with fewer samples.
+_LEAST = 0.2
+_GLANCE = 4096  # sample points of an estimate
+_CORNERS = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
 
 
 class Information:
-    """What the moving image tells of the fixed one, as a function of a 4x4 matrix (fixed -> moving, RAS mm).
+    """Normalised mutual information of two images, as a function of the affine between them.
 
-    0 is nothing (or too little overlap), 1 all. count: samples in the fixed image's box. bins: of each intensity.
+    Call the object with a 4x4 matrix, which maps points of the fixed image to points of the moving
+    image (mm, RAS). It returns a score. A score of 0 means that one image says nothing about the
+    other, or that the overlap is too small. A score of 1 means that one image determines the other.
+
+    Parameters
+    ----------
+    fixed : Lattice
+        The fixed image at one resolution.
+    moving : Lattice
+        The moving image at the same resolution.
+    count : int
+        Number of sample points in the box of the fixed image.
+    bins : int
+        Number of histogram bins for each intensity.
     """
 
     def __init__(self, fixed: Lattice, moving: Lattice, count: int, bins: int) -> None:
         self.bins = bins
         self.points, values = samples(fixed, count)
         self.fixed_bin = _bin(values, bins)
-        self.least = LEAST * min(1.0, moving.volume / fixed.volume)
-        self.to_padded = (
-            moving.grid.inverse_affine.copy()
-        )  # world mm -> voxels of the padded lattice
-        self.to_padded[:3, 3] += 1
+        self.least = _LEAST * min(1.0, moving.volume / fixed.volume)
+        self.to_padded = moving.grid.inverse_affine.copy()
+        self.to_padded[:3, 3] += 1  # world points in mm -> voxels of the padded lattice
         data, mask = moving.padded()
         self.last = np.array(data.shape)[:, None] - 1
         self.strides = np.array([data.shape[1] * data.shape[2], data.shape[2], 1])
-        self.corners = (CORNERS @ self.strides)[:, None]
+        self.corners = (_CORNERS @ self.strides)[:, None]
         self.data = data.ravel()
         self.mask: NDArray[np.bool_] | None = None if mask is None else mask.ravel()
         self.moving_bin = _bin(self.data, bins)
         if self.mask is not None:
-            self.moving_bin[~self.mask] = bins  # one column more, which is dropped
-        self.few = self.points[:, :GLANCE].astype(np.float32)
+            self.moving_bin[~self.mask] = bins  # an extra column, which is dropped
+        self.few = self.points[:, :_GLANCE].astype(np.float32)
 
     def glance(self, matrix: Array) -> float:
-        """A quick estimate: few samples (the first of a Halton sequence are as evenly spread), nearest voxels."""
+        """Estimate the score quickly.
+
+        The estimate uses the first sample points only and the nearest voxel at each. The first
+        points of a Halton sequence are spread as evenly as all of them.
+
+        Parameters
+        ----------
+        matrix : array, shape (4, 4)
+            Affine from points of the fixed image to points of the moving image (mm, RAS).
+
+        Returns
+        -------
+        float
+            The estimated score; 0 where the overlap is too small.
+        """
         m = (self.to_padded @ matrix).astype(np.float32)
         v = m[:3, :3] @ self.few + (m[:3, 3:] + np.float32(0.5))
         index = self.strides @ np.clip(v.astype(np.int32), 0, self.last)
@@ -58,15 +97,28 @@ class Information:
         return 0.0 if total <= self.least * index.size else _normalised(joint / total)[0]
 
     def __call__(self, matrix: Array) -> float:
+        """The score of an affine, a 4x4 matrix from fixed to moving points (mm, RAS)."""
         return self.with_gradient(matrix)[0]
 
     def with_gradient(self, matrix: Array) -> tuple[float, Array]:
-        """The value, and its derivative by the upper three rows of the matrix, (3, 4)."""
+        """Compute the score and its gradient.
+
+        Parameters
+        ----------
+        matrix : array, shape (4, 4)
+            Affine from points of the fixed image to points of the moving image (mm, RAS).
+
+        Returns
+        -------
+        score : float
+            The score; 0 where the overlap is too small.
+        gradient : array, shape (3, 4)
+            Derivative of the score with respect to the upper three rows of the matrix.
+        """
         m = self.to_padded @ matrix
         v = m[:3, :3] @ self.points + m[:3, 3:]
-        inside: NDArray[np.bool_] = np.all(
-            (v > 0) & (v < self.last), axis=0
-        )  # elsewhere the value is constant
+        # outside the padded lattice the moving value is constant
+        inside: NDArray[np.bool_] = np.all((v > 0) & (v < self.last), axis=0)
         np.clip(v, 0, self.last - 1e-9, out=v)
         points, fixed_bin = self.points, self.fixed_bin
         if self.mask is not None:
@@ -87,12 +139,14 @@ class Information:
         )
 
     def _interpolate(self, v: Array) -> tuple[Array, Array]:
-        """Linear, at voxels (3, n) of the padded lattice: values (n,) and their derivatives by the voxels (3, n)."""
+        """Linear interpolation at voxels (3, n) of the padded lattice.
+
+        Returns the values (n,) and their derivatives with respect to the voxel coordinates (3, n).
+        """
         low = v.astype(np.intp)
         a, b, c = v - low
-        corner = (
-            self.data[self.strides @ low + self.corners].astype(np.float64).reshape(2, 2, 2, -1)
-        )  # (i, j, k, n)
+        corner = self.data[self.strides @ low + self.corners].astype(np.float64)
+        corner = corner.reshape(2, 2, 2, -1)  # (i, j, k, n)
         by_k = corner[:, :, 1] - corner[:, :, 0]
         at_k = corner[:, :, 0] + c * by_k
         by_j = at_k[:, 1] - at_k[:, 0]
@@ -105,9 +159,9 @@ class Information:
         return at_jk[0] + a * by_i, slopes
 
     def _information(self, values: Array, fixed_bin: NDArray[np.intp]) -> tuple[float, Array]:
-        """The score of the samples, and its derivative by each moving value (n,)."""
+        """The score of the samples, and its derivative with respect to each moving value (n,)."""
         bins, n = self.bins, len(values)
-        x = 1 + values * (bins - 4)  # a window covers four bins, of which none may lie outside
+        x = 1 + values * (bins - 4)  # a window covers four bins, all inside the range
         whole = x.astype(np.intp)
         u = x - whole
         w = 1 - u
@@ -130,9 +184,10 @@ def _bin(values: NDArray[np.floating], bins: int) -> NDArray[np.intp]:
 
 
 def _normalised(joint: Array) -> tuple[float, Array]:
-    """(H(F) + H(M)) / H(F, M) - 1 of a joint histogram (fixed, moving) of sum 1, and its derivative by each cell.
+    """The score of a joint histogram (fixed, moving) of sum 1, and its derivative by each cell.
 
-    The derivative is up to a constant, which drops out, as the sum of the cells does not change.
+    The score is (H(F) + H(M)) / H(F, M) - 1. The derivative lacks a constant. The constant has no
+    effect, because the sum of the cells does not change.
     """
     f, m = joint.sum(axis=1), joint.sum(axis=0)
     log_f, log_m, log_joint = (np.log(np.maximum(p, 1e-12)) for p in (f, m, joint))
@@ -144,9 +199,30 @@ def _normalised(joint: Array) -> tuple[float, Array]:
 
 
 def halton(count: int) -> Array:
-    """(count, 3) in [0, 1): the first of the Halton sequence of bases 2, 3 and 5.
+    """Compute the first points of the Halton sequence of bases 2, 3 and 5.
 
-    Halton, Numerische Mathematik 2:84, 1960; as scipy.stats.qmc has it, which takes seconds to import.
+    The points are those of ``scipy.stats.qmc.Halton(3, scramble=False)``. The import of that
+    module takes seconds.
+
+    Parameters
+    ----------
+    count : int
+        Number of points.
+
+    Returns
+    -------
+    array, shape (count, 3)
+        Points in [0, 1).
+
+    References
+    ----------
+    J. H. Halton, "On the efficiency of certain quasi-random sequences of points in evaluating
+    multi-dimensional integrals", Numerische Mathematik 2:84-90, 1960.
+
+    Examples
+    --------
+    >>> halton(3)[:, 0].tolist()
+    [0.0, 0.5, 0.25]
     """
     out = np.zeros((count, 3))
     for axis, base in enumerate((2, 3, 5)):
@@ -159,12 +235,28 @@ def halton(count: int) -> Array:
 
 
 def samples(fixed: Lattice, count: int) -> tuple[Array, Array]:
-    """Points (3, n) mm spread evenly over the box, n <= count where there is a mask, and the fixed image there, (n,).
+    """Spread sample points evenly over the box of an image, and interpolate the image there.
 
-    A Halton sequence, off the lattice: where those of the two images coincide, interpolation makes optima of its own.
+    The points follow a Halton sequence and do not lie on the lattice. If they did, and the lattices
+    of the two images coincided, then the interpolation would create false optima.
+
+    Parameters
+    ----------
+    fixed : Lattice
+        The image.
+    count : int
+        Number of points before the mask removes some of them.
+
+    Returns
+    -------
+    points : array, shape (3, n)
+        World points (mm, RAS). n is `count` without a mask; with a mask, n is the number of points
+        inside the mask.
+    values : array, shape (n,)
+        The image at the points, by linear interpolation.
     """
     size = np.array(fixed.grid.shape)
-    reach = np.zeros((2, 3)) if fixed.mask is not None else np.where(fixed.cut, 0, BEYOND * size)
+    reach = np.zeros((2, 3)) if fixed.mask is not None else np.where(fixed.cut, 0, _BEYOND * size)
     v = -0.5 - reach[0] + halton(count) * (size + reach.sum(axis=0))
     data, mask = fixed.padded()
     at = np.clip(v + 1, 0, np.array(data.shape) - 1 - 1e-9)
@@ -174,6 +266,6 @@ def samples(fixed: Lattice, count: int) -> tuple[Array, Array]:
     low = at.astype(np.intp)
     t = at - low
     values = np.zeros(len(v))
-    for corner in CORNERS:
+    for corner in _CORNERS:
         values += data[tuple((low + corner).T)] * np.prod(np.where(corner, t, 1 - t), axis=1)
     return np.ascontiguousarray(fixed.grid.world(v).T), values

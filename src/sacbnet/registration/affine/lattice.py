@@ -1,7 +1,8 @@
-"""One image at one resolution, and what is beyond its faces.
+"""One image at one resolution, and the meaning of the space beyond its faces.
 
-A face may cut through anatomy: beyond it nothing is known, and what falls there does not count. Or it lies in the
-background, as those of a tight box about a skull-stripped brain do: then there is more background beyond, which counts.
+A face may cut through anatomy. Then nothing is known beyond the face, and points there do not
+count. Or a face lies in the background, like the faces of a tight box around a skull-stripped
+brain. Then there is more background beyond the face, and points there count.
 """
 
 from __future__ import annotations
@@ -23,9 +24,19 @@ from sacbnet.spatial.transforms import Affine
 
 @dataclass(frozen=True)
 class Lattice:
-    """data: (i, j, k) float32 in [0, 1] on `grid`. mask: (i, j, k) bool, where it counts; None is everywhere.
+    """One image at one resolution.
 
-    cut: (2, 3) bool, whether the low and the high face of each axis cut through anatomy.
+    Parameters
+    ----------
+    data : array of float32, shape (i, j, k)
+        Intensities in [0, 1].
+    grid : Grid
+        Grid of the data.
+    mask : array of bool, shape (i, j, k), or None
+        True where the image counts; None if it counts everywhere.
+    cut : array of bool, shape (2, 3)
+        True where the low (first row) or the high (second row) face of an axis cuts through
+        anatomy.
     """
 
     data: NDArray[np.float32]
@@ -34,9 +45,17 @@ class Lattice:
     cut: NDArray[np.bool_]
 
     def padded(self) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-        """Data and mask with one voxel more on each side, which stands for all that is beyond that face.
+        """Extend the data and the mask by one voxel on each side.
 
-        Where the mask is False nothing is known; None is everywhere known.
+        The extra voxel stands for everything beyond the face.
+
+        Returns
+        -------
+        data : array of float32, shape (i + 2, j + 2, k + 2)
+            The intensities; background (0) beyond an open face, the value of the face beyond a cut
+            one.
+        mask : array of bool, shape (i + 2, j + 2, k + 2), or None
+            False where nothing is known; None if everything is known.
         """
         cuts = [(axis, side) for axis in range(3) for side in (0, -1) if self.cut[side, axis]]
         data = np.pad(self.data, 1)
@@ -44,10 +63,8 @@ class Lattice:
             mask = np.pad(self.mask, 1)
         elif cuts:
             mask = np.ones(data.shape, dtype=bool)
-        for (
-            axis,
-            side,
-        ) in cuts:  # the outer half of a face's voxels still counts, and holds the face's own value
+        # the outer half of a voxel on a cut face still counts and has the value of the face
+        for axis, side in cuts:
             face = np.moveaxis(data, axis, 0)
             face[side] = face[-2 if side else 1]
             np.moveaxis(mask, axis, 0)[side] = False
@@ -55,14 +72,29 @@ class Lattice:
 
     @property
     def volume(self) -> float:
-        """mm³ of what counts."""
+        """Volume of the part that counts, in mm³."""
         return self.grid.voxel_volume * float(
             self.data.size if self.mask is None else self.mask.sum()
         )
 
 
 def pyramid(layer: Layer, spacings: Sequence[float]) -> list[Lattice]:
-    """The image at each spacing (mm, fine to coarse; where its own is coarser, that), each made from the one before."""
+    """Compute an image at several resolutions.
+
+    Each lattice is resampled from the one before it.
+
+    Parameters
+    ----------
+    layer : Layer
+        The image on its working grid. Intensities outside [0, 1] are clipped.
+    spacings : sequence of float
+        Spacings in mm, fine to coarse. Where the image itself is coarser, it keeps its spacing.
+
+    Returns
+    -------
+    list of Lattice
+        One lattice for each spacing, in the same order.
+    """
     shown = foreground(layer.data, CUT_SIGNAL)
     cut = np.array(
         [[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)]

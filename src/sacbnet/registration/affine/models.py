@@ -1,6 +1,7 @@
-"""Families of affine maps by a few numbers each, and the climb to the family's nearest optimum.
+"""Families of affine maps with a few numbers each, and the climb to the nearest optimum.
 
-All numbers are in mm (of points at the object's radius), so that one step length suits them all.
+All numbers are in mm, as a displacement at the radius of the object. One step length therefore
+suits all numbers.
 """
 
 from __future__ import annotations
@@ -14,29 +15,78 @@ from numpy.typing import NDArray
 from .information import Information
 
 Array = NDArray[np.float64]
-SMALL = 1e-4  # mm, for derivatives of the 4x4 by the numbers: smooth, so that they are good to nine digits
+# Step in mm of the finite differences of a 4x4 matrix by the numbers of a family. The maps are
+# smooth, so that the differences are accurate to nine digits.
+_SMALL = 1e-4
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The fixed object: its centre of mass (3,) and the root mean square distance from it, both in mm."""
+    """Position and size of the fixed object.
+
+    Parameters
+    ----------
+    centre : array, shape (3,)
+        Centre of mass of the object (mm, RAS).
+    radius : float
+        Root mean square distance of the object's points from the centre, in mm.
+    """
 
     centre: Array
     radius: float
 
     def about(self, linear: Array, image: Array) -> Array:
-        """4x4 of `linear` (3, 3) about the centre, which goes to `image` (3,)."""
+        """Build the affine with a given linear part that maps the centre to a given point.
+
+        Parameters
+        ----------
+        linear : array, shape (3, 3)
+            Linear part of the affine.
+        image : array, shape (3,)
+            Point to which the centre goes (mm, RAS).
+
+        Returns
+        -------
+        array, shape (4, 4)
+            The affine.
+        """
         matrix = np.eye(4)
         matrix[:3, :3] = linear
         matrix[:3, 3] = image - linear @ self.centre
         return matrix
 
     def image(self, matrix: Array) -> Array:
-        """Where the centre goes."""
+        """Map the centre through an affine.
+
+        Parameters
+        ----------
+        matrix : array, shape (4, 4)
+            The affine.
+
+        Returns
+        -------
+        array, shape (3,)
+            The point to which the centre goes (mm, RAS).
+        """
         return np.asarray(matrix[:3, :3] @ self.centre + matrix[:3, 3])
 
     def apart(self, a: Array, b: Array) -> float:
-        """Root mean square distance in mm between the images of a ball of the object's radius under two 4x4."""
+        """Compute how far apart two affines are on the object.
+
+        The object is taken as the points at its radius from its centre.
+
+        Parameters
+        ----------
+        a : array, shape (4, 4)
+            The first affine.
+        b : array, shape (4, 4)
+            The second affine.
+
+        Returns
+        -------
+        float
+            Root mean square distance in mm between the images of the object under the two affines.
+        """
         spread = ((a - b)[:3, :3] ** 2).sum() * self.radius**2 / 3
         return float(np.sqrt(((self.image(a) - self.image(b)) ** 2).sum() + spread))
 
@@ -45,13 +95,45 @@ Model = Callable[[Array, Array, Frame], Array]  # (numbers, 4x4 to start from, f
 
 
 def rigid(x: Array, start: Array, frame: Frame) -> Array:
-    """x: shift, rotation vector."""
+    """Shift and turn an affine.
+
+    Parameters
+    ----------
+    x : array, shape (6,)
+        Shift of the centre's image in mm (3) and rotation vector (3). The rotation vector is in mm
+        at the object's radius, that is its angle in radians times the radius.
+    start : array, shape (4, 4)
+        The affine that the numbers change; zeros leave it as it is.
+    frame : Frame
+        Position and size of the fixed object.
+
+    Returns
+    -------
+    array, shape (4, 4)
+        The changed affine.
+    """
     turn = _rotation(x[3:6] / frame.radius)
     return frame.about(turn @ start[:3, :3], frame.image(start) + x[:3])
 
 
 def similarity(x: Array, start: Array, frame: Frame) -> Array:
-    """x: shift, rotation vector, logarithm of the scale."""
+    """Shift, turn and scale an affine.
+
+    Parameters
+    ----------
+    x : array, shape (7,)
+        Shift of the centre's image in mm (3), rotation vector (3) and logarithm of the scale (1),
+        the last two times the object's radius in mm.
+    start : array, shape (4, 4)
+        The affine that the numbers change; zeros leave it as it is.
+    frame : Frame
+        Position and size of the fixed object.
+
+    Returns
+    -------
+    array, shape (4, 4)
+        The changed affine.
+    """
     turn = _rotation(x[3:6] / frame.radius)
     return frame.about(
         np.exp(x[6] / frame.radius) * turn @ start[:3, :3], frame.image(start) + x[:3]
@@ -59,13 +141,29 @@ def similarity(x: Array, start: Array, frame: Frame) -> Array:
 
 
 def _rotation(vector: Array) -> Array:
-    from scipy.spatial.transform import Rotation  # not for those who align nothing
+    from scipy.spatial.transform import Rotation  # slow to import, and not needed without alignment
 
     return np.asarray(Rotation.from_rotvec(vector).as_matrix())
 
 
 def affine(x: Array, start: Array, frame: Frame) -> Array:
-    """x: shift, what is added to the nine of the matrix."""
+    """Shift an affine and change the nine elements of its linear part.
+
+    Parameters
+    ----------
+    x : array, shape (12,)
+        Shift of the centre's image in mm (3) and changes of the linear part, row by row (9), times
+        the object's radius in mm.
+    start : array, shape (4, 4)
+        The affine that the numbers change; zeros leave it as it is.
+    frame : Frame
+        Position and size of the fixed object.
+
+    Returns
+    -------
+    array, shape (4, 4)
+        The changed affine.
+    """
     return frame.about(
         start[:3, :3] + x[3:].reshape(3, 3) / frame.radius, frame.image(start) + x[:3]
     )
@@ -77,15 +175,38 @@ SIZES: dict[Model, int] = {rigid: 6, similarity: 7, affine: 12}
 def climb(
     information: Information, start: Array, model: Model, frame: Frame, iterations: int
 ) -> tuple[float, Array]:
-    """The nearest optimum from `start` in a family: (score, 4x4). By L-BFGS; never worse than the start."""
-    from scipy.optimize import minimize  # not for those who align nothing
+    """Climb from a pose to the nearest optimum of the score in a family of affines.
 
-    steps = np.eye(SIZES[model]) * SMALL
+    The optimiser is L-BFGS.
+
+    Parameters
+    ----------
+    information : Information
+        The score.
+    start : array, shape (4, 4)
+        The affine at which the climb starts.
+    model : {rigid, similarity, affine}
+        The family, one of this module's functions.
+    frame : Frame
+        Position and size of the fixed object.
+    iterations : int
+        Largest number of iterations.
+
+    Returns
+    -------
+    score : float
+        The score of the result. It is never below the score of the start.
+    matrix : array, shape (4, 4)
+        The affine with this score.
+    """
+    from scipy.optimize import minimize  # slow to import, and not needed without alignment
+
+    steps = np.eye(SIZES[model]) * _SMALL
 
     def loss(x: Array) -> tuple[float, Array]:
         score, by_matrix = information.with_gradient(model(x, start, frame))
         changes = [(model(x + h, start, frame) - model(x - h, start, frame))[:3] for h in steps]
-        return -score, np.array([-(by_matrix * c).sum() / (2 * SMALL) for c in changes])
+        return -score, np.array([-(by_matrix * c).sum() / (2 * _SMALL) for c in changes])
 
     options = {"maxiter": iterations, "ftol": 1e-7, "gtol": 1e-7}
     found = minimize(loss, np.zeros(len(steps)), jac=True, method="L-BFGS-B", options=options)

@@ -1,4 +1,4 @@
-"""Where the search begins: poses spread over all turns, scored at a glance, the best of them far enough apart."""
+"""The start of the search: poses in all directions, and a choice of the best ones."""
 
 from __future__ import annotations
 
@@ -11,17 +11,37 @@ from numpy.typing import NDArray
 from .models import Frame
 
 Array = NDArray[np.float64]
-SAME_MM = 1.0  # a shift nearer to an earlier one would only double the work
+# Two places of the centre that are nearer than this, in mm, count as one place. A second search
+# there would only double the work.
+_SAME_MM = 1.0
 
 
 def spread(
     frame: Frame, images: Sequence[Array], turns_deg: Sequence[float], scales: Sequence[float]
 ) -> list[Array]:
-    """4x4 of every turn (by each of the angles about each axis), scale, and image (3,) of the object's centre."""
-    from scipy.spatial.transform import Rotation  # not for those who align nothing
+    """List the poses of every combination of turn, scale and place.
+
+    Parameters
+    ----------
+    frame : Frame
+        Position and size of the fixed object.
+    images : sequence of array, shape (3,)
+        Places to which the object's centre goes (mm, RAS). A place within 1 mm of an earlier one is
+        left out.
+    turns_deg : sequence of float
+        Angles about each of the three axes, in degrees; all combinations are used.
+    scales : sequence of float
+        Scales.
+
+    Returns
+    -------
+    list of array, shape (4, 4)
+        The poses, as affines from points of the fixed image to points of the moving image.
+    """
+    from scipy.spatial.transform import Rotation  # slow to import, and not needed without alignment
 
     apart = [
-        s for n, s in enumerate(images) if all(np.linalg.norm(s - t) > SAME_MM for t in images[:n])
+        s for n, s in enumerate(images) if all(np.linalg.norm(s - t) > _SAME_MM for t in images[:n])
     ]
     turns = [
         Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
@@ -35,7 +55,24 @@ def spread(
 def best_apart(
     scored: Sequence[tuple[float, Array]], count: int, distance: float, frame: Frame
 ) -> list[Array]:
-    """The `count` of largest score of which none is within `distance` (mm) of a better one; best first."""
+    """Choose the best poses that are not too near to each other.
+
+    Parameters
+    ----------
+    scored : sequence of (float, array of shape (4, 4))
+        Scores and poses.
+    count : int
+        Largest number of poses to choose.
+    distance : float
+        Least distance in mm, in the sense of `Frame.apart`, from every better pose.
+    frame : Frame
+        Position and size of the fixed object.
+
+    Returns
+    -------
+    list of array, shape (4, 4)
+        The chosen poses, the best first.
+    """
     kept: list[Array] = []
     for _, matrix in sorted(scored, key=lambda s: -s[0]):
         if all(frame.apart(matrix, k) > distance for k in kept):
