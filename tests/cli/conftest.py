@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import pytest
 
 from sacbnet.cli.main import main
 
+# a line of progress, where stderr is no terminal
+STAGE = re.compile(r"\s*\d+\.\d s  .* \(\d+\.\d s\)\n")
 QUICKLY = ("--weights=none", "--affine=none", "--refine=1")
 
 
@@ -20,11 +23,17 @@ class Outcome:
     err: str
 
     def sentence(self) -> str:
-        """The one line on stderr; nothing else was printed, nowhere."""
+        """The one line on stderr that is no stage's; nothing else was printed, nowhere."""
         assert self.out == "", self.out
-        assert self.err.startswith("sacbnet: error: "), self.err
-        assert self.err.endswith("\n") and self.err.count("\n") == 1, self.err
-        return self.err.removeprefix("sacbnet: error: ").strip()
+        assert self.said.startswith("sacbnet: error: "), self.err
+        assert self.said.endswith("\n") and self.said.count("\n") == 1, self.err
+        assert self.err.endswith(self.said)  # the error comes last
+        return self.said.removeprefix("sacbnet: error: ").strip()
+
+    @property
+    def said(self) -> str:
+        """stderr without the stages' lines."""
+        return "".join(line for line in self.err.splitlines(True) if not STAGE.match(line))
 
 
 @pytest.fixture

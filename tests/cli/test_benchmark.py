@@ -35,7 +35,7 @@ def test_the_table_is_printed_and_failures_end_with_6(sacbnet, plan, shapes, tmp
     assert failed.code == 6 and "| identity | 2 |" in failed.out and "SyN failed" in failed.err
     assert failed.err.splitlines()[-1].startswith("sacbnet: error: SyN failed, wholly or in part")
     done = sacbnet(*words, "--tools-python", fake_python(), "--quiet")
-    assert done.code == 0 and "| SyN | 2 |" in done.out and done.err == ""
+    assert done.code == 0 and "| SyN | 2 |" in done.out and done.said == ""
     assert done.out.strip() == (tmp_path / "out" / "table.md").read_text().strip()
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["tool_threads"] == 3
     again = sacbnet(*words, "--only", "syn", "--limit", 1)  # nothing is missing

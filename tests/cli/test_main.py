@@ -96,7 +96,7 @@ def test_a_wrong_command_line(sacbnet, arguments, words, tmp_path, monkeypatch) 
 
 
 @pytest.mark.parametrize(
-    "place", ["sacbnet.registration.registrar.refine", "sacbnet.registration.result.save_affine"]
+    "place", ["sacbnet.registration.estimate.refine", "sacbnet.registration.result.save_affine"]
 )
 def test_interrupted(register, tmp_path, monkeypatch, place) -> None:
     """Ctrl-C while it works, and while it writes."""
@@ -124,7 +124,7 @@ def test_memory(register, tmp_path, monkeypatch, error) -> None:
     def full(*_, **__) -> None:
         raise error
 
-    monkeypatch.setattr("sacbnet.registration.registrar.align", full)
+    monkeypatch.setattr("sacbnet.registration.estimate.align", full)
     done = register()
     assert done.code == 1 and "memory is not enough" in done.sentence()
     assert list(tmp_path.iterdir()) == []
@@ -134,7 +134,7 @@ def test_a_bug_is_shown_as_a_bug(register, tmp_path, monkeypatch) -> None:
     def broken(*_, **__) -> None:
         raise RuntimeError("a shape is wrong")
 
-    monkeypatch.setattr("sacbnet.registration.registrar.align", broken)
+    monkeypatch.setattr("sacbnet.registration.estimate.align", broken)
     with pytest.raises(RuntimeError, match="a shape is wrong"):
         register()
     assert list(tmp_path.iterdir()) == []

@@ -73,7 +73,7 @@ def test_apply_points_there_and_back(sacbnet, result, pair, tmp_path) -> None:
             f"--onto={onto}",
             f"--out={tmp_path / target}",
         )
-        assert done.code == 0 and done.err == ""
+        assert done.code == 0 and done.said == ""
     moving, back = (load_points(tmp_path / name).xyz for name in ("moving.mrk.json", "back.csv"))
     assert np.linalg.norm(moving - pair.true_map(pair.landmarks), axis=1).mean() < 0.8
     assert np.linalg.norm(back - pair.landmarks, axis=1).mean() < 0.1
@@ -135,7 +135,7 @@ def test_info_of_every_kind(sacbnet, result, files, tmp_path, checkpoint) -> Non
         (tmp_path / "a.csv", ("points", "number", "2", "1.0 to 4.0")),
         (
             tmp_path / "a.safetensors",
-            ("weights", "1105591", "sha256", "the publisher states no licence"),
+            ("weights", "1,105,591", "sha256", "the publisher states no licence"),
         ),
         (result / RUN, ("registration", "local correlation", "folding")),
         (result, ("registration", "fixed", "no network was used")),
@@ -177,7 +177,7 @@ def test_demo(sacbnet, pair, tmp_path, monkeypatch) -> None:
         lambda *a, register=demo.register, **k: register(*a, **k, affine="none", refine=1),
     )
     done = sacbnet("demo", f"--out={tmp_path / 'a'}")
-    assert done.code == 0 and done.err == ""
+    assert done.code == 0 and done.said == ""
     for words in (
         "cerebellum",
         "mean",

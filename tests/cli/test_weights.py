@@ -79,7 +79,7 @@ def test_list(sacbnet, own, monkeypatch):
         assert (
             entry.licence in rows[name]
             and f"{entry.spacing_mm:g}" in rows[name]
-            and entry.flags in rows[name]
+            and (entry.affine or "affine") in rows[name]
         )
     assert "shapes" in rows["mine"] and "NC" in rows["mine"]
     assert "broken" in rows
@@ -97,7 +97,7 @@ def test_show(sacbnet, own):
         and told["sha256"] == entry.sha256
         and told["as_in_the_catalogue"] is True
     )
-    assert told["config"]["base_channels"] == 4 and told["recipe"]["run"]["steps"] == 2500
+    assert told["options"]["base_channels"] == 4 and told["recipe"]["run"]["steps"] == 2500
     assert told["validation"]["dice"] == pytest.approx(entry.validation["dice"], abs=1e-4)
     mine = json.loads(sacbnet("weights", "show", own, "--json").out)
     assert (

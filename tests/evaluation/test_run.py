@@ -10,21 +10,24 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import sacbnet.evaluation.run
-from sacbnet.cli.evaluate import Pairing, _protocol
+import sacbnet.registration.estimate
+import sacbnet.registration.registrar
+from sacbnet.benchmark.ledger import Ledger
+from sacbnet.benchmark.plan import Method, Plan
+from sacbnet.benchmark.run import Setting, _Work
 from sacbnet.cli.main import app, main
-from sacbnet.config.choices import PAIRINGS
 from sacbnet.config.recipe import LossOptions
 from sacbnet.config.registration import Options
 from sacbnet.data.cases import Case, pair_up, read_cases
 from sacbnet.data.pack import PackOptions, build_pack
-from sacbnet.errors import InputError, WeightsError
-from sacbnet.evaluation.run import evaluate
+from sacbnet.data.subjects import Reader
+from sacbnet.errors import InputError
+from sacbnet.evaluation.run import ByRegistrar, evaluate
 from sacbnet.imaging.image import Image
 from sacbnet.io.images import load_image, save_image
 from sacbnet.networks.sacbnet.network import SACBNet
-from sacbnet.networks.weights.load import describe_weights, save_weights, weights_hash
-from sacbnet.registration.registrar import register
+from sacbnet.networks.weights.load import save_weights, weights_hash
+from sacbnet.registration.registrar import Registrar, register
 from sacbnet.reporting.describe import describe
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
@@ -132,7 +135,9 @@ def test_refinement_improves_on_the_identity(shapes):
 def test_a_known_shift_is_scored_the_right_way(two, shifts):
     """A network that says 'two voxels along i' makes a on b perfect, and b on a as bad as can be."""
     found = evaluate(
-        two, [(0, 1), (1, 0)], Options(weights=shifts, preset="fast", affine="none", spacing=1.0)
+        two,
+        [(0, 1), (1, 0)],
+        Options(weights=shifts, preset="fast", affine="none", spacing=1.0, box="whole"),
     )
     right, wrong = (row for row in found.pairs if row["method"] == "registered")
     assert right["dice_nearest"] == pytest.approx(1.0) and right["tre_mm"] == pytest.approx(
@@ -148,7 +153,7 @@ def test_every_method_is_scored_on_the_same_labels(tmp_path, shifts):
     top, low = slice(22, 24), slice(0, 2)
     moving = slabs(tmp_path, "moving", {1: slice(8, 12), 2: top})
     fixed = slabs(tmp_path, "fixed", {1: slice(10, 14)})
-    options = Options(weights=shifts, preset="fast", affine="none")
+    options = Options(weights=shifts, preset="fast", affine="none", box="whole")
     for asked in ((), (1, 2, 9)):
         found = evaluate([moving, fixed], [(0, 1)], options, labels=asked)
         before, after = found.pairs
@@ -174,7 +179,7 @@ def test_a_label_that_only_one_map_has_counts_as_nothing(tmp_path):
         [slabs(tmp_path, "a", {1: slice(4, 9)}), slabs(tmp_path, "b", {2: slice(4, 9)})],
         [(0, 1), (0, 0)],
         ALONE,
-        (1,),
+        labels=(1,),
     )
     assert [row["dice_nearest"] for row in found.pairs] == [0, 0, 1, 1]
 
@@ -238,6 +243,8 @@ def test_the_command_tells_of_pairs_that_fail(two, tmp_path, capsys, monkeypatch
         str(tmp_path / "list.csv"),
         "--pairs",
         "listed",
+        "--affine",
+        "none",
         "--refine",
         "0",
         "--out",
@@ -264,7 +271,7 @@ def test_an_interrupted_evaluation_keeps_what_is_done(
     two, shapes, tmp_path, capsys, monkeypatch, done
 ):
     """Ctrl-C while the network runs on the second pair, or on the first, when there is nothing to keep."""
-    work, calls = sacbnet.evaluation.run.displacement, []
+    work, calls = sacbnet.registration.registrar.estimate, []
 
     def interrupted(*args):
         calls.append(args)
@@ -272,10 +279,11 @@ def test_an_interrupted_evaluation_keeps_what_is_done(
             raise KeyboardInterrupt
         return work(*args)
 
-    monkeypatch.setattr("sacbnet.evaluation.run.displacement", interrupted)
+    monkeypatch.setattr("sacbnet.registration.registrar.estimate", interrupted)
     out = tmp_path / "out"
     monkeypatch.setattr(
-        "sys.argv", ["sacbnet", "evaluate", f"--data={shapes}", "--refine=0", f"--out={out}"]
+        "sys.argv",
+        ["sacbnet", "evaluate", f"--data={shapes}", "--affine=none", "--refine=0", f"--out={out}"],
     )
     with pytest.raises(SystemExit) as ended:
         main()
@@ -288,12 +296,12 @@ def test_an_interrupted_evaluation_keeps_what_is_done(
     assert (
         report["incomplete"] is True
         and report["scored"] == 1
-        and report["pairs"] == 30
+        and report["pairs"] == 6
         and not report["failed"]
     )
     assert len(list(csv.DictReader((out / "pairs.csv").open()))) == 2
     assert (
-        "interrupted; what was scored until then is in" in told.err and "1 of 30 pairs" in told.out
+        "interrupted; what was scored until then is in" in told.err and "1 of 6 pairs" in told.out
     )
 
 
@@ -389,8 +397,8 @@ def test_landmarks_follow_the_centres_and_an_affine_needs_none(two, tmp_path, mo
             assert row["dice_nearest"] == 1 and row["tre_mm"] == pytest.approx(0, abs=1e-4)
     seen = []
     monkeypatch.setattr(
-        sacbnet.evaluation.run,
-        "align_by_intensity",
+        sacbnet.registration.estimate,
+        "align",
         lambda f, m, kind: seen.append(m.grid.centre) or Affine.translation(away),
     )
     rigid = evaluate(
@@ -426,18 +434,64 @@ def test_the_alignment_is_the_recipes(apart, recipe, tmp_path):
     assert "share no place" in str(refused.exception) and not (tmp_path / "other").exists()
 
 
-def test_weights_of_other_recipes_still_tell_their_pairs(tmp_path):
-    """Options that this version does not know, in [data] and elsewhere; and no recipe at all."""
-    told = {
-        "data": {"validation": "4:", "labels": [1, 2], "align": "centre", "gone": 3},
-        "run": {"renamed": 1},
-    }
+def test_what_is_scored_is_of_the_data_whatever_the_weights_were_trained_on(shapes, tmp_path):
+    """Weights of a recipe that names label 1 and two cases: all labels, and each case with the next."""
+    told = {"data": {"validation": "4:", "labels": [1], "align": "centre", "gone": 3}}
     save_weights(tmp_path / "w.safetensors", SACBNet(), FACTS | {"recipe": told})
-    chosen = _protocol(None, describe_weights(tmp_path / "w.safetensors"))
-    assert (chosen.validation, chosen.labels, chosen.align) == ("4:", (1, 2), "centre")
-    save_weights(tmp_path / "w.safetensors", SACBNet(), FACTS | {"recipe": "of my own"})
-    with pytest.raises(WeightsError, match="--recipe"):
-        _protocol(None, describe_weights(tmp_path / "w.safetensors"))
+    out = tmp_path / "out"
+    words = ["evaluate", "--weights", str(tmp_path / "w.safetensors"), "--data", str(shapes)]
+    done = CliRunner().invoke(app, [*words, "--affine", "none", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "scored 2 of 2 labels, 6 pairs (pairs and labels from the data)" in done.stdout
+    rows = list(csv.DictReader((out / "pairs.csv").open()))
+    assert [row["fixed"] for row in rows[::2]] == [f"case_{n}" for n in range(6)]
+    report = json.loads((out / "summary.json").read_text())
+    assert report["labels_scored"] == [1, 2] and report["labels_missing"] == []
+
+
+def test_labels_that_no_pair_has_are_warned_of(shapes, tmp_path):
+    words = ["evaluate", "--data", str(shapes), "--affine", "none", "--refine", "0"]
+    done = CliRunner().invoke(app, [*words, "--labels", "1,2,9", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "scored 2 of 3 labels, 6 pairs" in done.stdout
+    assert "no pair has the labels 9, which were asked for (by --labels)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "origin"),
+    [
+        (("--subset", "nobody"), "--subset, else the data"),
+        (("--recipe", "hippocampus"), "the recipe hippocampus"),
+        (("--recipe", "hippocampus", "--pairs", "atlas"), "--pairs, else the recipe hippocampus"),
+    ],
+)
+def test_messages_about_a_subset_say_where_it_came_from(shapes, tmp_path, options, origin):
+    words = ["evaluate", "--data", str(shapes), "--out", str(tmp_path / "out"), *options]
+    done = CliRunner().invoke(app, words)
+    assert f"subset and pairs come from {origin})" in str(done.exception)
+
+
+def test_the_same_bytes_through_every_door(shapes, recipe, pack, tmp_path):
+    """`register`, `Registrar`, `evaluate` and `benchmark` deliver one transform for one pair."""
+    train(
+        recipe.with_changes(["run.steps=2"]), pack, tmp_path / "run", Team(), say=lambda line: None
+    )
+    options = {"weights": str(tmp_path / "run"), "affine": "none", "refine": 2}
+    cases = read_cases(shapes).cases
+    registrar = Registrar(**options)
+    moving, fixed = Reader(cases)(1), Reader(cases)(0)
+    scored = ByRegistrar(registrar)(fixed=fixed, moving=moving).transform
+    method = Method("mine", weights=str(tmp_path / "run"), refine=2, repair=True)
+    plan = Plan(methods=(method,))
+    work = _Work(plan, Setting(shapes, tmp_path / "b"), cases, (), Ledger(tmp_path / "b"), print)
+    benchmarked = work.prepare(method, None)[0](fixed=fixed, moving=moving).transform
+    pair = {"fixed": cases[0].image, "moving": cases[1].image}
+    whole = registrar.register(**pair)
+    assert whole.report.working_grid.box == "whole"  # the box of the training
+    for other in (register(**pair, **options), scored, benchmarked):
+        found = getattr(other, "transform", other)
+        assert np.array_equal(found.displacement_mm, whole.transform.displacement_mm)
+    assert np.abs(whole.transform.displacement_mm).max() > 0
 
 
 def test_a_limit_takes_pairs_of_many_images(shapes, tmp_path):
@@ -445,6 +499,8 @@ def test_a_limit_takes_pairs_of_many_images(shapes, tmp_path):
         "evaluate",
         "--data",
         str(shapes),
+        "--affine",
+        "none",
         "--refine",
         "0",
         "--limit",
@@ -464,7 +520,6 @@ def test_the_command_says_what_is_wrong(pack, shapes, tmp_path):
 
     assert "is a pack" in told("--data", str(pack.path))
     assert "Invalid value for '--pairs'" in told("--data", str(shapes), "--pairs", "cycle")
-    assert tuple(Pairing) == PAIRINGS
     assert "whole numbers joined by commas" in told("--data", str(shapes), "--labels", "a")
     assert not (tmp_path / "out").exists()
 
@@ -475,12 +530,19 @@ def runs(tmp_path_factory):
 
 
 def test_a_run_is_evaluated_as_it_was_validated(recipe, pack, shapes, runs):
-    """The command, on the run folder alone: its recipe's pairs, and the Dice that training told."""
+    """The command, on the run folder: its recipe's pairs, and the Dice that training told."""
     train(recipe, pack, runs / "shapes", Team(), say=lambda line: None)
     out = runs / "scores"
     done = CliRunner().invoke(
         app,
-        ["evaluate", "--weights", str(runs / "shapes"), "--data", str(shapes), "--out", str(out)],
+        [
+            "evaluate",
+            f"--weights={runs / 'shapes'}",
+            f"--recipe={runs / 'shapes'}",
+            "--no-repair",
+            f"--data={shapes}",
+            f"--out={out}",
+        ],
     )
     assert done.exit_code == 0, done.output
     assert "Dice, nearest" in done.stdout and "identity" in done.stdout
@@ -509,11 +571,8 @@ def test_register_takes_a_run_as_it_is(recipe, pack, shapes, tmp_path, monkeypat
     result = register(
         fixed=cases[4].image, moving=cases[5].image, weights=str(tmp_path / "run"), affine="none"
     )
-    assert (
-        result.report["weights"]["name"] == "shapes"
-        and result.report["working_grid"]["spacing_mm"] == 1
-    )
-    assert result.report["weights"]["sha256"] == weights_hash(tmp_path / "run" / "best.safetensors")
+    assert result.report.weights.name == "shapes" and result.report.working_grid.spacing_mm == 1
+    assert result.report.weights.sha256 == weights_hash(tmp_path / "run" / "best.safetensors")
 
 
 def test_info_describes_runs_and_packs(recipe, pack, tmp_path):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
+from datetime import datetime
 from typing import Any
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from sacbnet.errors import OutputError
 from sacbnet.reporting import console as show
 
 
@@ -61,11 +65,72 @@ def test_each_stage_starts_anew(shown) -> None:
     ]
 
 
-def test_nothing_is_shown_where_it_is_not_wanted(shown, monkeypatch) -> None:
-    bars, printed = shown
-    with show.progress_bar(True, of_all=True) as tell:
-        tell("s1", 0.5)
+@pytest.fixture
+def elsewhere(shown, monkeypatch) -> io.StringIO:
+    """What is printed where the output is no terminal, such as the log of a batch system."""
+    _, printed = shown
     monkeypatch.setattr(show, "Console", lambda **_: Console(file=printed, force_terminal=False))
+    return printed
+
+
+def work(tell) -> None:
+    for stage, fraction in (("network", 0.0), ("refine", 0.1), ("refine", 1.0), ("measure", 0.0)):
+        tell(stage, fraction)
+
+
+LINES = ["reading", "network", "refinement", "measuring"]
+
+
+def names(text: str) -> list[str]:
+    """The stages of lines such as "     0.1 s  network (0.1 s)"; each with its seconds."""
+    found = [re.fullmatch(r"\s*\d+\.\d s  (.+) \(\d+\.\d s\)", line) for line in text.splitlines()]
+    assert all(found), text
+    return [match[1] for match in found]
+
+
+def test_elsewhere_each_stage_has_a_line_with_its_seconds(shown, elsewhere) -> None:
+    with show.progress_bar(False) as tell:
+        work(tell)
+    assert not shown[0] and names(elsewhere.getvalue()) == LINES
+
+
+def test_of_many_cases_not_every_one_has_a_line(elsewhere, monkeypatch) -> None:
     with show.progress_bar(False, of_all=True) as tell:
-        tell("s1", 0.5)
-    assert not bars and printed.getvalue() == ""
+        for n in range(100):
+            tell(f"case_{n}", n / 100)
+    assert elsewhere.getvalue() == ""
+    monkeypatch.setattr(show, "PACE", 0.0)
+    with show.progress_bar(False, of_all=True) as tell:
+        for n in range(3):
+            tell(f"case_{n}", n / 3)
+    assert names(elsewhere.getvalue()) == ["case_0", "case_1", "case_2"]
+
+
+def test_quiet_is_quiet_but_for_the_log(shown, elsewhere, tmp_path) -> None:
+    log = tmp_path / "run.log"
+    for _ in range(2):  # a second run is added
+        with show.progress_bar(True, log=log) as tell:
+            work(tell)
+    assert not shown[0] and elsewhere.getvalue() == ""
+    times, lines = zip(*(line.split(" ", 1) for line in log.read_text().splitlines()), strict=True)
+    assert all(datetime.fromisoformat(t).utcoffset() is not None for t in times)
+    assert names("\n".join(lines)) == 2 * LINES
+
+
+def test_verbose_gives_lines_and_messages_on_a_terminal(shown) -> None:
+    bars, printed = shown
+    logger = logging.getLogger("sacbnet.kernels")
+    with show.progress_bar(False, verbose=True) as tell:
+        tell("network", 0.0)
+        logger.info("compiling")
+    logger.info("afterwards")
+    assert not bars and "sacbnet.kernels: compiling" in printed.getvalue()
+    assert "network" in printed.getvalue() and "afterwards" not in printed.getvalue()
+
+
+def test_a_log_that_cannot_be_written(tmp_path) -> None:
+    with (
+        pytest.raises(OutputError, match="could not be written"),
+        show.progress_bar(True, log=tmp_path / "no" / "run.log"),
+    ):
+        pass

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sacbnet.registration.report import RunReport
 
 Tell = Callable[[str, float], None]  # (stage, fraction of it that is done)
+PACE = 10.0  # seconds between two lines about many cases
 STAGES = {
     "kernels": "kernels (compiled at the first run)",
     "affine": "affine alignment",
@@ -77,10 +78,11 @@ def progress_bar(
         if log is not None:
             with writing(log):
                 file = stack.enter_context(log.open("a", encoding="utf-8"))
-            tellers.append(stack.enter_context(_lines(_into(file), of_all)))
+            tellers.append(stack.enter_context(_lines(_into(file), of_all, PACE)))
             stack.enter_context(_messages(_into(file), logging.DEBUG))
         if not quiet and (verbose or not console.is_terminal):
-            tellers.append(stack.enter_context(_lines(_onto(console), of_all)))
+            pace = 0.0 if verbose else PACE
+            tellers.append(stack.enter_context(_lines(_onto(console), of_all, pace)))
             if verbose:
                 stack.enter_context(_messages(_onto(console), logging.INFO))
         elif not quiet:
@@ -118,16 +120,21 @@ def _bar(console: Console, of_all: bool) -> Iterator[Tell]:
 
 
 @contextmanager
-def _lines(write: Callable[[str], None], of_all: bool) -> Iterator[Tell]:
-    """A line for each stage once it is done, with its seconds and the seconds since the start."""
+def _lines(write: Callable[[str], None], of_all: bool, pace: float) -> Iterator[Tell]:
+    """A line for each stage once it is done, with the seconds since the start and its own.
+
+    Of many cases only those have a line that end `pace` seconds after the last line.
+    """
     start = began = time.monotonic()
+    last = start
     now = "" if of_all else "reading"
 
     def close() -> None:
-        if now:
-            end = time.monotonic()
-            what = STAGES.get(now, now)
-            write(f"{end - start:8.1f} s  {what} ({end - began:.1f} s)")
+        nonlocal last
+        end = time.monotonic()
+        if now and (not of_all or end - last >= pace):
+            last = end
+            write(f"{end - start:8.1f} s  {STAGES.get(now, now)} ({end - began:.1f} s)")
 
     def tell(stage: str, fraction: float) -> None:
         nonlocal now, began

@@ -28,7 +28,8 @@ PLACES = (
 
 def find_recipe(name: str) -> Path:
     """The file that `name` means: itself, or a recipe that comes with the package. InputError lists those."""
-    return find_toml(name, "recipe", PLACES)
+    run = Path(name) / RECIPE
+    return run if run.is_file() else find_toml(name, "recipe", PLACES)
 
 
 def write_run(out: Path, recipe: Recipe, state: State, facts: dict[str, Any]) -> None:
