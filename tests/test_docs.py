@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from dataclasses import fields, is_dataclass
@@ -214,6 +215,28 @@ def test_every_verb_and_option_in_a_sentence_exists(path):
         if words and (words[0] == "sacbnet" or words[0].startswith("--")):
             flags = {word.split("=")[0] for word in words if word.startswith("--")}
             assert flags <= OPTIONS, words
+
+
+NAMES = {
+    (path.name, name)
+    for path in PAGES
+    for words in code(path.read_text(encoding="utf-8"))
+    for name in re.findall(r"\bsacbnet(?:\.[A-Za-z_]\w*)+", words)
+    if not re.search(rf"[/\"]{re.escape(name)}|{re.escape(name)}[\"/]", words)
+}
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(NAMES))
+def test_every_python_name_in_a_sentence_exists(file, name):
+    if name in ("sacbnet.networks", "sacbnet.losses", "sacbnet.formats", "sacbnet.datasets"):
+        return  # groups of entry points
+    parts = name.split(".")
+    found = importlib.import_module(parts[0])
+    for n, part in enumerate(parts[1:], 2):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            found = importlib.import_module(".".join(parts[:n]))
 
 
 def test_the_figures_of_the_readme_are_those_of_the_benchmarks():
