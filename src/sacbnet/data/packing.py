@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sacbnet.environment import VERSION
 from sacbnet.errors import GridError, InputError
 from sacbnet.files import atomic_file
+from sacbnet.imaging.canonical import canonical
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.resampling import antialias
 from sacbnet.spatial.grid import Grid
@@ -24,7 +25,7 @@ from sacbnet.spatial.transforms import Affine
 from .anatomy import MeanAnatomy, noise_map
 from .cases import Case
 from .pack import FORMAT, FORMAT_VERSION, PackOptions, digest, stamp
-from .read import canonical, check_labels, load_case, unit
+from .read import check_labels, load_case
 
 Placed = tuple[
     NDArray[np.float32] | None, NDArray[np.int32] | None
@@ -105,7 +106,7 @@ def common_grid(case: Case, options: PackOptions) -> Grid:
     A box of another shape keeps the lattice: it is cut or extended alike on both sides, at odd differences one voxel
     more at the upper one.
     """
-    grid = canonical(load_case(case)[0], None)[0].grid.orthogonal()
+    grid = canonical(load_case(case)[0]).grid.orthogonal()
     if (
         options.spacing_mm is not None
         and np.abs(grid.spacing - options.spacing_mm).max() > 1e-3 * options.spacing_mm
@@ -128,13 +129,13 @@ def on_common_grid(
     image, labels = load_case(case)
     if labels is not None:
         check_labels(image, labels)
-    image, labels = canonical(image, labels)
+    image, labels = canonical(image), None if labels is None else canonical(labels)
     if options.spacing_mm is None and np.abs(image.grid.spacing / grid.spacing - 1).max() > 1e-3:
         raise GridError(
             f"{image.name} has the spacing {image.grid.spacing.round(4).tolist()} mm, the first case"
             f" {grid.spacing.round(4).tolist()} mm; say which one the pack shall have (--spacing)"
         )
-    placed, onto = _placed(unit(image, case), image.grid, grid, options), None
+    placed, onto = _placed(image.unit(), image.grid, grid, options), None
     if labels is not None:
         onto = _placed(_whole(labels), image.grid, grid, options)
     if placed.max() == placed.min():

@@ -16,7 +16,6 @@ import torch
 
 from sacbnet.config.registration import Options
 from sacbnet.data.cases import Case
-from sacbnet.data.read import unit
 from sacbnet.data.subjects import Subject
 from sacbnet.environment import environment, peak_memory_mb, reset_peak_memory
 from sacbnet.errors import InputError, SacbnetError
@@ -185,7 +184,7 @@ def _pair(moving: Subject, fixed: Subject, o: Options, metadata: Mapping[str, st
     grid = f.grid
     if np.abs(own - spacing).max() > 1e-3 * spacing:
         grid = grid.with_spacing(spacing)
-    of_fixed, of_moving = unit(f, fixed.case), unit(m, moving.case)
+    of_fixed, of_moving = f.unit(), m.unit()
     inside = within(None, f.data)
     if grid is not f.grid:
         of_fixed = on_grid(of_fixed, f.grid, grid)[0, 0].numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sacbnet.errors import GridError
-from sacbnet.imaging.canonical import _canonical
+from sacbnet.imaging.canonical import canonical
 from sacbnet.imaging.image import Image
 from sacbnet.io.images import ImageSource, load_image
 from sacbnet.io.voxels import Kind
@@ -27,7 +27,7 @@ class Inputs:
 
         In which order a file stores them must not matter, not even to the rounding: the optimisers would enlarge it.
         """
-        return Inputs(*(None if i is None else _canonical(i) for i in vars(self).values()))  # type: ignore[arg-type]
+        return Inputs(*(None if i is None else canonical(i) for i in vars(self).values()))  # type: ignore[arg-type]
 
 
 def read_inputs(

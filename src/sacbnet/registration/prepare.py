@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sacbnet.errors import InputError
 from sacbnet.imaging.image import Image
-from sacbnet.imaging.intensities import foreground, to_unit
+from sacbnet.imaging.intensities import foreground
 from sacbnet.imaging.padding import own_mask
 from sacbnet.imaging.resampling import mask_on_grid, on_grid
 from sacbnet.spatial.grid import Grid
@@ -165,11 +165,11 @@ def prepare(
     own = working_spacing(inputs.fixed.grid)
     grid = network_grid(inputs.fixed, spacing, f_mask, round(MARGIN * min(1.0, own / spacing)))
     f_mask, m_mask = within(f_mask, inputs.fixed.data), within(m_mask, inputs.moving.data)
-    fixed = on_grid(to_unit(inputs.fixed.data), inputs.fixed.grid, grid)[0, 0].numpy()
+    fixed = on_grid(inputs.fixed.unit(), inputs.fixed.grid, grid)[0, 0].numpy()
     inside = (
         None if f_mask is None else mask_on_grid(f_mask, inputs.fixed.grid, grid)[0, 0].numpy() > 0
     )
-    moving, m_grid = to_unit(inputs.moving.data), inputs.moving.grid
+    moving, m_grid = inputs.moving.unit(), inputs.moving.grid
     if not m_grid.is_orthogonal:  # SimpleITK holds no sheared image
         upright = m_grid.orthogonal()
         moving = on_grid(moving, m_grid, upright)[0, 0].numpy()
