@@ -17,6 +17,7 @@ from sacbnet.kernels.cpu import maps as compiled
 
 from .grid import Grid, slabs
 from .transforms import PointMap, steps_of
+from .trilinear import CORNERS, interpolate
 from .warp import sample
 
 Interpolation = Literal["linear", "nearest", "onehot"]
@@ -83,7 +84,6 @@ def _onehot(data: NDArray[np.generic]) -> Sampler:
     nearest, size = _nearest(data), np.array(data.shape)
     padded = np.pad(data, ((0, 1),) * 3, mode="edge")
     mixed_cell = ~_uniform_cells(padded)
-    offsets = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
 
     def at(voxels: NDArray[np.float64]) -> NDArray[np.generic]:
         out = nearest(voxels)
@@ -91,9 +91,8 @@ def _onehot(data: NDArray[np.generic]) -> Sampler:
         low = np.floor(clamped).astype(np.int64)
         mixed = np.flatnonzero(mixed_cell[tuple(low.T)] & _inside(data.shape, voxels))
         low, f = low[mixed], (clamped - low)[mixed]
-        labels = np.stack([padded[tuple((low + o).T)] for o in offsets])  # (8, n)
-        weights = np.stack([np.prod(np.where(o, f, 1 - f), axis=1) for o in offsets])
-        out[mixed] = _largest_vote(labels, weights)
+        labels = np.stack([padded[tuple((low + corner).T)] for corner in CORNERS])  # (8, n)
+        out[mixed] = _largest_vote(labels, f.T)
         return out
 
     return at
@@ -106,11 +105,17 @@ def _uniform_cells(padded: NDArray[np.generic]) -> NDArray[np.bool_]:
     return same[:, :, :-1] & same[:, :, 1:] & (padded[:-1, :-1, :-1] == padded[:-1, :-1, 1:])
 
 
-def _largest_vote(labels: NDArray[np.generic], weights: NDArray[np.float64]) -> NDArray[np.generic]:
-    """Per column the label with the largest sum of weights; of equals the smallest label. Both (8, n)."""
+def _largest_vote(
+    labels: NDArray[np.generic], fraction: NDArray[np.float64]
+) -> NDArray[np.generic]:
+    """Of the labels (8, n) of each cell's corners, the one with the largest share at the points.
+
+    The points are given by their fractions (3, n). Of equal shares, the smallest label wins.
+    """
     best, best_vote = labels[0].copy(), np.full(labels.shape[1], -1.0)
     for candidate in labels:
-        vote = (weights * (labels == candidate)).sum(axis=0)
+        mask = (labels == candidate).astype(np.float64).reshape(2, 2, 2, -1)
+        vote = interpolate(mask, fraction)
         better = (vote > best_vote + 1e-9) | (
             (np.abs(vote - best_vote) <= 1e-9) & (candidate < best)
         )
