@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import tomllib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -237,6 +238,16 @@ def test_every_python_name_in_a_sentence_exists(file, name):
             found = getattr(found, part)
         except AttributeError:
             found = importlib.import_module(".".join(parts[:n]))
+
+
+def test_the_rooms_of_the_design_are_those_of_the_linter():
+    """In the order in which one imports another."""
+    rows = table(page("design.md"), "room").splitlines()[2:]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    layers = [layer.strip("()") for layer in contract["layers"]]
+    assert named == layers[::-1]
 
 
 def test_the_figures_of_the_readme_are_those_of_the_benchmarks():
