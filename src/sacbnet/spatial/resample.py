@@ -1,7 +1,8 @@
-"""Resampling of images in the world: from original voxels onto another grid, through a map of points, once.
+"""Resampling of images in the world, from their original voxels onto another grid, in one step.
 
-Agrees with ITK: a point is inside an image up to the outer faces of its voxels (half a voxel beyond the centres); in
-that rim the nearest voxel centre's value holds, and outside it the result is 0.
+The result agrees with ITK: an image ends at the outer faces of its voxels, half a voxel beyond the
+outermost centres. In this outer half voxel, the value of the nearest voxel centre holds. Outside
+the image the result is 0.
 """
 
 from __future__ import annotations
@@ -33,11 +34,29 @@ def resample(
     point_map: PointMap,
     interpolation: Interpolation = "linear",
 ) -> NDArray[np.generic]:
-    """out(p) = data(point_map(p)) for each voxel p of `target`.
+    """Resample an image onto a grid through a map of points.
 
-    data: (i, j, k) on `source`. point_map: world mm of the target -> world mm of the source.
-    interpolation: "linear" (float32), "nearest" (keeps the type and every value), "onehot" (each label warped
-    linearly as an image of its own, the largest wins, of equals the smallest; keeps the type; outside is 0).
+    Computes ``out(p) = data(point_map(p))`` at each voxel p of the target.
+
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k)
+        The image, on the grid `source`.
+    source : Grid
+        Grid of the image.
+    target : Grid
+        Grid of the result.
+    point_map : callable
+        Maps world mm of the target to world mm of the source.
+    interpolation : {"linear", "nearest", "onehot"}, default "linear"
+        "linear" gives float32. "nearest" keeps the type and every value. "onehot" warps each label
+        linearly as an image of its own; the label with the largest share wins, the smallest label
+        among equals. It keeps the type.
+
+    Returns
+    -------
+    ndarray, shape of the target
+        The resampled image; 0 outside the source.
     """
     steps = steps_of(point_map)
     if steps is not None and compiled.takes(steps) and compiled.resamples(data, interpolation):
@@ -53,7 +72,7 @@ def resample(
 
 
 def _inside(shape: tuple[int, ...], voxels: NDArray[np.float64]) -> NDArray[np.bool_]:
-    # a hair wider than the faces, so that a grid mapped onto itself does not lose its rim to rounding
+    # slightly wider than the faces: a grid mapped onto itself must not lose its rim by rounding
     return np.all((voxels >= -0.5 - 1e-6) & (voxels <= np.array(shape) - 0.5 + 1e-6), axis=-1)
 
 
@@ -80,7 +99,7 @@ def _nearest(data: NDArray[np.generic]) -> Sampler:
 
 
 def _onehot(data: NDArray[np.generic]) -> Sampler:
-    """Trilinear votes of the eight surrounding labels: one pass however many labels there are."""
+    """Trilinear votes of the eight surrounding labels, in one pass for any number of labels."""
     nearest, size = _nearest(data), np.array(data.shape)
     padded = np.pad(data, ((0, 1),) * 3, mode="edge")
     mixed_cell = ~_uniform_cells(padded)
@@ -99,7 +118,7 @@ def _onehot(data: NDArray[np.generic]) -> Sampler:
 
 
 def _uniform_cells(padded: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Whether the eight corners of each cell carry one label: sizes one less than `padded`."""
+    """Whether all corners of a cell have one label; each size is one less than in `padded`."""
     same = padded[:-1] == padded[1:]
     same = same[:, :-1] & same[:, 1:] & (padded[:-1, :-1] == padded[:-1, 1:])
     return same[:, :, :-1] & same[:, :, 1:] & (padded[:-1, :-1, :-1] == padded[:-1, :-1, 1:])

@@ -31,7 +31,7 @@ def interpolate(corners: Array, fraction: Array) -> Array:
     corners : Tensor or ndarray, shape (2, 2, 2, n)
         Values at the eight corners of each point's cell, low and high along i, j and k.
     fraction : Tensor or ndarray, shape (3, n)
-        The point's place in its cell along (i, j, k), from 0 at the low corner to 1 at the high one.
+        Place of the point in its cell along (i, j, k): 0 at the low corner, 1 at the high one.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def interpolate_with_slopes(
     corners : Tensor or ndarray, shape (2, 2, 2, n)
         Values at the eight corners of each point's cell, low and high along i, j and k.
     fraction : Tensor or ndarray, shape (3, n)
-        The point's place in its cell along (i, j, k), from 0 to 1.
+        Place of the point in its cell along (i, j, k): 0 at the low corner, 1 at the high one.
 
     Returns
     -------
