@@ -194,7 +194,7 @@ def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
     Parameters
     ----------
     tree : mapping
-        Nested tables. One number for model.clusters counts at every level.
+        Nested tables. Of SACB-Net, one number for model.clusters counts at every level.
 
     Returns
     -------
@@ -207,8 +207,11 @@ def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
         For an option that is not known, or a value that is not valid; the message names it.
     """
     tree = dict(tree)
-    if isinstance(model := tree.get("model"), dict) and isinstance(model.get("clusters"), int):
-        tree["model"] = model | {"clusters": [model["clusters"]] * len(LEVELS)}
+    model = tree.get("model")
+    if isinstance(model, dict) and isinstance(model.get("clusters"), int):
+        ours = SACBNetConfig.architecture  # another network's clusters may be one number
+        if model.get("architecture", ours) == ours:
+            tree["model"] = model | {"clusters": [model["clusters"]] * len(LEVELS)}
     return build(Recipe, tree, "the recipe")
 
 
