@@ -1,19 +1,23 @@
-# make demo   set up a virtual environment and register a pair made on the spot
-# make test   the same set-up, the tools of the tests, and the tests
-# make docs   the same set-up, Sphinx, and the pages of docs/ as HTML; a warning is an error
+# make demo   make the environment .venv and register a pair with a known warp
+# make test   add the tools of the tests to .venv; run the linter, the type checker and the tests
+# make lint   the same, without the tests
+# make docs   add Sphinx to .venv and build the pages of docs/ as HTML; a warning is an error
+# make clean  remove the environment and the results
+#
+# One environment serves all of them: the tools of the tests do not change the versions of users.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# the cores may be shared: threads that spin while they wait would slow everybody down
+# other processes may share the cores; threads that spin while they wait would slow all of them down
 export OMP_WAIT_POLICY := passive
 
 .PHONY: demo test lint docs clean
 demo: $(VENV)/.installed
 	$(BIN)/sacbnet demo --out demo-out
 
-# the kernels are compiled beforehand, not by both of the two at once; a thread each, for they share two cores, and tests
-# of the kernels set several themselves
+# The kernels are compiled first, so that the two test processes do not both compile them. Each
+# process has one thread; tests of the kernels set the number of threads themselves.
 test: lint
 	$(BIN)/python -c 'from sacbnet.kernels.cpu.native import library; library()'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -24,9 +28,11 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed-docs
+	rm -rf docs/reference/api/generated
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "the pages are in docs/_build/html/index.html"
 
+# torch comes first and alone: pip then keeps this version instead of a newer one with CUDA
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
@@ -34,8 +40,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+# antspyx without its dependencies: the tests use only the compiled programs inside it
+$(VENV)/.installed-test: $(VENV)/.installed constraints-test.txt
+	$(PIP) install --quiet --constraint constraints-test.txt --editable '.[test]'
+	$(PIP) install --quiet --constraint constraints-test.txt --no-deps \
+	  "antspyx; platform_machine == 'x86_64'"
 	touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed

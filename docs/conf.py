@@ -16,6 +16,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 
 # The API reference: every public name of a module, in the order of the source, with its NumPy-style docstring
 autosummary_generate = True
+default_role = "py:obj"  # a name between single backticks is a link
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
+import tomllib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -214,6 +216,38 @@ def test_every_verb_and_option_in_a_sentence_exists(path):
         if words and (words[0] == "sacbnet" or words[0].startswith("--")):
             flags = {word.split("=")[0] for word in words if word.startswith("--")}
             assert flags <= OPTIONS, words
+
+
+NAMES = {
+    (path.name, name)
+    for path in PAGES
+    for words in code(path.read_text(encoding="utf-8"))
+    for name in re.findall(r"\bsacbnet(?:\.[A-Za-z_]\w*)+", words)
+    if not re.search(rf"[/\"]{re.escape(name)}|{re.escape(name)}[\"/]", words)
+}
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(NAMES))
+def test_every_python_name_in_a_sentence_exists(file, name):
+    if name in ("sacbnet.networks", "sacbnet.losses", "sacbnet.formats", "sacbnet.datasets"):
+        return  # groups of entry points
+    parts = name.split(".")
+    found = importlib.import_module(parts[0])
+    for n, part in enumerate(parts[1:], 2):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            found = importlib.import_module(".".join(parts[:n]))
+
+
+def test_the_rooms_of_the_design_are_those_of_the_linter():
+    """In the order in which one imports another."""
+    rows = table(page("design.md"), "room").splitlines()[2:]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    layers = [layer.strip("()") for layer in contract["layers"]]
+    assert named == layers[::-1]
 
 
 def test_the_figures_of_the_readme_are_those_of_the_benchmarks():

@@ -12,6 +12,7 @@ from sacbnet.config.recipe import (
     same_training,
 )
 from sacbnet.errors import InputError
+from sacbnet.losses.registry import MIND, NCC
 from sacbnet.training.folder import find_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
@@ -145,6 +146,27 @@ def test_what_makes_another_training():
         "loss.window",
         "run.seed",
     ]
+
+
+def test_losses_bring_their_own_parameters():
+    recipe = Recipe().with_changes(["loss.similarity=mind", "loss.similarity_parameters.radius=1"])
+    assert recipe.loss.similarity_term == MIND(radius=1, dilation=2)
+    assert recipe.loss.similarity_parameters == {"radius": 1, "dilation": 2}
+    assert recipe_from_dict(recipe.to_dict()) == recipe
+    assert "loss.similarity_parameters.radius" in same_training(recipe, Recipe())
+    back = recipe.with_changes(["loss.similarity=ncc", "loss.window=5"])
+    assert back.loss.similarity_term == NCC(window=5) and back.loss.similarity_parameters == {}
+    for loss, told in (
+        ({"similarity": "mind", "similarity_parameters": {"bins": 3}}, "'mind' has no option bins"),
+        ({"similarity_parameters": {"window": 3}}, "similarity_parameters.window is 3; the option"),
+        ({"similarity_parameters": 3}, "loss.similarity_parameters is 3; a section"),
+        ({"smoothness_parameters": {"x": 3}}, "'gradient' has no option x; known are none"),
+        ({"smoothness": "ncc"}, "loss.smoothness is 'ncc'; gradient or bending was expected"),
+    ):
+        with pytest.raises(InputError, match=told):
+            recipe_from_dict({"loss": loss})
+    with pytest.raises(InputError, match=r"loss\.similarity is 3; text was expected"):
+        recipe.with_changes(["loss.similarity=3"])
 
 
 def test_another_network_brings_its_own_options():

@@ -19,7 +19,8 @@ import torch
 from safetensors import safe_open
 
 from sacbnet.data.cases import Case
-from sacbnet.data.pack import PackOptions, _changed, build_pack, open_pack, stamp
+from sacbnet.data.pack import PackOptions, build_pack, open_pack
+from sacbnet.data.stamps import changed, stamp
 from sacbnet.errors import GridError, InputError, OutputError
 from sacbnet.imaging.intensities import to_unit
 from sacbnet.io.images import save_image
@@ -304,7 +305,7 @@ print(float(pack.image(1).double().sum()), int(pack.labels(1).sum()), pairs)
     assert found == f"{sums} ((1, 0), (0, 1))\n"
 
 
-def test_sources_that_changed(small, write) -> None:
+def test_sources_thatchanged(small, write) -> None:
     assert small.changed_sources() == ()
     image = Path(next(name for name in small.sources if "s1_image" in name))
     later = image.stat().st_mtime_ns + 10**9
@@ -450,6 +451,6 @@ def test_packs_without_digests_are_told_by_time(tmp_path, folder) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(b"values")
     recorded = stamp(path) if folder else stamp(path)[1:]
-    assert not _changed(path, recorded)
+    assert not changed(path, recorded)
     os.utime(file, ns=(0, recorded[-1] + 10**9))
-    assert _changed(path, recorded)
+    assert changed(path, recorded)

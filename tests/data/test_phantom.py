@@ -9,19 +9,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from sacbnet.data.phantom import (
-    ENVELOPE,
-    HEAD_CENTRE,
-    STRUCTURES,
-    Anatomy,
-    Ellipsoid,
-    KnownWarp,
-    PhantomPair,
-    Waves,
-    make_pair,
-    rotation,
-    union,
-)
+from sacbnet.data.phantom import HEAD_CENTRE, STRUCTURES, KnownWarp, PhantomPair, make_pair
+from sacbnet.data.phantom.head import ENVELOPE, Anatomy
+from sacbnet.data.phantom.shapes import Ellipsoid, Waves, rotation, union
 from sacbnet.errors import InputError
 from sacbnet.imaging.image import Image
 

@@ -15,6 +15,8 @@ from sacbnet.io.points import load_points, save_points
 from sacbnet.io.transforms import save_affine
 from sacbnet.spatial.transforms import Affine
 
+from .. import ants
+
 LPS = np.array([-1.0, -1.0, 1.0])
 XYZ = np.array([[1.5, -2.25, 3.0], [0.0, 1e-7, 123.456789]])
 NAMED = Points(
@@ -118,16 +120,12 @@ def test_csv_of_other_programs(tmp_path):
 
 def test_ants_reads_our_csv_and_we_read_its(tmp_path):
     """The program itself, not its Python wrapper: it maps points by the file as it stands, without inversion."""
-    pytest.importorskip("ants")
-    from ants.internal import get_lib_fn
-
     affine = Affine(np.array([[1, 0.1, 0, 5], [0, 1.2, 0, -6], [0.3, 0, 1, 7], [0, 0, 0, 1.0]]))
     save_affine(tmp_path / "a.mat", affine)
     points = Points(XYZ, ("3", "4"))
     save_points(tmp_path / "a.csv", points)
-    run = get_lib_fn("antsApplyTransformsToPoints")
     files = ["-i", f"{tmp_path}/a.csv", "-o", f"{tmp_path}/b.csv", "-t", f"{tmp_path}/a.mat"]
-    assert run(["-d", "3", *files, "--precision", "1"]) == 0
+    ants.run("antsApplyTransformsToPoints", "-d", 3, *files, "--precision", 1)
     moved = load_points(tmp_path / "b.csv")
     assert np.abs(moved.xyz - affine(points.xyz)).max() < 1e-4
     assert moved.labels == ("3", "4")

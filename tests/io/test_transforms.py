@@ -22,6 +22,8 @@ from sacbnet.io.transforms import (
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField
 
+from .. import ants
+
 LPS = np.array([-1.0, -1.0, 1.0])
 AFFINE = np.eye(4)
 AFFINE[:3, :3] = Rotation.from_euler("xyz", [5, -10, 15], degrees=True).as_matrix() @ np.diag(
@@ -94,7 +96,6 @@ def test_sheared_grids_are_refused(tmp_path, grids):
 @pytest.mark.parametrize("name", ["las", "oblique-flipped", "permuted"])
 def test_ants_resamples_through_our_files(tmp_path, grids, name):
     """`antsApplyTransforms -t field -t affine`: points of the fixed image go through the field first."""
-    ants = pytest.importorskip("ants")
     grid = grids[name]
     big = Grid((24, 26, 28), grid.affine).cropped([-6, -6, -6], [22, 24, 26])
     index = np.stack(np.meshgrid(*map(np.arange, big.shape), indexing="ij"), -1)
@@ -106,14 +107,9 @@ def test_ants_resamples_through_our_files(tmp_path, grids, name):
     small = Affine(np.diag([1, 1, 1, 1.0]) + 0.02 * (AFFINE - np.eye(4)))
     save_displacement(tmp_path / "field.nii.gz", field)
     save_affine(tmp_path / "affine.mat", small)
-    fixed, moving = (
-        ants.image_read(str(tmp_path / f"{n}.nii.gz"), pixeltype="double")
-        for n in ("fixed", "moving")
-    )
-    files = [str(tmp_path / "field.nii.gz"), str(tmp_path / "affine.mat")]
-    moved = ants.apply_transforms(
-        fixed, moving, files, whichtoinvert=[False, False], defaultvalue=-1e6
-    ).numpy()
+    fixed, moving = tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz"
+    files = [tmp_path / "field.nii.gz", tmp_path / "affine.mat"]
+    moved = ants.moved_image(fixed, moving, files, outside=-1e6)
     points = grid.world(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1))
     expected = small(field(points)) @ [1.0, 2.0, -3.0] + 200
     inside = big.contains(small(field(points)), margin_voxels=-0.01)
@@ -123,34 +119,26 @@ def test_ants_resamples_through_our_files(tmp_path, grids, name):
 
 def test_ants_maps_points_as_we_do(tmp_path, grids):
     """ANTs maps points by the file itself, fixed -> moving, with no inversion: `-t file` is our `transform(point)`."""
-    ants = pytest.importorskip("ants")
-    import pandas as pd
-
     grid = grids["oblique-flipped"]
     field, points = _field(grid), _inside(grid)
     save_displacement(tmp_path / "field.nii.gz", field)
     save_affine(tmp_path / "affine.mat", Affine(AFFINE))
-    table = pd.DataFrame(points * LPS, columns=["x", "y", "z"])
     for files, ours in (
         (["field.nii.gz"], field(points)),
         (["affine.mat"], Affine(AFFINE)(points)),
         (["field.nii.gz", "affine.mat"], Affine(AFFINE)(field(points))),
     ):
-        out = ants.apply_transforms_to_points(
-            3, table, [str(tmp_path / f) for f in files], whichtoinvert=[False] * len(files)
-        )
-        assert np.abs(out[["x", "y", "z"]].to_numpy() * LPS - ours).max() < 1e-3
+        theirs = ants.moved_points(points, [tmp_path / f for f in files])
+        assert np.abs(theirs - ours).max() < 1e-3
 
 
 def test_a_field_that_ants_wrote(tmp_path, grids):
     """ANTs composes our affine into a field of its own: read back, it is the same map."""
-    ants = pytest.importorskip("ants")
     grid = grids["oblique"]
     save_image(tmp_path / "fixed.nii.gz", np.random.default_rng(0).normal(size=grid.shape), grid)
     save_affine(tmp_path / "affine.mat", Affine(AFFINE))
-    fixed = ants.image_read(str(tmp_path / "fixed.nii.gz"))
-    name = ants.apply_transforms(
-        fixed, fixed, [str(tmp_path / "affine.mat")], compose=str(tmp_path / "x")
+    name = ants.composed_field(
+        tmp_path / "fixed.nii.gz", [tmp_path / "affine.mat"], tmp_path / "composed.nii.gz"
     )
     field = load_displacement(name)
     assert field.grid.matches(grid, 1e-4)
@@ -271,17 +259,10 @@ def test_the_name_that_old_ants_gives_its_affines(tmp_path):
 
 
 def test_an_affine_that_ants_wrote(tmp_path, grids):
-    ants = pytest.importorskip("ants")
-    transform = ants.create_ants_transform(
-        transform_type="AffineTransform",
-        dimension=3,
-        matrix=AFFINE[:3, :3],
-        center=(10, 20, 30),
-        translation=(1, 2, 3),
-    )
-    ants.write_transform(transform, str(tmp_path / "0GenericAffine.mat"))
+    path = tmp_path / "0GenericAffine.mat"
+    written = ants.write_affine(path, AFFINE[:3, :3], centre=(10, 20, 30), shift=(1, 2, 3))
     point = np.array([12.0, -34.0, 56.0])
-    theirs = np.array(transform.apply_to_point(tuple(point * LPS))) * LPS
+    theirs = written(point * LPS) * LPS
     assert np.allclose(load_affine(tmp_path / "0GenericAffine.mat")(point), theirs, atol=1e-5)
 
 

@@ -1,8 +1,13 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from sacbnet.config.recipe import LossOptions
+from sacbnet.config.sacbnet import SACBNetConfig
+from sacbnet.networks.registry import build
 from sacbnet.training.loader import stored_pair
+from sacbnet.training.objective import Objective
 from sacbnet.training.team import Team
 from sacbnet.training.validate import overlap, validate
 
@@ -121,3 +126,31 @@ def test_the_pairs_are_shared_over_the_team(pack):
         for rank in (0, 1)
     ]
     assert whole["dice"] == pytest.approx((halves[0]["dice"] + halves[1]["dice"]) / 2)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"similarity": "mind", "scales": 2, "smoothness": "bending", "smoothness_weight": 0.3},
+        {"jacobian_weight": 2.0, "dice_weight": 1.5, "inverse_consistency_weight": 0.5},
+        {"similarity_weight": 0.0, "dice_weight": 1.0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_loss_that_is_reported_is_the_loss_that_is_trained(pack, symmetric, options, precision):
+    """To the bit, on the same pair, with every term, and as `Objective` has it in training."""
+    loss = LossOptions(**options)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build(SACBNetConfig(base_channels=2, symmetric=symmetric)).eval()
+    batch = replace(stored_pair(pack, 0, 1), labelled=1.0)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        trained = Objective(network, loss)(batch, (1, 2))
+    reported, _ = validate(network, lambda n: batch, 1, (1, 2), loss, Team(), precision)
+    assert reported["loss"] == float(trained["loss"])
+    if loss.similarity_weight:
+        assert reported["similarity"] == float(trained["similarity"])
+    assert -1 <= reported["similarity"] <= 1 and reported["similarity"] != 0

@@ -88,6 +88,8 @@ def conform(options: object) -> None:
             found = CONVERTER.structure(value, hints[field.name])
         except OptionError as error:
             raise OptionError(field.name, value, error.expected) from None
+        except BaseValidationError as error:
+            raise _sentence(error, "the value", field.name) from error
         object.__setattr__(options, field.name, found)
 
 
@@ -148,6 +150,13 @@ def _tuple_of(kind: Any) -> Callable[[Any, Any], Any]:
     return structure
 
 
+def _mapping(value: Any, _: Any) -> dict[str, Any]:
+    """Parameters by name; what they may be is for the dataclass to check."""
+    if not isinstance(value, Mapping):
+        raise OptionError("", value, "a section of options")
+    return dict(value)
+
+
 def _is_table(value: object) -> bool:
     return isinstance(value, Mapping) or is_dataclass(value)
 
@@ -195,7 +204,8 @@ def _sentence(error: BaseException, what: str, path: str) -> InputError:
     if isinstance(error, BaseValidationError):
         errors = error.exceptions
         first = next((e for e in errors if isinstance(e, ForbiddenExtraKeysError)), errors[0])
-        keys = {field.name: _key(field) for field in fields(error.cl)}
+        named = fields(error.cl) if is_dataclass(error.cl) else ()
+        keys = {field.name: _key(field) for field in named}
         notes = [n for n in getattr(first, "__notes__", ()) if _names(n)]
         for note in reversed(notes):  # the innermost was added first
             path = _joined(path, keys.get(note.name, note.name))
@@ -222,6 +232,7 @@ def _converter() -> Converter:
     for kind in _WORDS:
         converter.register_structure_hook(kind, _scalar)
     converter.register_structure_hook_func(lambda kind: get_origin(kind) is Literal, _choice)
+    converter.register_structure_hook_func(lambda kind: kind == dict[str, Any], _mapping)
     converter.register_structure_hook_factory(lambda kind: get_origin(kind) is tuple, _tuple_of)
     converter.register_structure_hook_factory(
         lambda kind: isinstance(kind, type) and is_dataclass(kind), _table_of

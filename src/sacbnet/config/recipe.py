@@ -10,7 +10,7 @@ from typing import Any
 from .augmentation import Augmentation
 from .build import build, conform, plain
 from .data import DataOptions
-from .loss import LossOptions
+from .loss import LossOptions, default_parameters
 from .network import NetworkOptions
 from .optimiser import OptimiserOptions
 from .registry import model_tree, options_of
@@ -32,6 +32,7 @@ __all__ = [
 
 Tree = dict[str, Any]
 ARCHITECTURE = "model.architecture"
+LOSSES = ("loss.similarity", "loss.smoothness")
 # what does not change the weights that come out
 _FREE = {
     "name",
@@ -117,9 +118,11 @@ class Recipe:
         Returns
         -------
         dict
-            Nested tables; tuples become lists. A section that is None is left out.
+            Nested tables; tuples become lists. A section that is None is left out, and so is an
+            empty table of parameters.
         """
-        return {name: value for name, value in plain(self).items() if value is not None}
+        tree = {name: value for name, value in plain(self).items() if value is not None}
+        return tree | {"loss": {name: v for name, v in tree["loss"].items() if v != {}}}
 
     def to_toml(self) -> str:
         """Write the recipe as TOML.
@@ -138,7 +141,8 @@ class Recipe:
         ----------
         changes : iterable of str
             "section.option=value", values as in TOML; text needs no quotes. Another
-            model.architecture brings the default options of that network.
+            model.architecture brings the default options of that network, another loss.similarity
+            or loss.smoothness its default parameters.
 
         Returns
         -------
@@ -155,6 +159,9 @@ class Recipe:
             path, value = split_override(change)
             if path == ARCHITECTURE:
                 tree["model"] = model_tree(options_of(str(value))())
+            elif path in LOSSES:
+                option = path.removeprefix("loss.")
+                tree["loss"][f"{option}_parameters"] = default_parameters(option, value)
             override(tree, path, value)
         return recipe_from_dict(tree)
 
@@ -187,7 +194,7 @@ def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
     Parameters
     ----------
     tree : mapping
-        Nested tables. One number for model.clusters counts at every level.
+        Nested tables. Of SACB-Net, one number for model.clusters counts at every level.
 
     Returns
     -------
@@ -200,8 +207,11 @@ def recipe_from_dict(tree: Mapping[str, Any]) -> Recipe:
         For an option that is not known, or a value that is not valid; the message names it.
     """
     tree = dict(tree)
-    if isinstance(model := tree.get("model"), dict) and isinstance(model.get("clusters"), int):
-        tree["model"] = model | {"clusters": [model["clusters"]] * len(LEVELS)}
+    model = tree.get("model")
+    if isinstance(model, dict) and isinstance(model.get("clusters"), int):
+        ours = SACBNetConfig.architecture  # another network's clusters may be one number
+        if model.get("architecture", ours) == ours:
+            tree["model"] = model | {"clusters": [model["clusters"]] * len(LEVELS)}
     return build(Recipe, tree, "the recipe")
 
 

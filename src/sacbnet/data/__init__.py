@@ -1,1 +1,1 @@
-"""Data: pairs of images to register, from files or made here."""
+"""Data for training and evaluation: cases and pairs, packs, synthetic images, a phantom."""

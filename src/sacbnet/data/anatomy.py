@@ -1,7 +1,8 @@
-"""Label maps without images, as a set to make images from (`sacbnet.data.synthesis`): brought to one place and grid.
+"""Bring label maps without images to one place and one grid (`sacbnet.data.synthesis` uses them).
 
-Maps of different heads share no world. Each label's centre of mass is a landmark that all of them have, so the affine
-between a map and the mean of all is a least-squares fit, with no search that could fail.
+Maps of different heads share no world. The centre of mass of each label is a landmark that all of
+them have. The affine between a map and the mean of all maps is therefore a least-squares fit, and
+no search can fail.
 """
 
 from __future__ import annotations
@@ -23,25 +24,45 @@ from sacbnet.spatial.transforms import Affine
 
 from .cases import Case
 
-LEAST_LANDMARKS = 4  # an affine has as many
-_ROUNDS, _USUAL_MM = 30, 2.0  # of the fit; how far landmarks of one anatomy usually lie off
-_NOISE_LABELS = 26
+_LEAST_LANDMARKS = 4  # four points define an affine
+_ROUNDS, _USUAL_MM = 30, 2.0  # of the fit; the usual distance between landmarks of one anatomy
+_NOISE_LABELS = 26  # as in SynthMorph
 
 
 @dataclass(frozen=True)
 class _Landmarks:
-    """centres: label -> (3,) mm; volumes: label -> mm³."""
+    """Of one map: label to centre of mass, shape (3,), in mm; label to volume in mm³."""
 
     centres: dict[int, NDArray[np.float64]]
     volumes: dict[int, float]
 
 
 class MeanAnatomy:
-    """The mean anatomy of some label maps, and the way from it to each of them.
+    """The mean anatomy of some label maps, and the affine from it to each map.
 
-    grid: cubes of spacing_mm, axes towards R, A, S, about the mean's centre. The maps' headers have to agree roughly on
-    which way is up: the mean is taken of the landmarks as the headers have them, shifted alone. Raises InputError where
-    a map has fewer than four labels in common with all the others.
+    The headers of the maps must agree roughly on the directions: the mean is that of the landmarks
+    in the world, after shifts only.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        The label maps, as the images of the cases.
+    spacing_mm : float
+        Spacing of the grid.
+    shape : tuple of int
+        (i, j, k) of the grid.
+
+    Attributes
+    ----------
+    grid : Grid
+        Cubes of `spacing_mm`, axes towards R, A, S, about the centre of the mean anatomy.
+    affines : dict of str to Affine
+        Name of the case to the affine from the mean anatomy to its map, in mm (RAS).
+
+    Raises
+    ------
+    InputError
+        If the maps have fewer than four labels in common, or if a map cannot be read.
     """
 
     def __init__(self, cases: Sequence[Case], spacing_mm: float, shape: Shape) -> None:
@@ -62,7 +83,23 @@ class MeanAnatomy:
         self.grid = Grid(shape, affine)
 
     def place(self, case: Case) -> NDArray[np.int32]:
-        """The labels (i, j, k) of a case on the common grid, by nearest; values below 0 become 0."""
+        """Resample the labels of a case onto the common grid.
+
+        Parameters
+        ----------
+        case : Case
+            One of the cases.
+
+        Returns
+        -------
+        ndarray of int32, shape (i, j, k)
+            The labels, by nearest neighbour; values below 0 become 0.
+
+        Raises
+        ------
+        InputError
+            If the map cannot be read.
+        """
         image = load_image(case.image, "labels")
         placed = resample(
             np.maximum(image.data, 0), image.grid, self.grid, self.affines[case.name], "nearest"
@@ -81,12 +118,13 @@ def _landmarks(image: Image) -> _Landmarks:
 
 
 def _shared(found: Sequence[_Landmarks]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centres (map, label, 3) and volumes (map, label) of the labels that all maps have."""
+    """Centres, shape (maps, labels, 3), and volumes of the labels that all maps have."""
     labels = sorted(set.intersection(*(set(f.centres) for f in found)))
-    if len(labels) < LEAST_LANDMARKS:
+    if len(labels) < _LEAST_LANDMARKS:
         raise InputError(
-            f"the {len(found)} label maps have {len(labels)} labels in common; at least {LEAST_LANDMARKS} were"
-            " expected, to bring them to one place: are they all maps, and of one anatomy?"
+            f"the {len(found)} label maps have {len(labels)} labels in common; at least"
+            f" {_LEAST_LANDMARKS} were expected, to bring them to one place: are they all maps, and"
+            " of one anatomy?"
         )
     centres = np.array([[f.centres[v] for v in labels] for f in found])
     return centres, np.array([[f.volumes[v] for v in labels] for f in found])
@@ -95,9 +133,10 @@ def _shared(found: Sequence[_Landmarks]) -> tuple[NDArray[np.float64], NDArray[n
 def _fit(
     mean: NDArray[np.float64], centres: NDArray[np.float64]
 ) -> tuple[Affine, NDArray[np.float64]]:
-    """The affine from the mean's landmarks to a map's, and how far each of them is trusted.
+    """The affine from the mean landmarks to those of a map, and the weight of each landmark.
 
-    Least squares, reweighted by Cauchy's rule: the middle of a neck that the image cuts is no landmark.
+    Least squares with weights by Cauchy's rule: the middle of a neck that the image cuts is not a
+    landmark.
     """
     design, trust = np.c_[mean, np.ones(len(mean))], np.ones(len(mean))
     for _ in range(_ROUNDS):
@@ -110,9 +149,26 @@ def _fit(
 
 
 def noise_map(shape: Shape, seed: Sequence[int]) -> NDArray[np.int32]:
-    """A map of random shapes, labels 1 to 26: in each voxel the largest of as many smooth random fields.
+    """Make a map of random shapes: the label of a voxel is the largest of 26 smooth random fields.
 
-    After SynthMorph's (Hoffmann et al., IEEE TMI 2022), with knots a tenth to a third of the longest side apart.
+    The knots of the fields are a tenth to a third of the longest side apart.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (i, j, k).
+    seed : sequence of int
+        Decides the map.
+
+    Returns
+    -------
+    ndarray of int32, shape (i, j, k)
+        Labels from 1 to 26.
+
+    References
+    ----------
+    Hoffmann et al. SynthMorph: learning contrast-invariant registration without acquired images.
+    IEEE Transactions on Medical Imaging, 2022.
     """
     from .synthesis.deform import spline_field
 

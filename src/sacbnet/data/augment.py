@@ -1,6 +1,6 @@
-"""Random changes to a pair while training: mirrored, turned, scaled, shifted; gamma, bias field, noise.
+"""Random changes to a pair in training: mirror, rotate, scale, shift; gamma, bias field, noise.
 
-Whatever is drawn depends on the seed alone, so that sample n of a run is the same whichever process makes it.
+The changes depend on the seed alone. Sample n of a run is therefore the same in every process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sacbnet.config.augmentation import Augmentation
 from sacbnet.spatial.warp import identity, sample
 
 Pair = tuple[Tensor, Tensor]  # (moving, fixed), each (1, 1, i, j, k)
-_BIAS_KNOTS = 4  # of the bias field along each axis
+_BIAS_KNOTS = 4  # of the bias field, along each axis
 
 
 def augment(
@@ -28,10 +28,27 @@ def augment(
     labels: tuple[Tensor | None, Tensor | None] | None = None,
     spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> tuple[Pair, tuple[Tensor | None, Tensor | None] | None]:
-    """The pair (moving, fixed), changed, and its labels along with it (nearest, same type).
+    """Change a pair of images, and its labels with it. Nothing is changed in place.
 
-    images: each (1, 1, i, j, k) float32 in [0, 1], on one grid. labels: each (1, 1, i, j, k) integers, or None.
-    spacing_mm: of the grid, along (i, j, k). What was not changed is returned as it came; nothing is changed in place.
+    Parameters
+    ----------
+    options : Augmentation
+        The ranges of the changes.
+    seed : tuple of int
+        Decides the changes.
+    images : tuple of Tensor, each of shape (1, 1, i, j, k)
+        (moving, fixed), float32 in [0, 1], on one grid.
+    labels : tuple of Tensor or None, each of shape (1, 1, i, j, k), optional
+        Integers; either may be None.
+    spacing_mm : sequence of float, default (1, 1, 1)
+        Spacing of the grid along (i, j, k), in mm.
+
+    Returns
+    -------
+    images : tuple of Tensor
+        (moving, fixed), float32 in [0, 1]. An image without change is returned as it is.
+    labels : tuple of Tensor or None
+        By nearest neighbour, of the same type; None if no labels were given.
     """
     common, relative, *own = (np.random.default_rng((*seed, n)) for n in range(4))
     flips = [
@@ -58,9 +75,10 @@ def augment(
 
 
 def _carried(labels: Tensor, at: Tensor) -> Tensor:
-    """Labels (1, 1, i, j, k) at the coordinates, by nearest, 0 beyond the edge; exact up to 32 bits.
+    """Labels at the coordinates, by nearest neighbour, 0 outside; exact up to 32 bits.
 
-    float32, in which `sample` works, holds whole numbers up to 2^24: wider ones go in two halves of 16 bits.
+    `sample` works in float32, which holds whole numbers up to 2^24. Larger numbers are therefore
+    sampled as two halves of 16 bits.
     """
     if labels.dtype.itemsize <= 2:
         return sample(labels.float(), at, "nearest").to(labels.dtype)
@@ -70,7 +88,7 @@ def _carried(labels: Tensor, at: Tensor) -> Tensor:
 
 
 def _affine(options: Augmentation, part: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """4x4, mm about the centre of the grid -> mm: rotation after scaling, and a shift; all of it uniform."""
+    """4x4, in mm about the centre of the grid: scaling, then rotation, then shift, all uniform."""
     turn, scale, shift = rng.uniform(-1, 1, (3, 3)) * part
     affine = np.eye(4)
     rotation = Rotation.from_rotvec(np.deg2rad(options.affine_degrees) * turn).as_matrix()
@@ -82,7 +100,7 @@ def _affine(options: Augmentation, part: float, rng: np.random.Generator) -> NDA
 def _coordinates(
     affine: NDArray[np.float64], shape: tuple[int, ...], spacing_mm: Sequence[float]
 ) -> Tensor:
-    """(1, 3, i, j, k): the voxel from which each voxel of the result takes its value."""
+    """The voxel from which each voxel of the result takes its value, shape (1, 3, i, j, k)."""
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     linear = affine[:3, :3] * spacing / spacing[:, None]  # in voxels
     centre = (np.array(shape) - 1) / 2
@@ -93,7 +111,10 @@ def _coordinates(
 
 
 def _intensity(options: Augmentation, image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Bias field, gamma, noise, and the clip to [0, 1]; each drawn whether it is wanted or not."""
+    """Bias field, gamma, noise, and the clip to [0, 1].
+
+    All are drawn in every case, so that an option does not change the other draws.
+    """
     field = torch.from_numpy(rng.standard_normal((1, 1, *(_BIAS_KNOTS,) * 3), dtype=np.float32))
     exponent = (1 + options.gamma) ** rng.uniform(-1, 1)
     noise = options.noise * rng.random()

@@ -1,7 +1,7 @@
-"""Which images there are and which are paired; from a folder, a CSV, Learn2Reg's JSON or TransMorph's pickles.
+"""Which images there are, and which are paired.
 
-No reader of images is imported here: a training from a pack (`sacbnet.data.pack`) chooses and pairs its cases by the
-same rules, on machines that have none.
+No reader of images is imported here: a training from a pack (`sacbnet.data.pack`) chooses and pairs
+its cases by the same rules, on machines that have no such reader.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from sacbnet.config.choices import PAIRINGS
 from sacbnet.errors import InputError
 
-_GOLDEN = (5**0.5 - 1) / 2
+_GOLDEN = (5**0.5 - 1) / 2  # multiples of the golden section spread evenly over an interval
 _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(-?\d*))?")
 
 
@@ -24,9 +24,18 @@ _SLICE = re.compile(r"(-?\d*):(-?\d*)(?::(-?\d*))?")
 class Case:
     """One subject.
 
-    name: unique in its set, the path below the set's folder without suffixes ("S11", "Train/subject_3"). image: what
-    `io.images.load_image` reads, or a TransMorph pickle, which holds its labels, too. points: landmarks, what
-    `io.points.load_points` reads.
+    Parameters
+    ----------
+    name : str
+        Unique in its set: the path below the folder of the set, without suffix, such as "S11" or
+        "Train/subject_3".
+    image : Path
+        What `sacbnet.io.images.load_image` reads; or a pickle of TransMorph, which holds its
+        labels, too.
+    labels : Path, optional
+        The label map of the image.
+    points : Path, optional
+        The landmarks, which `sacbnet.io.points.load_points` reads.
     """
 
     name: str
@@ -37,17 +46,40 @@ class Case:
 
 @dataclass(frozen=True)
 class PairList:
-    """Cases in the natural order of their names, and the pairs (moving, fixed) that the source names, as indices."""
+    """The cases and the pairs of a dataset.
+
+    Parameters
+    ----------
+    cases : tuple of Case
+        In the natural order of their names.
+    pairs : tuple of (int, int), default ()
+        The pairs (moving, fixed) that the dataset names, as indices of the cases.
+    """
 
     cases: tuple[Case, ...]
     pairs: tuple[tuple[int, int], ...] = ()
 
 
 def read_cases(source: str | Path) -> PairList:
-    """The cases of a source (docs/data.md shows each kind), and its pairs where it names any.
+    """List the cases of a dataset, and its pairs if it names any. No image is opened.
 
-    source: a folder (images/ with labels/ and points/ beside it; or images; or TransMorph pickles), a .csv, or a
-    Learn2Reg .json. Images are not opened. Raises InputError that names the file, and the row, of what is wrong.
+    Parameters
+    ----------
+    source : str or Path
+        A folder (with images/, and labels/ and points/ beside it; or images; or pickles of
+        TransMorph), a .csv, a Learn2Reg .json, or a dataset of another package
+        (`sacbnet.data.source`). The reference of the data shows each kind.
+
+    Returns
+    -------
+    PairList
+        The cases and the pairs.
+
+    Raises
+    ------
+    InputError
+        If nothing is there, or if the dataset is not as expected. The message names the file, and
+        the row.
     """
     from .source import expected, source_of  # which needs the readers' lists of formats
 
@@ -78,17 +110,51 @@ def is_source(path: str | Path) -> bool:
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key: numbers within a name by their value, so that subject_9 comes before subject_10."""
+    """Give a key that sorts the numbers within names by their values.
+
+    Parameters
+    ----------
+    name : str
+        The name of a case.
+
+    Returns
+    -------
+    tuple
+        The key for `sorted`.
+
+    Examples
+    --------
+    >>> sorted(["subject_10", "subject_9"], key=natural)
+    ['subject_9', 'subject_10']
+    """
     parts = re.findall(r"\d+|\D+", name)
     return tuple((0, int(p), p) if p[0].isdecimal() else (1, 0, p) for p in parts)
 
 
 def select(cases: Sequence[Case] | Sequence[str], subset: str) -> tuple[int, ...]:
-    """Indices of the cases (or names) that a subset means, in the natural order of their names.
+    """Find the cases that a subset means.
 
-    subset: "" for all; a slice as in Python over the cases in that order ("0:160", "-40:"); a name or a glob on the
-    names ("Train/*"); or several of these joined by commas. Raises InputError where a part means no case.
+    Parameters
+    ----------
+    cases : sequence of Case or of str
+        The cases, or their names.
+    subset : str
+        "" for all; a slice as in Python over the cases in the natural order of their names
+        ("0:160", "-40:"); a name, or a glob on the names ("Train/*"); or several of these, joined
+        by commas.
 
+    Returns
+    -------
+    tuple of int
+        Indices of the cases, in the natural order of their names.
+
+    Raises
+    ------
+    InputError
+        If a part means no case.
+
+    Examples
+    --------
     >>> select(["s1", "s10", "s2"], "0:2")
     (0, 2)
     """
@@ -126,12 +192,35 @@ def pair_up(
     atlas: str = "",
     listed: Sequence[tuple[int, int]] = (),
 ) -> tuple[tuple[int, int], ...]:
-    """Pairs (moving, fixed) of the chosen cases, as indices of all cases.
+    """Make pairs of the chosen cases.
 
-    how: "all", each ordered pair of different cases; "cyclic", each case as fixed, the next one as moving; "atlas",
-    the one case that the name or glob `atlas` means as moving, each other chosen one as fixed; "listed", those of
-    `listed` whose both cases are chosen. Raises InputError where no pair comes out.
+    Parameters
+    ----------
+    cases : sequence of Case or of str
+        All cases, or their names.
+    chosen : sequence of int
+        Indices of the chosen cases.
+    how : {"all", "cyclic", "atlas", "listed"}
+        "all": each ordered pair of different cases. "cyclic": each case as fixed, and the next case
+        as moving. "atlas": the case that `atlas` means as moving, and each other chosen case as
+        fixed. "listed": the pairs of `listed` whose two cases are chosen.
+    atlas : str, default ""
+        The name of one case, or a glob that means one case.
+    listed : sequence of (int, int), default ()
+        The pairs (moving, fixed) that the dataset names.
 
+    Returns
+    -------
+    tuple of (int, int)
+        Pairs (moving, fixed), as indices of all cases.
+
+    Raises
+    ------
+    InputError
+        If `how` is unknown, if `atlas` does not mean one case, or if there is no pair.
+
+    Examples
+    --------
     >>> pair_up(["a", "b", "c"], (0, 1, 2), "cyclic")
     ((1, 0), (2, 1), (0, 2))
     """
@@ -160,11 +249,26 @@ def pair_up(
 
 
 def spread(pairs: Sequence[tuple[int, int]], limit: int) -> tuple[tuple[int, int], ...]:
-    """At most `limit` of the pairs (0: all), in their order, spread evenly: one from each of `limit` equal stretches.
+    """Choose some pairs, spread evenly over all of them.
 
-    Within its stretch each stands elsewhere, by steps of the golden section; at one step throughout, all pairs of "all"
-    that are taken could share an image.
+    The pairs are cut into `limit` equal stretches, and each stretch gives one pair. The place of
+    this pair in its stretch moves by steps of the golden section. With one fixed step, all chosen
+    pairs of "all" could share an image.
 
+    Parameters
+    ----------
+    pairs : sequence of (int, int)
+        The pairs.
+    limit : int
+        The largest number of pairs; 0 means all.
+
+    Returns
+    -------
+    tuple of (int, int)
+        The chosen pairs, in their order.
+
+    Examples
+    --------
     >>> spread(pair_up("abcd", (0, 1, 2, 3), "all"), 4)
     ((1, 0), (2, 1), (0, 2), (2, 3))
     """

@@ -1,4 +1,4 @@
-"""What is wrong with a set of images, found before hours are spent on it. Each case is read once and let go."""
+"""Find what is wrong with a dataset before hours are spent on it. Each case is read once."""
 
 from __future__ import annotations
 
@@ -20,12 +20,22 @@ from .cases import Case
 from .pack import Alignment
 from .read import check_labels, load_case
 
-LEAST_VOXELS = 32
+_LEAST_VOXELS = 32  # the coarsest of five levels then has two voxels
 
 
 @dataclass(frozen=True)
 class Finding:
-    """severity "error": packing or training would fail or learn nonsense. case: its name, or "" for the set."""
+    """Something that is wrong, or may be wrong, with a dataset.
+
+    Parameters
+    ----------
+    severity : {"error", "warning"}
+        "error": packing or training would fail or learn nonsense.
+    case : str
+        The name of the case; "" if the finding concerns the set.
+    sentence : str
+        What was found, and the remedy.
+    """
 
     severity: Literal["error", "warning"]
     case: str
@@ -34,7 +44,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is kept of a case that could be read. values: of its labels, without 0; None where it has none."""
+    """What is kept of a case that could be read.
+
+    values: the label values without 0; None if the case has no labels. points: their number; None
+    if the case has none.
+    """
 
     grid: Grid
     digest: bytes
@@ -48,9 +62,24 @@ def check(
     align: Alignment = "header",
     progress: Callable[[str, float], None] | None = None,
 ) -> list[Finding]:
-    """All findings: by case, in their order, then those of the set and of the pairs (moving, fixed).
+    """Check a dataset.
 
-    align: as the set will be packed; by "centre" it does not matter where in the world the images lie.
+    Parameters
+    ----------
+    cases : sequence of Case
+        The cases.
+    pairs : sequence of (int, int), default ()
+        Pairs (moving, fixed), as indices of the cases.
+    align : {"header", "centre"}, default "header"
+        How the set will be packed. With "centre" the places of the images in the world do not
+        matter.
+    progress : callable, optional
+        Called with the name of each case and the fraction that is done.
+
+    Returns
+    -------
+    list of Finding
+        The findings about the cases, in their order, then those about the set and the pairs.
     """
     findings: list[Finding] = []
     seen: dict[int, _Seen] = {}
@@ -70,7 +99,7 @@ def check(
 
 
 def _look(case: Case, findings: list[Finding]) -> _Seen | None:
-    """Read a case and note what can be said of it alone; None where its image or its labels cannot be read."""
+    """Read a case and note the findings about it alone; None if it cannot be read."""
 
     def note(severity: Literal["error", "warning"], sentence: str) -> None:
         findings.append(Finding(severity, case.name, sentence))
@@ -82,11 +111,11 @@ def _look(case: Case, findings: list[Finding]) -> _Seen | None:
         return None
     for sentence in image.warnings:
         note("warning", sentence)
-    if min(image.grid.shape) < LEAST_VOXELS:
+    if min(image.grid.shape) < _LEAST_VOXELS:
         note(
             "warning",
-            f"{image.name} measures {_times(image.grid.shape)} voxels; below {LEAST_VOXELS} along an axis the coarsest"
-            " level of the network has nothing to match",
+            f"{image.name} measures {_times(image.grid.shape)} voxels; below {_LEAST_VOXELS} along"
+            " an axis the coarsest level of the network has nothing to match",
         )
     values = None
     if labels is not None:
@@ -112,15 +141,17 @@ def _values(
     if below.any():
         note(
             "warning",
-            f"{labels.name} holds the negative label values {_list(values[below].tolist())} in {counts[below].sum()}"
-            " voxels; they are taken for padding and become 0",
+            f"{labels.name} holds the negative label values {_list(values[below].tolist())} in"
+            f" {counts[below].sum()} voxels; they are taken for padding and become 0",
         )
     return frozenset(values[values > 0].tolist())
 
 
-# -- the set ----------------------------------------------------------------------------------------------------------
 def _label_values(cases: Sequence[Case], seen: Mapping[int, _Seen]) -> Iterator[Finding]:
-    """Cases without labels where others have some; and values that differ from those of more than half of the cases."""
+    """Cases without labels although others have some, and unusual label values.
+
+    Usual are the values that more than half of the cases have.
+    """
     labelled = {n: s.values for n, s in seen.items() if s.values is not None}
     if not labelled:
         return
@@ -138,7 +169,10 @@ def _label_values(cases: Sequence[Case], seen: Mapping[int, _Seen]) -> Iterator[
         parts = [f"lack {_list(missing)}"] if missing else []
         parts += [f"hold {_list(extra)} besides"] if extra else []
         if parts:
-            sentence = f"its labels {' and '.join(parts)}, unlike those of most cases; check that they mean the same"
+            sentence = (
+                f"its labels {' and '.join(parts)}, unlike those of most cases; check that they"
+                " mean the same"
+            )
             yield Finding("warning", cases[n].name, sentence)
 
 
@@ -152,7 +186,7 @@ def _duplicates(cases: Sequence[Case], seen: Mapping[int, _Seen]) -> Iterator[Fi
 
 
 def _differences(cases: Sequence[Case], seen: Mapping[int, _Seen]) -> Iterator[Finding]:
-    """Of shape, spacing and orientation: one finding each, with an example of each kind."""
+    """One finding for different shapes, spacings and orientations each, with examples."""
     kinds: dict[str, Callable[[Grid], str]] = {
         "shapes": lambda grid: _times(grid.shape),
         "spacings": lambda grid: _times(float(f"{s:.3g}") for s in grid.spacing) + " mm",
@@ -165,7 +199,10 @@ def _differences(cases: Sequence[Case], seen: Mapping[int, _Seen]) -> Iterator[F
         if len(examples) > 1:
             some = ", ".join(f"{kind} in {name}" for kind, name in list(examples.items())[:3])
             more = ", ..." if len(examples) > 3 else ""
-            sentence = f"the images have {len(examples)} {what} ({some}{more}); packing brings them to one grid"
+            sentence = (
+                f"the images have {len(examples)} {what} ({some}{more}); packing brings them to one"
+                " grid"
+            )
             yield Finding("warning", "", sentence)
 
 
@@ -186,14 +223,20 @@ def _pairs(
             )
         counts = [seen[n].points for n in (moving, fixed) if n in seen]
         if len(counts) == 2 and None not in counts and counts[0] != counts[1]:
-            sentence = f"{m} has {counts[0]} points and {f} {counts[1]}; a pair needs as many in both, in one order"
+            sentence = (
+                f"{m} has {counts[0]} points and {f} {counts[1]}; a pair needs as many in both, in"
+                " one order"
+            )
             yield Finding("error", f, sentence)
 
 
 def _apart(
     cases: Sequence[Case], pairs: Sequence[tuple[int, int]], seen: Mapping[int, _Seen]
 ) -> Iterator[Finding]:
-    """Cases that share no place in the world with the first one (whose box a pack takes), or their pair."""
+    """Cases that share no place in the world with the first case or with the other case of a pair.
+
+    A pack takes its box from the first case.
+    """
     first = next(iter(seen), 0)
     against = {(first, n): None for n in seen if n != first} | dict.fromkeys(pairs)
     for a, b in against:
@@ -202,8 +245,8 @@ def _apart(
             yield Finding(
                 "error",
                 cases[b].name,
-                f"lies about ({places[0]}) mm and shares no place with {cases[a].name} about ({places[1]}) mm; repair"
-                " the headers, or align by the centres",
+                f"lies about ({places[0]}) mm and shares no place with {cases[a].name} about"
+                f" ({places[1]}) mm; repair the headers, or align by the centres",
             )
 
 

@@ -1,13 +1,14 @@
-"""A pack: the images and labels of a set on one grid in one file, memory-mapped, so that training waits for no disk.
+"""A pack: the images and labels of a set on one grid in one file, so that training reads quickly.
 
-The file is safetensors: `images` (n, i, j, k) uint8 or uint16, intensities in [0, 1] as round(x · (2^bits − 1));
-`labels` (n, i, j, k) uint8, uint16 or int32 where there are any; label maps have no images. The rest is text in its
-metadata (docs/data.md). Reading needs neither nibabel nor SimpleITK, and opens no other file.
+The file is memory-mapped. It is a safetensors file: `images`, shape (n, i, j, k), uint8 or uint16,
+holds intensities x in [0, 1] as round(x · (2^bits − 1)); `labels`, shape (n, i, j, k), is uint8,
+uint16 or int32 and may be absent. A pack of label maps has no images. All other facts are text in
+the metadata; the reference of the data lists them. Reading needs neither nibabel nor SimpleITK, and
+opens no other file.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from sacbnet.imaging.padding import Box, own_box
 from sacbnet.spatial.grid import Grid, Shape
 
 from .cases import Case
+from .stamps import changed
 
 FORMAT = "sacbnet-pack"
 FORMAT_VERSION = 1
@@ -36,12 +38,29 @@ FORMAT_VERSION = 1
 class PackOptions:
     """How a set is brought to one grid.
 
-    spacing_mm: isotropic; None keeps the images' own, which must then be one. shape: of the box, about the centre of
-    the first case; None takes that case's own box. align: "header" trusts the world coordinates of the files;
-    "centre" brings the centres of the boxes together, for images that share no world. bits: 8 or 16 an intensity.
+    Parameters
+    ----------
+    spacing_mm : float, optional
+        Isotropic spacing in mm. None keeps the spacing of the images, which must then be the same
+        for all.
+    shape : tuple of int, optional
+        (i, j, k) of the box, about the centre of the first case. None takes the box of that case.
+    align : {"header", "centre"}, default "header"
+        "header" trusts the world coordinates of the files. "centre" brings the centres of the boxes
+        together, for images that share no world.
+    bits : {8, 16}, default 16
+        Bits of an intensity.
+    label_maps : bool, default False
+        The images are label maps, from which images are synthesised. They are brought together by
+        the centres of mass of their labels (`sacbnet.data.anatomy`); `align` and `bits` then have
+        no effect. Needs `spacing_mm` and `shape`.
+    noise_maps : int, default 0
+        Number of maps of random shapes that are added to the label maps.
 
-    label_maps: the images are label maps, to make images from; they are brought together by their labels' centres of
-    mass (`data.label_maps`), and `align` and `bits` mean nothing. noise_maps: so many maps of random shapes are added.
+    Raises
+    ------
+    InputError
+        If a value is outside its range, or if two options contradict each other.
     """
 
     spacing_mm: float | None = None
@@ -79,7 +98,32 @@ class PackOptions:
 
 
 class Pack:
-    """An open pack. It can be pickled: another process opens the file anew."""
+    """An open pack. It can be pickled: another process opens the file anew.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; `open_pack` gives better messages for a damaged file.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the cases.
+    pairs : tuple of (int, int)
+        Pairs (moving, fixed) that the dataset names.
+    label_values : tuple of int
+        All label values of the set, ascending, without 0.
+    shape : tuple of int
+        (i, j, k) of every case.
+    affine : ndarray, shape (4, 4)
+        Voxel to world mm (RAS), the same for every case.
+    options : PackOptions
+        How the pack was made.
+    pictured : bool
+        Whether the pack holds images; a pack of label maps does not.
+    sources : dict of str to list of int
+        The files of which the pack was made, with stamp and digest (`sacbnet.data.stamps`).
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -95,14 +139,14 @@ class Pack:
         self._highest = np.float32(2 ** int(facts["bits"]) - 1)
         self.affine: NDArray[np.float64] = np.array(facts["affine"])
         self.options = PackOptions(**json.loads(self.metadata["options"]))
-        self.pictured = not self.options.label_maps  # whether it holds images
+        self.pictured = not self.options.label_maps
         self.shape: Shape = tuple(
             self._tensors.get_slice("images" if self.pictured else "labels").get_shape()[1:]
         )
 
     @cached_property
     def grid(self) -> Grid:
-        """The grid all cases share; world mm in RAS."""
+        """The grid that all cases share, in mm (RAS)."""
         return Grid(self.shape, self.affine)
 
     @property
@@ -112,6 +156,7 @@ class Pack:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
+        """The spacing along (i, j, k), in mm."""
         return tuple(float(s) for s in self.grid.spacing)  # type: ignore[return-value]
 
     def __len__(self) -> int:
@@ -132,7 +177,19 @@ class Pack:
         return np.asarray(self._tensors.get_slice(tensor)[case % len(self)])
 
     def image(self, case: int) -> Tensor:
-        """(1, 1, i, j, k) float32 in [0, 1]. In a pack of label maps: each label's place among them all, as a grey."""
+        """Read an image.
+
+        Parameters
+        ----------
+        case : int
+            Index of the case.
+
+        Returns
+        -------
+        Tensor, shape (1, 1, i, j, k)
+            float32 in [0, 1]. In a pack of label maps, each label is a grey value: its place among
+            all label values.
+        """
         if not self.pictured:
             values = np.searchsorted((0, *self.label_values), self._read("labels", case)).astype(
                 np.float32
@@ -143,7 +200,18 @@ class Pack:
         return torch.from_numpy(values)[None, None]
 
     def inside(self, case: int) -> Tensor | None:
-        """(1, 1, i, j, k) float32, 0 where the image is only padding that repeats its edges; None where nothing is."""
+        """Find the voxels of an image that are not padding which repeats its edges.
+
+        Parameters
+        ----------
+        case : int
+            Index of the case.
+
+        Returns
+        -------
+        Tensor, shape (1, 1, i, j, k), or None
+            float32: 0 in the padding, else 1. None if nothing is padded.
+        """
         if not self.pictured:
             return None
         if case not in self._inside:
@@ -156,7 +224,18 @@ class Pack:
         return mask[None, None]
 
     def labels(self, case: int) -> Tensor | None:
-        """(1, 1, i, j, k) uint8 where the pack stores them so (no value above 255), else int32; None without labels."""
+        """Read a label map.
+
+        Parameters
+        ----------
+        case : int
+            Index of the case.
+
+        Returns
+        -------
+        Tensor, shape (1, 1, i, j, k), or None
+            uint8 if no value of the set is above 255, else int32. None if the case has no labels.
+        """
         if not self._labelled[case]:
             return None
         values = self._read("labels", case)
@@ -165,48 +244,15 @@ class Pack:
         ]
 
     def changed_sources(self) -> tuple[str, ...]:
-        """Files and folders that the pack was made of and that have changed since; those that are gone do not count.
+        """Find the files that have changed since the pack was made of them.
 
-        They are read only where sizes agree and times do not: a copy, or a disk mounted anew, is no change.
+        Returns
+        -------
+        tuple of str
+            Files and folders. Those that no longer exist do not count.
         """
         there = {name: Path(name) for name in self.sources if Path(name).exists()}
-        return tuple(name for name, path in there.items() if _changed(path, self.sources[name]))
-
-
-def stamp(path: Path) -> list[int]:
-    """Number of files, their sizes together, and their newest time (ns): told without reading them.
-
-    A folder is that of a DICOM series: what lies deeper, and what is hidden, is none of it.
-    """
-    files = [p.stat() for p in _files(path)]
-    return [
-        len(files),
-        sum(s.st_size for s in files),
-        max((s.st_mtime_ns for s in files), default=0),
-    ]
-
-
-def digest(path: Path) -> int:
-    """48 bits (JSON's numbers hold them) of BLAKE2 over the contents of a file, or of a folder's files by name."""
-    whole = hashlib.blake2b(digest_size=6)
-    for file in _files(path):
-        with file.open("rb") as opened:
-            whole.update(hashlib.file_digest(opened, "blake2b").digest())
-    return int.from_bytes(whole.digest(), "big")
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-
-
-def _changed(path: Path, recorded: list[int]) -> bool:
-    """recorded: number, sizes, time, digest; older packs have no digest, and of a file no number."""
-    now = stamp(path)
-    if len(recorded) < 4:
-        return now[-len(recorded) :] != recorded
-    return now[:2] != recorded[:2] or (now[2] != recorded[2] and digest(path) != recorded[3])
+        return tuple(name for name, path in there.items() if changed(path, self.sources[name]))
 
 
 def is_pack(path: str | Path) -> bool:
@@ -230,7 +276,23 @@ def is_pack(path: str | Path) -> bool:
 
 
 def open_pack(path: str | Path) -> Pack:
-    """Open a pack. Raises InputError for a file that is missing, damaged, no pack, or of a newer version."""
+    """Open a pack.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    Pack
+        The open pack.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, no pack, or a pack of a newer version.
+    """
     try:
         return Pack(path)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -246,11 +308,32 @@ def build_pack(
     progress: Callable[[str, float], None] | None = None,
     pairs: Sequence[tuple[int, int]] = (),
 ) -> Pack:
-    """Read the cases one by one, bring them to one grid and to [0, 1], write the pack, and open it.
+    """Read cases one by one, bring them to one grid and to [0, 1], write a pack, and open it.
 
-    progress: called with the name of each case and the fraction done. pairs: (moving, fixed) to be kept in the pack,
-    as indices of the cases. Raises InputError or GridError for a case that cannot be used, OutputError where the file
-    cannot be written; then nothing is left under `path`.
+    Parameters
+    ----------
+    cases : sequence of Case
+        The cases of the pack.
+    path : str or Path
+        The file to write. On any error nothing is left there.
+    options : PackOptions, optional
+        How the set is brought to one grid; default: the options' own defaults.
+    progress : callable, optional
+        Called with the name of each case and the fraction that is done.
+    pairs : sequence of (int, int), default ()
+        Pairs (moving, fixed) that the pack keeps, as indices of the cases.
+
+    Returns
+    -------
+    Pack
+        The open pack.
+
+    Raises
+    ------
+    InputError, GridError
+        If a case cannot be used.
+    OutputError
+        If the file cannot be written.
     """
     from .packing import write_pack  # which needs the readers of images
 
@@ -270,7 +353,8 @@ _FACTS = ("names", "pairs", "label_values", "sources", "labelled", "bits", "affi
 def _metadata(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise InputError(
-            f"{path} does not exist or is no file; a pack was expected: make one by sacbnet data pack"
+            f"{path} does not exist or is no file; a pack was expected: make one by sacbnet data"
+            " pack"
         )
     with safe_open(path, framework="numpy") as file:
         metadata: dict[str, str] = file.metadata() or {}
@@ -278,7 +362,7 @@ def _metadata(path: Path) -> dict[str, str]:
         raise InputError(f"{path} is no pack of sacbnet; make one by sacbnet data pack")
     if int(metadata["format_version"]) > FORMAT_VERSION:
         raise InputError(
-            f"{path} is a pack of version {metadata['format_version']}; at most {FORMAT_VERSION} can be read: update"
-            " sacbnet or make the pack again"
+            f"{path} is a pack of version {metadata['format_version']}; at most {FORMAT_VERSION}"
+            " can be read: update sacbnet or make the pack again"
         )
     return metadata

@@ -1,4 +1,7 @@
-"""Making a pack: one case at a time is read, brought to the common grid, and written; the set is never in memory."""
+"""Write a pack: cases are read, brought to the common grid and written one at a time.
+
+The set as a whole is never in memory.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacbnet.environment import VERSION
-from sacbnet.errors import GridError, InputError
+from sacbnet.errors import InputError
 from sacbnet.files import atomic_file
-from sacbnet.imaging.image import Image
-from sacbnet.imaging.resampling import antialias
 from sacbnet.spatial.grid import Grid
-from sacbnet.spatial.resample import resample
-from sacbnet.spatial.transforms import Affine
 
 from .anatomy import MeanAnatomy, noise_map
 from .cases import Case
-from .pack import FORMAT, FORMAT_VERSION, PackOptions, digest, stamp
-from .read import canonical, check_labels, load_case, unit
+from .common_grid import common_grid, on_common_grid
+from .pack import FORMAT, FORMAT_VERSION, PackOptions
+from .stamps import digest, stamp
 
-Placed = tuple[
+_Placed = tuple[
     NDArray[np.float32] | None, NDArray[np.int32] | None
 ]  # image and labels on the common grid
 _NOWHERE = Path("/nowhere")  # the folder of maps that are in no file
-SAME_VOXEL = 0.01  # voxels: what lies within that of a lattice lies on it
-MOST_LABELS = 4096  # different label values, room for which is kept in the header
-_NUDGE = 1e-4  # voxels
+_MOST_LABELS = 4096  # different label values; the header keeps room for them
 
 
 def write_pack(
@@ -42,7 +40,31 @@ def write_pack(
     progress: Callable[[str, float], None],
     pairs: Sequence[tuple[int, int]],
 ) -> None:
-    """See `pack.build_pack`. The images are written as they come; the labels, whose type is known last, behind them."""
+    """Write the file of a pack; `sacbnet.data.pack.build_pack` is the function to call.
+
+    The images are written one by one. The labels follow the images, since their type is known only
+    at the end.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        The cases of the pack.
+    path : Path
+        The file to write.
+    options : PackOptions
+        How the set is brought to one grid.
+    progress : callable
+        Called with the name of each case and the fraction that is done.
+    pairs : sequence of (int, int)
+        Pairs (moving, fixed) that the pack keeps.
+
+    Raises
+    ------
+    InputError, GridError
+        If a case cannot be used, or if there is none.
+    OutputError
+        If the file cannot be written.
+    """
     cases = (
         *cases,
         *(Case(f"noise-{n + 1:03d}", _NOWHERE / str(n)) for n in range(options.noise_maps)),
@@ -61,11 +83,8 @@ def write_pack(
             progress(case.name, n / len(cases))
             image, labels = place(case)
             if image is not None:
-                file.write(
-                    np.rint(image * np.float32(2**options.bits - 1))
-                    .astype(f"<u{options.bits // 8}")
-                    .tobytes()
-                )
+                whole = np.rint(image * np.float32(2**options.bits - 1))
+                file.write(whole.astype(f"<u{options.bits // 8}").tobytes())
             contents.saw(case, labels)
             spool.write((np.zeros(grid.shape, "<i4") if labels is None else labels).tobytes())
         if contents.label_type:
@@ -74,8 +93,8 @@ def write_pack(
         file.write(contents.header())
 
 
-def _placer(cases: Sequence[Case], options: PackOptions) -> tuple[Grid, Callable[[Case], Placed]]:
-    """The common grid, and what brings a case onto it."""
+def _placer(cases: Sequence[Case], options: PackOptions) -> tuple[Grid, Callable[[Case], _Placed]]:
+    """The common grid, and the function that brings a case onto it."""
     if not options.label_maps:
         grid = common_grid(cases[0], options)
         return grid, lambda case: on_common_grid(case, grid, options)
@@ -83,7 +102,7 @@ def _placer(cases: Sequence[Case], options: PackOptions) -> tuple[Grid, Callable
     real = [case for case in cases if case.image.parent != _NOWHERE]
     mean, shape = MeanAnatomy(real, options.spacing_mm, options.shape), options.shape
 
-    def place(case: Case) -> Placed:
+    def place(case: Case) -> _Placed:
         if case.image.parent == _NOWHERE:
             return None, noise_map(shape, (int(case.image.name),))
         return None, mean.place(case)
@@ -92,111 +111,15 @@ def _placer(cases: Sequence[Case], options: PackOptions) -> tuple[Grid, Callable
 
 
 def _copy(spool: BinaryIO, file: BinaryIO, label_type: str, voxels: int) -> None:
-    """int32 labels from the spool, in their final type, behind the images."""
+    """Append the labels to the images: int32 in the spool, their final type in the file."""
     spool.seek(0)
     while chunk := spool.read(4 * voxels):
         file.write(np.frombuffer(chunk, "<i4").astype(label_type).tobytes())
 
 
-# -- the common grid --------------------------------------------------------------------------------------------------
-def common_grid(case: Case, options: PackOptions) -> Grid:
-    """The grid of a pack: that of its first case, axes towards R, A, S, at the spacing and in the box asked for.
-
-    A box of another shape keeps the lattice: it is cut or extended alike on both sides, at odd differences one voxel
-    more at the upper one.
-    """
-    grid = canonical(load_case(case)[0], None)[0].grid.orthogonal()
-    if (
-        options.spacing_mm is not None
-        and np.abs(grid.spacing - options.spacing_mm).max() > 1e-3 * options.spacing_mm
-    ):
-        grid = grid.with_spacing(options.spacing_mm)
-    if options.shape is not None:
-        low = (np.array(grid.shape) - options.shape) // 2
-        grid = grid.cropped(low, low + options.shape)
-    return grid
-
-
-def on_common_grid(
-    case: Case, grid: Grid, options: PackOptions
-) -> tuple[NDArray[np.float32], NDArray[np.int32] | None]:
-    """Image in [0, 1] and labels (values below 0, which are padding, become 0; None without) of a case on the grid.
-
-    Raises GridError for labels on another grid than their image, for a spacing that differs although none was asked
-    for, and for an image that lies outside the grid.
-    """
-    image, labels = load_case(case)
-    if labels is not None:
-        check_labels(image, labels)
-    image, labels = canonical(image, labels)
-    if options.spacing_mm is None and np.abs(image.grid.spacing / grid.spacing - 1).max() > 1e-3:
-        raise GridError(
-            f"{image.name} has the spacing {image.grid.spacing.round(4).tolist()} mm, the first case"
-            f" {grid.spacing.round(4).tolist()} mm; say which one the pack shall have (--spacing)"
-        )
-    placed, onto = _placed(unit(image, case), image.grid, grid, options), None
-    if labels is not None:
-        onto = _placed(_whole(labels), image.grid, grid, options)
-    if placed.max() == placed.min():
-        raise GridError(
-            f"nothing of {image.name} lies in the common box about {grid.centre.round(1).tolist()} mm (its own is about"
-            f" {image.grid.centre.round(1).tolist()} mm); leave it out, or bring the centres together (--align centre)"
-        )
-    return placed, onto
-
-
-def _whole(labels: Image) -> NDArray[np.int32]:
-    if labels.data.max() > np.iinfo(np.int32).max:
-        raise InputError(
-            f"{labels.name} holds the label value {labels.data.max()}; values below 2^31 were expected"
-        )
-    return np.maximum(labels.data, 0).astype(np.int32)
-
-
-def _placed(data: NDArray[Any], source: Grid, grid: Grid, options: PackOptions) -> NDArray[Any]:
-    """Data on the common grid: taken over where the lattices agree, else resampled (integers by nearest)."""
-    shift = source.centre - grid.centre if options.align == "centre" else np.zeros(3)
-    offset = lattice_offset(source, grid, shift, options.align == "centre")
-    if offset is not None:
-        return _boxed(data, offset, grid.shape)
-    if data.dtype == np.float32:
-        smooth = antialias(data, source, float(grid.spacing.mean()))
-        return resample(smooth, source, grid, Affine.translation(shift))
-    # a lattice of half the density lies midway between voxels: rounding may not choose now one side, now the other
-    nudge = source.affine[:3, :3] @ np.full(3, _NUDGE)
-    return resample(data, source, grid, Affine.translation(shift + nudge), "nearest")
-
-
-def lattice_offset(
-    source: Grid, grid: Grid, shift: NDArray[np.float64], free: bool
-) -> NDArray[np.intp] | None:
-    """The voxel of `source` that is voxel 0 of `grid`, where both have one lattice; else None.
-
-    free: the shift may be rounded to the lattice, for it only says where the image roughly belongs.
-    """
-    ends = np.array([[0, 0, 0], *np.diag(grid.shape)])
-    found = source.voxels(grid.world(ends) + shift)
-    offset = np.floor(found[0] + 0.5 - _NUDGE)
-    moved = found - ends - (found[0] if free else offset)
-    return offset.astype(np.intp) if np.abs(moved).max() <= SAME_VOXEL else None
-
-
-def _boxed(
-    data: NDArray[Any], offset: NDArray[np.intp], shape: tuple[int, int, int]
-) -> NDArray[Any]:
-    """out[p] = data[p + offset], 0 outside."""
-    out = np.zeros(shape, data.dtype)
-    low, high = np.maximum(offset, 0), np.minimum(offset + shape, data.shape)
-    if (low < high).all():
-        here = tuple(slice(a, b) for a, b in zip(low - offset, high - offset, strict=True))
-        out[here] = data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    return out
-
-
-# -- the file ---------------------------------------------------------------------------------------------------------
 @dataclass
 class _Contents:
-    """What the header of the file says: 8 bytes of its length, and JSON padded with spaces (safetensors)."""
+    """What the header of the file says (safetensors): its length in 8 bytes, and padded JSON."""
 
     cases: Sequence[Case]
     grid: Grid
@@ -214,22 +137,23 @@ class _Contents:
             for p in (case.image, case.labels)
             if p is not None and p.exists()
         ]
-        # seen before they are read: what changes meanwhile is found to have changed
+        # taken before the files are read: a change in between will be found
         self.sources = {str(p.absolute()): [*stamp(p), digest(p)] for p in paths}
-        growth = 12 * MOST_LABELS + 8 * len(self.cases) + 512
+        growth = 12 * _MOST_LABELS + 8 * len(self.cases) + 512
         self.room = (len(self._json()) + growth) // 64 * 64 + 64
 
     def saw(self, case: Case, labels: NDArray[np.int32] | None) -> None:
         self.labelled.append(labels is not None)
         self.values.update([] if labels is None else np.unique(labels[labels > 0]).tolist())
-        if len(self.values) > MOST_LABELS:
+        if len(self.values) > _MOST_LABELS:
             raise InputError(
-                f"{case.name} brings the label values to more than {MOST_LABELS}; a label map was expected"
+                f"{case.name} brings the label values to more than {_MOST_LABELS}; a label map was"
+                " expected"
             )
 
     @property
     def label_type(self) -> str:
-        """The smallest type that holds the labels; "" where no case has any."""
+        """The smallest type that holds the labels; "" if no case has any."""
         if not any(self.labelled):
             return ""
         high = max(self.values, default=0)

@@ -1,7 +1,8 @@
-"""TransMorph's pickles (the preprocessed IXI set), read without executing anything in them.
+"""Read TransMorph's pickles (the preprocessed IXI set) without executing anything in them.
 
-A pickle is a program that may call any function it names. Here the few names by which arrays are stored stand for plain
-holders of data instead; numpy's own functions are not reached (a crafted dtype can corrupt memory through them).
+A pickle is a program that may call any function that it names. Here the few names by which arrays
+are stored stand for plain holders of data. Even numpy's own functions are not called: a crafted
+dtype can corrupt memory through them.
 """
 
 from __future__ import annotations
@@ -29,9 +30,24 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1 and 2
 
 
 def read_pickle(path: str | Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """(image, labels) of a pickled pair of arrays, each (i, j, k); labels None where it holds an image alone.
+    """Read the arrays of a pickle.
 
-    The image may be of any real type, labels are integers. Raises InputError for anything but numpy arrays of numbers.
+    Parameters
+    ----------
+    path : str or Path
+        The pickle, of any protocol.
+
+    Returns
+    -------
+    image : ndarray, shape (i, j, k)
+        Of any real type.
+    labels : ndarray, shape (i, j, k), or None
+        None if the pickle holds an image alone.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or holds anything but numpy arrays of numbers.
     """
     path = Path(path)
     try:
@@ -41,7 +57,7 @@ def read_pickle(path: str | Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
         raise InputError(f"{path} {error}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from error
-    except Exception as error:  # what damaged bytes make an unpickler do is not foreseen
+    except Exception as error:  # damaged bytes can make an unpickler raise anything
         raise InputError(f"{path} is no pickle of numpy arrays, or damaged ({error})") from error
     parts = found if isinstance(found, (tuple, list)) else (found,)
     if not 1 <= len(parts) <= 2 or not all(
@@ -53,7 +69,8 @@ def read_pickle(path: str | Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     image, labels = parts[0].values, parts[1].values if len(parts) == 2 else None
     if labels is not None and labels.shape != image.shape:
         raise InputError(
-            f"{path} holds an image of shape {image.shape} and labels of shape {labels.shape}"
+            f"{path} holds an image of shape {image.shape} and labels of shape {labels.shape}; one"
+            " shape was expected: convert both to NIfTI"
         )
     return image, labels
 
@@ -62,13 +79,17 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ROLES:
             raise InputError(
-                f"asks for {module}.{name}; only numpy arrays are read from a pickle, convert it to NIfTI"
+                f"asks for {module}.{name}; only numpy arrays are read from a pickle, convert it to"
+                " NIfTI"
             )
         return _Global(_ROLES[module, name])
 
 
 class _Global:
-    """What one of the admitted names stands for; a new one each time, for a pickle can set its attributes."""
+    """What one of the admitted names stands for.
+
+    Each use makes a new object, because a pickle can set attributes.
+    """
 
     __slots__ = ("role",)
 
@@ -79,9 +100,8 @@ class _Global:
         if self.role == "reconstruct":  # (ndarray, (0,), b"b"); the state follows
             return _Array()
         if self.role == "frombuffer":
-            raw, dtype, shape, order, *axes = (
-                arguments  # axes: of an array stored with them in another order
-            )
+            # axes: of an array that is stored with its axes in another order
+            raw, dtype, shape, order, *axes = arguments
             array = _Array()
             array.fill(shape, dtype, order == "F", raw)
             if axes and array.values is not None:
@@ -89,16 +109,14 @@ class _Global:
             return array
         if self.role == "dtype":
             return _Type(arguments[0])
-        if self.role == "encode" and arguments[1] in (
-            "latin1",
-            "latin-1",
-        ):  # bytes in protocols below 3
+        # protocols below 3 store bytes as text
+        if self.role == "encode" and arguments[1] in ("latin1", "latin-1"):
             return arguments[0].encode("latin1")
         raise InputError(f"calls {self.role} in a way that numpy does not; convert it to NIfTI")
 
 
 class _Type:
-    """Stands for numpy.dtype: numbers of a fixed size, nothing else (an object array could carry anything)."""
+    """Stands for numpy.dtype: numbers of a fixed size only; an object array could hold anything."""
 
     __slots__ = ("order", "spec")
 
@@ -137,13 +155,13 @@ class _Array:
         self.fill(*state[-4:])
 
     def fill(self, shape: tuple[int, ...], dtype: _Type, fortran: bool, raw: Any) -> None:
-        data = (
-            raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
-        )  # text: written by Python 2
+        # Python 2 wrote text
+        data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
         kind = dtype.dtype
         if len(data) != prod(shape) * kind.itemsize:
             raise InputError(
-                f"holds {len(data)} bytes for an array of shape {shape} and type {kind}; it is damaged"
+                f"holds {len(data)} bytes for an array of shape {shape} and type {kind}; it is"
+                " damaged"
             )
         values = np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
         self.values = values.astype(kind.newbyteorder("="))
@@ -151,5 +169,6 @@ class _Array:
 
 def _describe(found: Any) -> str:
     if isinstance(found, (tuple, list)):
-        return f"{len(found)} things ({', '.join(type(part).__name__.strip('_') for part in found[:4])})"
+        kinds = ", ".join(type(part).__name__.strip("_") for part in found[:4])
+        return f"{len(found)} things ({kinds})"
     return f"a {type(found).__name__.strip('_')}"

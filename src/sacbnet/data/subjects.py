@@ -1,4 +1,4 @@
-"""Cases as they were read, to be scored: kept in memory, and moved in the world."""
+"""Cases in memory, to be scored."""
 
 from __future__ import annotations
 
@@ -14,15 +14,27 @@ from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
 
 from .cases import Case
-from .packing import lattice_offset
+from .common_grid import lattice_offset
 from .read import check_labels, load_case
 
-KEPT_CASES, KEPT_BYTES = 8, 2 * 10**9  # so many cases stay in memory, and more while they fit
+_KEPT_CASES, _KEPT_BYTES = 8, 2 * 10**9  # this many cases stay in memory; more while they fit
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A case as it was read; its labels and points are None where it has none."""
+    """A case, read.
+
+    Parameters
+    ----------
+    case : Case
+        Its files.
+    image : Image
+        The image.
+    labels : Image or None
+        The label map, on the grid of the image; None if the case has none.
+    points : Points or None
+        The landmarks; None if the case has none.
+    """
 
     case: Case
     image: Image
@@ -31,6 +43,7 @@ class Subject:
 
     @property
     def bytes(self) -> int:
+        """The size of the voxels in memory."""
         return self.image.data.nbytes + (0 if self.labels is None else self.labels.data.nbytes)
 
 
@@ -42,7 +55,13 @@ def _read(case: Case) -> Subject:
 
 
 class Reader:
-    """Subjects by the number of their case; those used last are kept, as far as they fit in `KEPT_BYTES`."""
+    """Subjects by the index of their case; those used last are kept in memory.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        The cases. Calling the reader with an index gives the `Subject`.
+    """
 
     def __init__(self, cases: Sequence[Case]) -> None:
         self.cases = cases
@@ -52,16 +71,30 @@ class Reader:
         subject = self._kept.pop(n, None) or _read(self.cases[n])
         self._kept[n] = subject
         while (
-            len(self._kept) > KEPT_CASES and sum(s.bytes for s in self._kept.values()) > KEPT_BYTES
+            len(self._kept) > _KEPT_CASES
+            and sum(s.bytes for s in self._kept.values()) > _KEPT_BYTES
         ):
             self._kept.pop(next(iter(self._kept)))
         return subject
 
 
 def centred(moving: Subject, onto: Grid) -> Subject:
-    """The subject, its labels and its points, moved in the world so that the centre of its box is that of `onto`.
+    """Move a subject in the world, so that the centre of its box is that of another grid.
 
-    As in a pack made with align = "centre" (docs/data.md): to whole voxels, where both have one spacing and direction.
+    A pack with ``align = "centre"`` does the same. If both grids have one spacing and one
+    direction, the shift is a whole number of voxels.
+
+    Parameters
+    ----------
+    moving : Subject
+        The subject; its image, labels and points move together.
+    onto : Grid
+        The other grid.
+
+    Returns
+    -------
+    Subject
+        The same voxels at other places in the world.
     """
     source, target = moving.image.grid.canonical()[0], onto.canonical()[0]
     shift = target.centre - source.centre

@@ -1,1 +1,1 @@
-"""TODO-DOC room."""
+"""Images and points as values: axes, intensities, padding, resampling. No file is read here."""

@@ -1,4 +1,4 @@
-"""TODO-DOC sacbnet.imaging.canonical."""
+"""One order of the axes for all images."""
 
 from __future__ import annotations
 
@@ -6,15 +6,33 @@ from dataclasses import replace
 
 import numpy as np
 
-from sacbnet.imaging.image import Image
 from sacbnet.spatial.grid import Grid
+
+from .image import Image
+
+_QUANTUM_BITS = 30  # the affine is rounded to 2^-30 (a billionth) of a voxel
 
 
 def canonical(image: Image) -> Image:
+    """Give the same voxels, stored with their axes towards R, A and S.
+
+    The order in which a file stores its voxels must not change a result, not even its rounding: an
+    optimiser would enlarge the difference. The affine is rounded for the same reason: an origin
+    that is counted from the other end differs in the last bits.
+
+    Parameters
+    ----------
+    image : Image
+        An image, a label map or a mask.
+
+    Returns
+    -------
+    Image
+        The same voxels at the same places in the world.
+    """
     grid, axes, signs = image.grid.canonical()
     data = image.data.transpose(axes)[tuple(slice(None, None, s) for s in signs)]
-    # an origin counted from the other end differs in the last bits: to a billionth of a voxel, then
-    quantum = 2.0 ** (np.floor(np.log2(grid.spacing.min())) - 30)
+    quantum = 2.0 ** (np.floor(np.log2(grid.spacing.min())) - _QUANTUM_BITS)
     affine = np.round(grid.affine / quantum) * quantum
     affine[3] = grid.affine[3]
     return replace(image, data=np.ascontiguousarray(data), grid=Grid(grid.shape, affine))

@@ -1,34 +1,77 @@
-"""TODO-DOC sacbnet.imaging.intensities."""
+"""The one scaling of intensities to [0, 1], and the voxels that are not background."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+_HIGHEST_PERCENT = 99.9  # the few brightest voxels (vessels, metal) must not darken all the others
+_SAMPLE = 1_000_000  # about as many voxels give the percentile; more would not change it
+
 
 def foreground(data: NDArray[np.floating], signal: float = 0.02) -> NDArray[np.bool_]:
-    """Voxels that stand out from the background by 2% of the intensity range; background is the smallest value."""
+    """Find the voxels that stand out from the background, which is the smallest value.
+
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k)
+        Intensities.
+    signal : float, default 0.02
+        The least height above the background, as a share of the range (`unit_range`).
+
+    Returns
+    -------
+    ndarray of bool, shape (i, j, k)
+        The mask; all True if no voxel stands out.
+    """
     low, high = unit_range(data)
     found = data > low + signal * (high - low)
     return found if found.any() else np.ones(data.shape, dtype=bool)
 
 
 def unit_range(data: NDArray[np.floating]) -> tuple[float, float]:
-    """The intensities that become 0 and 1: the smallest, and the 99.9th percentile of what lies above it.
+    """Find the intensities that become 0 and 1.
 
-    The few brightest voxels (vessels, metal) may not squeeze all the rest into the dark.
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k)
+        Intensities.
+
+    Returns
+    -------
+    low : float
+        The smallest intensity.
+    high : float
+        The 99.9th percentile of the intensities above `low`; `low` + 1 for a constant image.
     """
     low = float(data.min())
     above = data[data > low]
-    high = (
-        float(np.percentile(above[:: max(1, above.size // 1_000_000)], 99.9))
-        if above.size
-        else low + 1.0
-    )
+    high = low + 1.0
+    if above.size:
+        high = float(np.percentile(above[:: max(1, above.size // _SAMPLE)], _HIGHEST_PERCENT))
     return low, high if high > low else low + 1.0
 
 
 def to_unit(data: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Intensities scaled to [0, 1] and clipped (see `unit_range`)."""
+    """Scale intensities to [0, 1] and clip them.
+
+    `Image.unit` calls this function; use that method for an image.
+
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k)
+        Intensities of any range.
+
+    Returns
+    -------
+    ndarray, shape (i, j, k)
+        float32 in [0, 1]; `unit_range` gives the intensities that become 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> to_unit(np.array([-100.0, 0.0, 100.0])).round(3).tolist()
+    [0.0, 0.5, 1.0]
+    """
     low, high = unit_range(data)
     return np.clip((data - np.float32(low)) / np.float32(high - low), 0, 1).astype(np.float32)

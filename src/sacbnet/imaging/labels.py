@@ -1,4 +1,7 @@
-"""Counting and numbering the labels of a map: by table where they lie close together, which no sorting can match."""
+"""Count and renumber the labels of a map.
+
+If the labels lie close together, a table gives the answer, much faster than sorting.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,28 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-TABLE = 1 << 16  # span of labels up to which a table is made
+_TABLE = 1 << 16  # a table is made if the labels span less than this
 
 
 def counts(labels: NDArray[np.integer]) -> dict[int, int]:
-    """Label -> number of its voxels, for those found, in ascending order; any shape, any whole-number type or bool."""
+    """Count the voxels of each label.
+
+    Parameters
+    ----------
+    labels : ndarray of integers or bool
+        A label map of any shape.
+
+    Returns
+    -------
+    dict of int to int
+        Label to number of voxels, for the labels that occur, in ascending order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> counts(np.array([0, 3, 3, 7]))
+    {0: 1, 3: 2, 7: 1}
+    """
     above, low, high = _above_lowest(labels)
     if above is None:
         values, numbers = np.unique(labels, return_counts=True)
@@ -21,7 +41,26 @@ def counts(labels: NDArray[np.integer]) -> dict[int, int]:
 
 
 def numbered(labels: NDArray[np.integer], asked: Sequence[int]) -> NDArray[np.int32]:
-    """1, 2, ... for the first, second, ... label asked for, 0 for all others; of the shape of `labels`."""
+    """Renumber labels.
+
+    Parameters
+    ----------
+    labels : ndarray of integers or bool
+        A label map of any shape.
+    asked : sequence of int
+        The labels that become 1, 2, ... in this order.
+
+    Returns
+    -------
+    ndarray of int32, shape of `labels`
+        The numbers; 0 for all other labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> numbered(np.array([0, 3, 3, 7]), (7, 3)).tolist()
+    [0, 2, 2, 1]
+    """
     above, low, high = _above_lowest(labels)
     if above is None:
         values, where = np.unique(labels, return_inverse=True)
@@ -36,17 +75,20 @@ def _table(values: Sequence[int], asked: Sequence[int]) -> NDArray[np.int32]:
 
 
 def _above_lowest(labels: NDArray[np.integer]) -> tuple[NDArray[np.integer] | None, int, int]:
-    """Labels less the lowest (or less 0 where that is near), flat, or None where they span too much; what was taken
-    off; the highest."""
+    """Labels minus an offset, flat; the offset; the highest label.
+
+    The offset is the lowest label, or 0 if that is near. None instead of the labels if they span
+    too much for a table.
+    """
     flat = labels.ravel()
     if flat.dtype == bool:
         flat = flat.view(np.uint8)
     if not flat.size:
         return None, 0, 0
     low, high = int(flat.min()), int(flat.max())
-    if flat.dtype.kind not in "iu" or high - low >= TABLE:
+    if flat.dtype.kind not in "iu" or high - low >= _TABLE:
         return None, low, high
-    if low >= 0 and high < TABLE:  # no number has to be lowered, and what takes them widens them
+    if low >= 0 and high < _TABLE:  # no offset is needed, and indexing accepts small types
         return flat if flat.dtype.itemsize < 8 else flat.astype(np.intp, copy=False), 0, high
     # in types of fewer bits the difference could overflow; in 64 it cannot, for the span is small
     wide = flat.astype(np.uint64 if flat.dtype.kind == "u" else np.int64, copy=False)

@@ -1,7 +1,8 @@
 """Images that were padded by repeating their edges: where the image ends and the padding begins.
 
-Such padding (numpy's mode "edge"; the crops of Learn2Reg's hippocampus) shows streaks that are in no anatomy, but that
-correlate well with other streaks. Padding with one value needs no care: it has no structure.
+Such padding (numpy's mode "edge"; the crops of Learn2Reg's hippocampus) shows streaks that are not
+anatomy, but that correlate well with other streaks. Padding with one value has no structure, so it
+needs no care.
 """
 
 from __future__ import annotations
@@ -10,13 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 Box = tuple[slice, slice, slice]
-LEAST = 2  # repeated slices: one may be chance
+_LEAST = 2  # repeated slices: one may be chance
 
 
 def own_box(data: NDArray[np.generic]) -> Box | None:
-    """The box of `data` (i, j, k) that is not padding; None where nothing is padded.
+    """Find the box that is not padding.
 
-    From each face, slices that repeat the next one inwards exactly, and that are not of one value, are padding.
+    Padding is, from each face inwards, the slices that repeat the next slice exactly and that are
+    not of one value.
+
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k)
+        The image.
+
+    Returns
+    -------
+    tuple of slice, or None
+        The box along the three axes; None if nothing is padded.
     """
     sides = []
     for axis in range(3):
@@ -30,7 +42,18 @@ def own_box(data: NDArray[np.generic]) -> Box | None:
 
 
 def own_mask(data: NDArray[np.generic]) -> NDArray[np.bool_] | None:
-    """(i, j, k) bool, the box of `own_box`; None where nothing is padded."""
+    """Find the voxels that are not padding.
+
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k)
+        The image.
+
+    Returns
+    -------
+    ndarray of bool, shape (i, j, k), or None
+        True inside the box of `own_box`; None if nothing is padded.
+    """
     box = own_box(data)
     if box is None:
         return None
@@ -44,5 +67,5 @@ def _repeated(slices: NDArray[np.generic]) -> int:
     count = 0
     while count + 1 < len(slices) and np.array_equal(slices[count], slices[count + 1]):
         count += 1
-    padded = LEAST <= count < len(slices) - 1 and slices[0].min() < slices[0].max()
+    padded = _LEAST <= count < len(slices) - 1 and slices[0].min() < slices[0].max()
     return count if padded else 0

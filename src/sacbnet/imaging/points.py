@@ -1,4 +1,4 @@
-"""TODO-DOC sacbnet.imaging.points."""
+"""Landmarks as a value."""
 
 from __future__ import annotations
 
@@ -13,10 +13,28 @@ from sacbnet.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Named points.
+    """Named points in the world.
 
-    xyz: (n, 3) float64, world mm, RAS. labels: n names ("1", "2", ... where none are given). columns: further texts, n
-    for each name; "comment", "t" and "id" have a place of their own in the files, a CSV keeps all of them.
+    Parameters
+    ----------
+    xyz : array_like, shape (n, 3)
+        Coordinates in mm (RAS), stored as float64; n is at least 1.
+    labels : tuple of str, default ()
+        The names; "1", "2", ... if none are given.
+    columns : mapping of str to tuple of str, default {}
+        Further texts: one for each point, by the name of the column. Every file format has places
+        for "comment" and "id"; a CSV keeps all columns.
+
+    Raises
+    ------
+    InputError
+        If the coordinates have another shape or are not finite, or if the names or a column have
+        another length.
+
+    Examples
+    --------
+    >>> Points([[10, 20, 30], [11, 21, 31]]).labels
+    ('1', '2')
     """
 
     xyz: NDArray[np.float64]
@@ -37,7 +55,8 @@ class Points:
         for name, values in {"label": labels, **columns}.items():
             if len(values) != len(xyz):
                 raise InputError(
-                    f"the column {name!r} of the points has {len(values)} entries for {len(xyz)} points"
+                    f"the column {name!r} of the points has {len(values)} entries for {len(xyz)}"
+                    " points"
                 )
         object.__setattr__(self, "xyz", xyz)
         object.__setattr__(self, "labels", labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sacbnet.errors import InputError
+from sacbnet.spatial.trilinear import CORNERS, interpolate_with_slopes
 from sacbnet.spatial.warp import warp
 
 from .common import at_least_single, displacement, full_precision
@@ -158,22 +158,16 @@ def _cell(
 ) -> tuple[Tensor, Tensor | None]:
     """The same, seen from the cells whose lower corners are `corner` (3, n)."""
     size = torch.tensor(moving.shape, device=moving.device)[:, None]
-    fraction = points.at - corner
-    weights = torch.stack([1 - fraction, fraction])  # (2, 3, n)
     found = torch.stack([corner, corner + 1])
     inside = ((found >= 0) & (found < size)).unbind(0)  # beyond the edge nothing matches
     index = found.clamp_(min=0).minimum(size - 1).long()
-    share = torch.zeros_like(points.at[0])
-    slope = torch.zeros_like(points.at) if with_slope else None
-    for a, b, c in product((0, 1), repeat=3):
-        match = moving[index[a, 0], index[b, 1], index[c, 2]] == points.target
-        match &= inside[a][0] & inside[b][1] & inside[c][2]
-        wi, wj, wk = weights[a, 0], weights[b, 1], weights[c, 2]
-        jk = wj * wk * match
-        share += wi * jk
-        if slope is not None:
-            wi = wi * match
-            slope[0].add_(jk, alpha=2 * a - 1)
-            slope[1].add_(wi * wk, alpha=2 * b - 1)
-            slope[2].add_(wi * wj, alpha=2 * c - 1)
-    return share, slope
+    matching = torch.stack(
+        [
+            (moving[index[a, 0], index[b, 1], index[c, 2]] == points.target)
+            & (inside[a][0] & inside[b][1] & inside[c][2])
+            for a, b, c in CORNERS
+        ]
+    )
+    matching = matching.to(corner.dtype).view(2, 2, 2, -1)  # 1 where the label matches, else 0
+    share, slopes = interpolate_with_slopes(matching, points.at - corner)
+    return share, torch.stack(slopes) if with_slope else None

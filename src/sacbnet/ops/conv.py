@@ -1,6 +1,6 @@
-"""3×3×3 convolutions as the network uses them: in blocks with norm and leaky ReLU, and alone.
+"""3×3×3 convolutions as networks use them: in blocks with norm and leaky ReLU, and alone.
 
-Each has one definition in plain PyTorch, and a compiled form that must agree with it.
+Each has one definition in plain PyTorch, and a compiled form that agrees with it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,26 @@ from sacbnet.kernels.dispatch import fast_storage
 def conv_blocks(
     x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]], *, eps: float, slope: float
 ) -> Tensor:
-    """Blocks of convolution → instance norm → leaky ReLU, one after the other: (b, c, i, j, k) -> (b, c', i, j, k).
+    """Blocks of convolution, instance norm and leaky ReLU, one after the other.
 
-    parameters: weight (c_out, c_in, 3, 3, 3) and bias (c_out,) of each. On the CPU the whole row runs compiled:
-    memory is read and written once per block, and one volume per block is kept for the backward pass.
+    On the CPU the whole row runs compiled: memory is read and written once for each block, and the
+    backward pass keeps one volume for each block.
+
+    Parameters
+    ----------
+    x : Tensor, shape (b, c, i, j, k)
+        The input.
+    parameters : sequence of (Tensor, Tensor)
+        Weight (c_out, c_in, 3, 3, 3) and bias (c_out,) of each block.
+    eps : float
+        The number that the norm adds to the variance.
+    slope : float
+        Slope of the leaky ReLU for negative values.
+
+    Returns
+    -------
+    Tensor, shape (b, c_out, i, j, k)
+        The activation of the last block.
     """
     weights, biases = zip(*parameters, strict=True)
     if storage := fast_storage(x, *weights, *biases):
@@ -32,20 +48,50 @@ def conv_blocks(
 def conv_blocks_plain(
     x: Tensor, parameters: Sequence[tuple[Tensor, Tensor]], *, eps: float, slope: float
 ) -> Tensor:
-    """The definition of `conv_blocks`."""
+    """The definition of `conv_blocks`.
+
+    Parameters
+    ----------
+    x : Tensor, shape (b, c, i, j, k)
+        The input.
+    parameters : sequence of (Tensor, Tensor)
+        Weight (c_out, c_in, 3, 3, 3) and bias (c_out,) of each block.
+    eps : float
+        The number that the norm adds to the variance.
+    slope : float
+        Slope of the leaky ReLU for negative values.
+
+    Returns
+    -------
+    Tensor, shape (b, c_out, i, j, k)
+        The activation of the last block.
+    """
     for weight, bias in parameters:
         x = F.instance_norm(F.conv3d(x, weight, bias, padding=1), eps=eps)
-        x = F.leaky_relu_(
-            x, slope
-        )  # in place is safe: the norm keeps its input, not its output, for the backward pass
+        # in place is safe: for the backward pass the norm keeps its input, not its output
+        x = F.leaky_relu_(x, slope)
     return x
 
 
 def conv3d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """3×3×3, zero padded: x (b, c, i, j, k), weight (c_out, c, 3, 3, 3), bias (c_out,) -> (b, c_out, i, j, k).
+    """A 3×3×3 convolution in full precision, zero padded.
 
-    The result is float32 (float64 of float64) under autocast, too: this is the layer that ends in a displacement, which
-    bfloat16 would round to 1/128 of itself.
+    The result is float32 under autocast, too (float64 for float64). This layer ends in a
+    displacement, and bfloat16 would round a displacement to 1/128 of its size.
+
+    Parameters
+    ----------
+    x : Tensor, shape (b, c, i, j, k)
+        The input.
+    weight : Tensor, shape (c_out, c, 3, 3, 3)
+        The kernel.
+    bias : Tensor, shape (c_out,)
+        The bias.
+
+    Returns
+    -------
+    Tensor, shape (b, c_out, i, j, k)
+        The result.
     """
     if fast_storage(x, weight, bias):
         return Conv.apply(x, weight, bias, torch.float32)

@@ -1,6 +1,10 @@
-"""Local matching without parameters: where, within a few voxels, does each fixed voxel find its like?
+"""Local matching without parameters: for each fixed voxel, the expected offset of its match.
 
-Source: Cheng et al., SACB-Net, CVPR 2025, section 3.3, with a window of 3; one of 5 sees a voxel farther.
+The published network has a window of 3 voxels. A window of 5 reaches one voxel farther.
+
+References
+----------
+Cheng et al., SACB-Net, CVPR 2025, section 3.3.
 """
 
 from __future__ import annotations
@@ -21,21 +25,37 @@ from sacbnet.kernels.dispatch import triton_serves
 
 
 def match(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
-    """Expected offset of each fixed voxel's match: moving, fixed (b, c, i, j, k) -> (b, 3, i, j, k), voxels.
+    """Expected offset of the match of each fixed voxel.
 
-    window: 3 or 5 candidates along each axis, so offsets in [-1, 1] or [-2, 2]. By the fastest form for the device at
-    hand; `match_plain` defines the result. Sums and result are at least float32. What is kept for the backward pass is
-    a few feature maps, whatever the window.
+    The fastest form for the device runs; `match_plain` defines the result. The backward pass keeps
+    a few feature maps, for any window.
+
+    Parameters
+    ----------
+    moving : Tensor, shape (b, c, i, j, k)
+        Features of the moving image.
+    fixed : Tensor, shape (b, c, i, j, k)
+        Features of the fixed image.
+    window : {3, 5}, default 3
+        Number of candidates along each axis: offsets in [-1, 1] or in [-2, 2].
+
+    Returns
+    -------
+    Tensor, shape (b, 3, i, j, k)
+        The offsets in voxels, at least float32.
+
+    Raises
+    ------
+    InputError
+        If the window is neither 3 nor 5.
     """
     _check(window)
-    if (
-        native.usable(moving, fixed) and moving.shape == fixed.shape
-    ):  # unlike shapes: the plain form's error
+    # different shapes go to the plain form, which raises the error
+    if native.usable(moving, fixed) and moving.shape == fixed.shape:
         return compiled.match(moving, fixed, window)
     if triton_serves(moving, fixed):
-        from sacbnet.kernels.cuda.matching import (
-            match as match_on_gpu,
-        )  # not to be imported without Triton
+        # needs Triton, which only machines with CUDA have
+        from sacbnet.kernels.cuda.matching import match as match_on_gpu
 
         return match_on_gpu(moving, fixed, window)
     return match_plain(moving, fixed, window)
@@ -44,10 +64,32 @@ def match(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
 def match_plain(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
     """The definition of `match`.
 
-    Softmax over the raw dot products of a fixed feature vector with the window³ moving ones around it; zeros beyond the
-    edge compete like others. At least float32 throughout: unscaled scores overflow half precision. The products are
-    summed one at a time, so no more than one feature map is held besides the 27 scores; of a larger window the scores
-    are not held either, but computed again in the backward pass.
+    The expectation is over a softmax of raw dot products: of a fixed feature vector with the
+    window³ moving vectors around it. Zeros beyond the edge are candidates like others. The
+    arithmetic is at least float32, because unscaled scores overflow half precision.
+
+    The products are summed one at a time. So memory holds at most one feature map and the 27
+    scores. With a larger window, the scores are not kept either, but computed again in the backward
+    pass.
+
+    Parameters
+    ----------
+    moving : Tensor, shape (b, c, i, j, k)
+        Features of the moving image.
+    fixed : Tensor, shape (b, c, i, j, k)
+        Features of the fixed image.
+    window : {3, 5}, default 3
+        Number of candidates along each axis.
+
+    Returns
+    -------
+    Tensor, shape (b, 3, i, j, k)
+        The offsets in voxels, at least float32.
+
+    Raises
+    ------
+    InputError
+        If the window is neither 3 nor 5.
     """
     _check(window)
     with torch.autocast(fixed.device.type, enabled=False):
@@ -62,10 +104,30 @@ def match_plain(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
 
 @torch.no_grad()
 def match_spread(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
-    """How far apart the candidates of `match` lie: moving, fixed (b, c, i, j, k) -> (b, 1, i, j, k), voxels².
+    """Spread of the candidates of `match`: the trace of the covariance of the offset; no gradients.
 
-    E‖o‖² - ‖E o‖², the trace of the offset's covariance under that softmax: 0 where one candidate has it all, and
-    (window² - 1) / 4 (2 for 3, 6 for 5) where all are alike. No gradient; memory of a few maps of one channel.
+    Computes ``E‖o‖² - ‖E o‖²`` under the softmax of `match`. It is 0 where one candidate has all
+    the weight, and (window² - 1) / 4 where all candidates are alike: 2 for a window of 3, 6 for 5.
+    Memory holds a few maps of one channel.
+
+    Parameters
+    ----------
+    moving : Tensor, shape (b, c, i, j, k)
+        Features of the moving image.
+    fixed : Tensor, shape (b, c, i, j, k)
+        Features of the fixed image.
+    window : {3, 5}, default 3
+        Number of candidates along each axis.
+
+    Returns
+    -------
+    Tensor, shape (b, 1, i, j, k)
+        The spread in voxels².
+
+    Raises
+    ------
+    InputError
+        If the window is neither 3 nor 5.
     """
     _check(window)
     with torch.autocast(fixed.device.type, enabled=False):
@@ -79,7 +141,7 @@ def match_spread(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
 
 
 class _OneByOne(torch.autograd.Function):
-    """(moving, fixed, window) -> expected offset, one candidate after the other, in both directions."""
+    """(moving, fixed, window) -> expected offset; one candidate after the other, in both passes."""
 
     @staticmethod
     def forward(ctx: Any, moving: Tensor, fixed: Tensor, window: int) -> Tensor:
@@ -99,16 +161,18 @@ class _OneByOne(torch.autograd.Function):
         along = (g * mean).sum(1, keepdim=True)
         for offset, score in _scores(padded, fixed, ctx.window):
             ahead = sum(g[:, a, None] * o for a, o in enumerate(offset))
-            d = (score[:, None] - top).exp_() * (ahead - along)  # the gradient by the score
+            d = (score[:, None] - top).exp_() * (
+                ahead - along
+            )  # gradient with respect to the score
             d_fixed += d * _shifted(padded, offset, r)
             _shifted(d_padded, offset, r).add_(d * fixed)
         return d_padded[:, :, r:-r, r:-r, r:-r], d_fixed, None
 
 
 def _softmax(moving: Tensor, fixed: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The greatest score (b, 1, ...), Σ e^(score - greatest) (b, 1, ...) and the expected offset (b, 3, ...).
+    """Greatest score (b, 1, ...), Σ e^(score - greatest) (b, 1, ...), and mean offset (b, 3, ...).
 
-    One candidate after the other; what is summed is scaled to the greatest score so far.
+    One candidate after the other; the sums are scaled to the greatest score so far.
     """
     b, _, *size = fixed.shape
     top = fixed.new_full((b, 1, *size), -torch.inf)
@@ -127,14 +191,14 @@ def _softmax(moving: Tensor, fixed: Tensor, window: int) -> tuple[Tensor, Tensor
 def _scores(
     padded: Tensor, fixed: Tensor, window: int
 ) -> Iterator[tuple[tuple[int, int, int], Tensor]]:
-    """Each offset and the dot products (b, i, j, k) of the fixed vectors with those that lie so far from them."""
+    """Each offset, and the dot products (b, i, j, k) of fixed vectors with moving ones there."""
     r = window // 2
     for x, y, z in product(range(-r, r + 1), repeat=3):
         yield (x, y, z), (_shifted(padded, (x, y, z), r) * fixed).sum(1)
 
 
 def _shifted(padded: Tensor, offset: tuple[int, int, int], r: int) -> Tensor:
-    """A view of what lies at the offset from each voxel, of a volume with a rim of r voxels."""
+    """A view of the voxels at this offset from each voxel, in a volume with a rim of r voxels."""
     spans = (slice(r + o, n - r + o) for o, n in zip(offset, padded.shape[2:], strict=True))
     return padded[:, :, *spans]
 
@@ -150,4 +214,4 @@ def _at_least_single(moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check(window: int) -> None:
     if window not in (3, 5):
-        raise InputError(f"a window of {window} voxels; local matching knows 3 and 5")
+        raise InputError(f"local matching got a window of {window} voxels; 3 or 5 was expected")

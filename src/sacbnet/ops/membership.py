@@ -1,7 +1,10 @@
-"""Soft clusters: how much each voxel belongs to each, differentiable by its descriptor.
+"""Soft clusters: the share of each voxel in each cluster, differentiable by the descriptor.
 
-Source: the soft assignment of the EM algorithm for round Gaussians of one width (Dempster et al., JRSS B 1977), one
-round of it, from where K-means ends.
+This is one round of the EM algorithm for round Gaussians of one width, from the result of K-means.
+
+References
+----------
+A. P. Dempster et al., "Maximum likelihood from incomplete data via the EM algorithm", JRSS B, 1977.
 """
 
 from __future__ import annotations
@@ -13,12 +16,31 @@ from .kmeans import KMeans
 
 
 def memberships(features: Tensor, found: KMeans, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """features (b, p, c), what K-means `found`, temperature () -> memberships (b, p, n) and centres (b, n, c).
+    """Memberships of vectors in clusters, and the weighted centres.
 
-    m_n(v) = softmax over n of -‖d(v) - S_n‖² / (temperature · s²), s² being the mean squared distance of the voxels to
-    their own centres; then the centres are the means weighted by membership. The temperature has no unit, and the two
-    tend to K-means' own as it goes to 0. Gradients go to features (through the distances and through the centres, not
-    through s² and K-means) and temperature. A cluster without voxels has no members.
+    The membership is ``m_n(v) = softmax over n of -‖d(v) - S_n‖² / (temperature · s²)``. Here
+    ``S_n`` are the centres of K-means, and ``s²`` is the mean squared distance of the vectors to
+    their own centres. The new centres are the means weighted by membership.
+
+    The temperature has no unit. As it goes to 0, memberships and centres tend to those of K-means.
+    Gradients go to the features, through the distances and the weighted centres, and to the
+    temperature. No gradients go through s² and K-means. A cluster without vectors has no members.
+
+    Parameters
+    ----------
+    features : Tensor, shape (b, p, c)
+        The vectors that were clustered.
+    found : KMeans
+        The result of K-means.
+    temperature : Tensor, shape ()
+        Softness of the memberships.
+
+    Returns
+    -------
+    memberships : Tensor, shape (b, p, n)
+        Shares that sum to 1 over the clusters.
+    centres : Tensor, shape (b, n, c)
+        Means of the features, weighted by membership.
     """
     centres = found.centres.to(features.dtype)
     squared = (
@@ -28,9 +50,8 @@ def memberships(features: Tensor, found: KMeans, temperature: Tensor) -> tuple[T
     ).clamp(min=0)  # (b, p, n)  # fmt: skip
     with torch.no_grad():
         scale = squared.gather(2, found.labels[..., None]).mean(1, keepdim=True)  # (b, 1, 1)
-        noise = torch.finfo(features.dtype).eps * features.square().sum(2).mean(
-            1
-        )  # of the distances' own rounding
+        # rounding errors of the distances
+        noise = torch.finfo(features.dtype).eps * features.square().sum(2).mean(1)
         scale = torch.maximum(scale, noise[:, None, None]).clamp(
             min=torch.finfo(features.dtype).tiny
         )

@@ -1,8 +1,11 @@
-"""How many clusters an image has: K-means' clusters are merged while that loses little.
+"""The number of clusters of an image: clusters of K-means are merged while little is lost.
 
-Source: Ward, "Hierarchical grouping to optimize an objective function", JASA 1963: of all pairs of clusters the one is
-merged whose merger raises the sum of squared distances to the centres least. The clusterings are nested, so one K-means
-serves all numbers.
+Each step merges the pair of clusters whose merger raises the sum of squared distances to the
+centres least. The clusterings are nested, so one K-means serves all numbers of clusters.
+
+References
+----------
+J. H. Ward, "Hierarchical grouping to optimize an objective function", JASA 1963.
 """
 
 from __future__ import annotations
@@ -16,11 +19,26 @@ from .kmeans import KMeans
 
 @torch.no_grad()
 def merge(found: KMeans, features: Tensor, least_share: float) -> KMeans:
-    """The coarsest of the nested clusterings of which no merger cost `least_share` or more of the variance.
+    """Merge clusters until the next merger would cost too much variance.
 
-    features (b, p, c), what was clustered. Of each sample the clusters are renumbered 0, 1, ... by their centres' first
-    appearance; one that has no voxel does not stay. The result has as many centres as the sample with the most
-    clusters needs; further ones of a sample are 0 and have no voxels. A sample gives exactly what it gives alone.
+    The remaining clusters of each sample are numbered 0, 1, ... in the order in which their centres
+    first appear. Clusters without vectors are removed. A sample gives the same result in a batch as
+    alone.
+
+    Parameters
+    ----------
+    found : KMeans
+        The result of K-means.
+    features : Tensor, shape (b, p, c)
+        The vectors that were clustered.
+    least_share : float
+        No merger happens that costs this share of the variance of the features, or more.
+
+    Returns
+    -------
+    KMeans
+        The merged clusters. There are as many centres as the sample with the most clusters needs.
+        Further centres of the other samples are 0 and have no vectors.
     """
     labels, centres = found.labels, found.centres
     b, n, c = centres.shape
@@ -44,7 +62,10 @@ def merge(found: KMeans, features: Tensor, least_share: float) -> KMeans:
 
 
 def _ward(centres: np.ndarray, counts: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Centres (n, c) of clusters of so many voxels -> those left, (m, c), and the new name of each old one, (n,)."""
+    """Merge centres (n, c) of clusters with these counts.
+
+    Returns the remaining centres (m, c), and the new number of each old cluster (n,).
+    """
     groups = [[int(g)] for g in np.flatnonzero(counts)]
     centre = [centres[g[0]] for g in groups]
     size = [float(counts[g[0]]) for g in groups]

@@ -1,4 +1,9 @@
-"""Mean over the voxels around each voxel: the descriptor that SACB-Net clusters (Cheng et al., CVPR 2025, 3.2)."""
+"""Mean over the neighbourhood of each voxel: the descriptor that SACB-Net clusters.
+
+References
+----------
+Cheng et al., SACB-Net, CVPR 2025, section 3.2.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +18,28 @@ from sacbnet.kernels.cpu.memory import empty
 
 
 def neighbourhood_mean(z: Tensor) -> Tensor:
-    """Mean over the 3×3×3 voxels around each, zeros beyond the edge: (b, c, i, j, k) -> same, at least float32."""
+    """Mean over the 3×3×3 voxels around each voxel, with zeros beyond the edge.
+
+    Parameters
+    ----------
+    z : Tensor, shape (b, c, i, j, k)
+        The features.
+
+    Returns
+    -------
+    Tensor, shape (b, c, i, j, k)
+        The means, at least float32.
+    """
     out: Tensor = _Mean.apply(z) if z.requires_grad else _mean(z)
     return out
 
 
 class _Mean(torch.autograd.Function):
-    """Each voxel gives its neighbours what it gets from them: the gradient is the same mean, of the gradient."""
+    """The mean with its gradient.
+
+    Each voxel contributes to the means of its neighbours as they contribute to its own. So the
+    gradient is the same mean, of the incoming gradient.
+    """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> Tensor:

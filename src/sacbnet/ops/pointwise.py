@@ -1,4 +1,4 @@
-"""Small steps between the convolutions, each in one pass over memory where it is compiled."""
+"""Small steps between convolutions; the compiled forms read and write memory once."""
 
 from __future__ import annotations
 
@@ -14,23 +14,61 @@ from sacbnet.kernels.cpu.pointwise import LeakyAdd, Pool2
 
 
 def pool2(x: Tensor) -> Tensor:
-    """Mean of 2×2×2 voxels: (b, c, i, j, k) -> (b, c, i//2, j//2, k//2); what is left over at a high end is dropped."""
+    """Means of 2×2×2 voxels.
+
+    Parameters
+    ----------
+    x : Tensor, shape (b, c, i, j, k)
+        The input.
+
+    Returns
+    -------
+    Tensor, shape (b, c, i // 2, j // 2, k // 2)
+        The means. The last voxel of an odd axis is dropped.
+    """
     if native.usable(x) and not any(n % 2 for n in x.shape[2:]):
         return Pool2.apply(x)
-    return F.avg_pool3d(x.float() if x.dtype == torch.bfloat16 else x, 2).to(
-        x.dtype
-    )  # torch has no bfloat16 one
+    # torch has no such pooling of bfloat16 on the CPU
+    return F.avg_pool3d(x.float() if x.dtype == torch.bfloat16 else x, 2).to(x.dtype)
 
 
 def leaky_add(y: Tensor, x: Tensor, slope: float) -> Tensor:
-    """Leaky ReLU of y, plus x: both (b, c, i, j, k)."""
+    """Leaky ReLU of one volume, plus another.
+
+    Parameters
+    ----------
+    y : Tensor, shape (b, c, i, j, k)
+        The volume to which the leaky ReLU is applied.
+    x : Tensor, shape (b, c, i, j, k)
+        The volume that is added.
+    slope : float
+        Slope of the leaky ReLU for negative values.
+
+    Returns
+    -------
+    Tensor, shape (b, c, i, j, k)
+        The sum.
+    """
     if native.usable(x, y) and x.dtype == y.dtype:
         return LeakyAdd.apply(y, x, slope)
     return F.leaky_relu(y, slope) + x
 
 
 def concatenate(volumes: Sequence[Tensor], dim: int) -> Tensor:
-    """torch.cat of volumes (b, c, i, j, k), without autograd into memory that is used again."""
+    """Concatenate volumes, like ``torch.cat``; without gradients into memory that is reused.
+
+    Parameters
+    ----------
+    volumes : sequence of Tensor, each of shape (b, c, i, j, k)
+        The volumes.
+    dim : int
+        The axis along which they are joined.
+
+    Returns
+    -------
+    Tensor
+        The joined volumes.
+    """
     first = volumes[0]
     if (
         torch.is_grad_enabled()

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sacbnet.config.choices import Box
-from sacbnet.imaging.intensities import to_unit
 from sacbnet.imaging.padding import own_mask
 from sacbnet.imaging.resampling import mask_on_grid, on_grid
 from sacbnet.spatial.grid import Grid
@@ -143,8 +142,8 @@ def prepare(
         margin = round(MARGIN * min(1.0, working_spacing(f.grid) / spacing))
         grid = foreground_grid(f, spacing, f_mask, margin)
     f_mask, m_mask = within(f_mask, f.data), within(m_mask, m.data)
-    fixed = _resampled(Layer(to_unit(f.data), f.grid, f_mask), grid)
-    moving = Layer(to_unit(m.data), m.grid, m_mask)
+    fixed = _resampled(Layer(f.unit(), f.grid, f_mask), grid)
+    moving = Layer(m.unit(), m.grid, m_mask)
     if not m.grid.is_orthogonal:  # the affine search needs an upright lattice
         moving = _resampled(moving, m.grid.orthogonal())
     return Pair(grid, spacing, fixed, moving, factor, box)

@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sacbnet.config.registration import RefineOptions
-from sacbnet.losses import box_mean, gradient_loss, ncc_loss
+from sacbnet.losses import box_mean
+from sacbnet.losses.registry import NCC, Gradient
+from sacbnet.losses.terms import similarity_loss, smoothness_loss
 from sacbnet.spatial.unfold import unfold
 from sacbnet.spatial.warp import warp
 
@@ -192,10 +194,9 @@ class _Level:
         if self.moving_mask is not None:
             seen = warp(self.moving_mask, u.detach())
             mask = seen if mask is None else mask * seen
-        likeness = ncc_loss(
-            warp(self.moving, u), self.fixed, self.window, mask, o.noise**4 * self.window**6
-        )
-        return likeness + o.smoothness * gradient_loss(u)
+        alike = NCC(window=self.window, noise=o.noise)
+        likeness = similarity_loss(warp(self.moving, u), self.fixed, alike, mask)
+        return likeness + o.smoothness * smoothness_loss(u, Gradient())
 
 
 def _level(

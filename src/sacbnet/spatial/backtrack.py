@@ -1,7 +1,8 @@
-"""Steps that fold nothing: a step is shortened where the whole of it would turn a piece of the lattice over.
+"""Steps without folds: a step is shortened where the whole step would fold the lattice.
 
-A smooth one-to-one map may still turn tetrahedra over between its samples, where it shears within a voxel; so no bound
-on a velocity and no number of integration steps excludes it. Looking and stepping back, as a line search does, can.
+A smooth one-to-one map can still fold tetrahedra between its samples, where it shears within a
+voxel. Therefore no bound on a velocity and no number of integration steps excludes folds. Tests for
+folds and shorter steps, as in a line search, do exclude them.
 """
 
 from __future__ import annotations
@@ -17,20 +18,36 @@ from .exponential import smooth
 from .jacobian import folds
 from .warp import compose
 
-ROUNDS = (
-    12  # each halves the step where it folds; what folds in spite of that folded before the step
-)
-REACH = 2  # voxels around a fold that are slowed down as well
+# Each round halves the step near folds. A place that still folds after these rounds folded before
+# the step.
+ROUNDS = 12
+REACH = 2  # voxels around a fold in which the step is shortened as well
 Followed = TypeVar("Followed")
 
 
 def backtrack(
     step: Tensor, follow: Callable[[Tensor], Followed], folded: Callable[[Followed], Tensor]
 ) -> Followed:
-    """`follow(step)`, the step (b, n, i, j, k) halved about the folds until there are none.
+    """Follow a step, and shorten the step near folds until there are none.
 
-    folded: where on the step's lattice a step that was followed folds, (b, 1, i, j, k) bool. One that folds nowhere is
-    taken whole.
+    A step that folds nowhere is taken as a whole. Near a fold, each of up to 12 rounds halves the
+    step.
+
+    Parameters
+    ----------
+    step : Tensor, shape (b, n, i, j, k)
+        The step.
+    follow : callable
+        Computes the result of a step.
+    folded : callable
+        Finds where such a result folds: a bool tensor of shape (b, 1, i, j, k) on the step's
+        lattice.
+
+    Returns
+    -------
+    object
+        The result of the last step that `follow` computed. It still folds if folds existed before
+        the step, or if 12 rounds were not enough.
     """
     found = follow(step)
     for _ in range(ROUNDS):
@@ -44,7 +61,20 @@ def backtrack(
 
 
 def compose_unfolded(outer_vox: Tensor, step_vox: Tensor) -> Tensor:
-    """`compose(outer, step, padding="border")` of as much of the step as folds nothing: (b, 3, i, j, k), voxels."""
+    """Compose a transform with as much of a step as causes no folds.
+
+    Parameters
+    ----------
+    outer_vox : Tensor, shape (b, 3, i, j, k)
+        Displacement of the transform, in voxels.
+    step_vox : Tensor, shape (b, 3, i, j, k)
+        Displacement of the step, in voxels. It is applied before the transform.
+
+    Returns
+    -------
+    Tensor, shape (b, 3, i, j, k)
+        ``compose(outer_vox, step, padding="border")`` with the shortened step.
+    """
     return backtrack(
         step_vox, lambda step: compose(outer_vox, step, padding="border"), folded_voxels
     )
@@ -52,5 +82,16 @@ def compose_unfolded(outer_vox: Tensor, step_vox: Tensor) -> Tensor:
 
 @torch.no_grad()
 def folded_voxels(displacement_vox: Tensor) -> Tensor:
-    """(b, 3, i, j, k) -> (b, 1, i, j, k) bool: `jacobian.folds` of each of the batch."""
+    """Voxels at the corners of folded cells, for a batch; see `sacbnet.spatial.jacobian.folds`.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (b, 3, i, j, k)
+        Displacements in voxels.
+
+    Returns
+    -------
+    Tensor of bool, shape (b, 1, i, j, k)
+        True at the corners of folded cells.
+    """
     return torch.stack([folds(u) for u in displacement_vox])[:, None]

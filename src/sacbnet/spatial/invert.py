@@ -1,4 +1,4 @@
-"""The inverse of a map of points, written down on a grid, with the residual it reached."""
+"""The inverse of a map of points, on a grid, with its remaining error."""
 
 from __future__ import annotations
 
@@ -12,12 +12,25 @@ from sacbnet.kernels.cpu import maps as compiled
 from .grid import Grid, slabs
 from .transforms import Affine, DisplacementField, PointMap, steps_of
 
-COARSE = 3
+COARSE = 3  # spacing of the first solution, in voxels of the grid
 
 
 @dataclass(frozen=True)
 class Inverse:
-    """field: q -> p with map(p) = q. residual_*_mm: |map(p) - q| over the voxels q whose p lies inside the domain."""
+    """An inverse and its accuracy.
+
+    The residual at a voxel q is the distance ``|map(p) - q|`` for the point p found. Voxels whose p
+    lies outside the domain do not count.
+
+    Parameters
+    ----------
+    field : DisplacementField
+        The inverse: a map q -> p with map(p) = q.
+    residual_mean_mm : float
+        Mean of the residuals, in mm.
+    residual_max_mm : float
+        Largest residual, in mm.
+    """
 
     field: DisplacementField
     residual_mean_mm: float
@@ -32,17 +45,42 @@ def invert(
     tolerance_mm: float = 0.01,
     rounds: int = 12,
 ) -> Inverse:
-    """Invert a map world -> world that is one-to-one on `domain`, at the voxels of `on`.
+    """Invert a map of world points that is one-to-one on a domain.
 
-    guess: an affine near the map (its affine part); the iteration is p <- p - guess⁻¹-linear · (map(p) - q), which
-    converges where the rest of the map is a contraction; the points it leaves (strong local stretch) are finished by
-    damped Newton steps with a finite-difference Jacobian. Points stop one by one at tolerance_mm.
+    The iteration is ``p <- p - L (map(p) - q)``, where L is the linear part of the inverse of
+    `guess`. It converges where the rest of the map is a contraction. Points that it does not solve,
+    at strong local stretch, are finished by damped Newton steps with a Jacobian from finite
+    differences. Each point stops at `tolerance_mm`.
+
+    Parameters
+    ----------
+    point_map : callable
+        The map of world points, in mm.
+    domain : Grid
+        The box on which the map is one-to-one.
+    on : Grid
+        The grid of the inverse.
+    guess : Affine, optional
+        An affine near the map, such as its affine part. The default is the identity.
+    tolerance_mm : float, default 0.01
+        Residual at which a point is solved, in mm.
+    rounds : int, default 12
+        Largest number of iterations before the Newton steps.
+
+    Returns
+    -------
+    Inverse
+        The inverse at the voxels of `on`, and its residuals.
+
+    Raises
+    ------
+    InputError
+        If the inverse holds NaN or infinite values, because the map does.
     """
     back = (guess or Affine()).inverse
     start: PointMap = back
-    if (
-        min(on.shape) > 4 * COARSE
-    ):  # solved on every third voxel first, the rest start within a fraction of a voxel
+    # first solved on every third voxel, so that all voxels start within a fraction of a voxel
+    if min(on.shape) > 4 * COARSE:
         thin = on.with_spacing(on.spacing * COARSE)
         start = invert(point_map, domain, thin, guess, tolerance_mm, rounds).field
     u, (total, count, worst) = _solved(point_map, domain, on, start, back, tolerance_mm, rounds)
@@ -58,7 +96,10 @@ def _solved(
     tolerance_mm: float,
     rounds: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """p - q with map(p) = q at the voxels q of `on`, from start(q); of the residuals there sum, number, maximum."""
+    """Displacements p - q with map(p) = q at the voxels q of `on`, from the points start(q).
+
+    Also returns the sum, number and maximum of the residuals inside the domain.
+    """
     steps, first = steps_of(point_map), steps_of(start)
     if steps is not None and first is not None and compiled.takes(steps, first):
         known = domain.shape, domain.inverse_affine
@@ -86,7 +127,10 @@ def _contract(
     tolerance: float,
     rounds: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fixed-point iteration from p, in place; only points not yet there go on. Returns p and the residuals (n,)."""
+    """Fixed-point iteration from p, in place, for the points that are not solved yet.
+
+    Returns p and the residuals (n,).
+    """
     linear = back.matrix[:3, :3].T
     residual = np.empty(len(q))
     active = np.arange(len(q))
@@ -109,7 +153,7 @@ def _newton(
     residual: NDArray[np.float64],
     tolerance: float,
 ) -> None:
-    """Improve p and its residuals in place where they exceed the tolerance."""
+    """Improve p and its residuals in place where the residuals exceed the tolerance."""
     for _ in range(20):
         active = np.flatnonzero(residual > tolerance)
         if not len(active):
@@ -133,13 +177,13 @@ def _newton(
 
 
 def _jacobian(point_map: PointMap, p: NDArray[np.float64], h: float = 0.05) -> NDArray[np.float64]:
-    """(n, 3, 3) by central differences of h mm."""
+    """Jacobians (n, 3, 3) by central differences of h mm."""
     columns = [(point_map(p + h * e) - point_map(p - h * e)) / (2 * h) for e in np.eye(3)]
     return np.stack(columns, axis=-1)
 
 
 def _solve(jacobian: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Levenberg's damping keeps the step finite where the Jacobian is singular."""
+    """Newton steps (n, 3), with Levenberg's damping for Jacobians that are singular."""
     normal = np.swapaxes(jacobian, 1, 2) @ jacobian + 1e-6 * np.eye(3)
     return np.asarray(
         np.linalg.solve(normal, np.swapaxes(jacobian, 1, 2) @ error[..., None])[..., 0], np.float64

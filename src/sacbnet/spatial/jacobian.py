@@ -1,7 +1,8 @@
 """Local volume change of a displacement, and the places where it folds.
 
-Displacements are (3, i, j, k) tensors in voxels of their own grid. The Jacobian determinant of p + u(p) is the same in
-voxels and in the world (the two differ by a change of basis), so everything here holds for both.
+Displacements are tensors of shape (3, i, j, k) in voxels of their own grid. The determinant of the
+Jacobian of p + u(p) is the same in voxels and in the world, because the two differ by a change of
+basis only. So all results hold for both.
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ Corner = tuple[int, int, int]
 
 
 def jacobian_determinant(displacement_vox: Tensor) -> Tensor:
-    """det J of p + u(p) by central differences (one-sided at the faces): (3, i, j, k) -> (i, j, k)."""
+    """Determinant of the Jacobian of p + u(p), by central differences, one-sided at the faces.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (3, i, j, k)
+        The displacement u in voxels.
+
+    Returns
+    -------
+    Tensor, shape (i, j, k)
+        The determinant: 1 without deformation, not positive where the transform folds.
+    """
     if compiled.takes(displacement_vox):
         return compiled.jacobian(displacement_vox)
     out = torch.empty(
@@ -41,12 +53,28 @@ def jacobian_determinant(displacement_vox: Tensor) -> Tensor:
 
 
 def tetrahedra(displacement_vox: Tensor) -> Iterator[tuple[Tensor, float]]:
-    """Relative signed volumes of the tetrahedra into which each cell of the lattice (eight voxels) can be cut.
+    """Relative signed volumes of the tetrahedra of all cells.
 
-    A cube is cut in two ways into four corner tetrahedra and a central one. Yields ten pairs (volume (i-1, j-1, k-1),
-    share of the cell): volume 1 where undeformed, <= 0 where turned over. The map that is linear on the tetrahedra is
-    one-to-one if and only if all are positive: the "digital diffeomorphism" criterion of Liu et al., "On Finite
-    Difference Jacobian Computation in Deformable Image Registration", IJCV 2024 (arXiv 2212.06060).
+    A cell of the lattice is a cube of eight voxels. There are two ways to cut it into four corner
+    tetrahedra and one central tetrahedron. The map that is linear on the tetrahedra is one-to-one
+    if and only if all ten volumes are positive: the "digital diffeomorphism" criterion.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (3, i, j, k)
+        The displacement in voxels.
+
+    Yields
+    ------
+    volume : Tensor, shape (i - 1, j - 1, k - 1)
+        Volume of one tetrahedron of each cell: 1 without deformation, not positive if it is folded.
+    share : float
+        Share of the tetrahedron in the volume of the cell.
+
+    References
+    ----------
+    Y. Liu et al., "On Finite Difference Jacobian Computation in Deformable Image Registration",
+    IJCV 2024 (arXiv 2212.06060).
     """
     shape = tuple(displacement_vox.shape[1:])
     phi = identity(shape, displacement_vox.device, displacement_vox.dtype)[0] + displacement_vox
@@ -58,18 +86,20 @@ def tetrahedra(displacement_vox: Tensor) -> Iterator[tuple[Tensor, float]]:
         v = corner(a, b, c)
         edges = [(corner(1 - a, b, c) - v), (corner(a, 1 - b, c) - v), (corner(a, b, 1 - c) - v)]
         yield _det(*edges) * ((1 - 2 * a) * (1 - 2 * b) * (1 - 2 * c)), 1 / 6
-    for flip in (
-        0,
-        1,
-    ):  # the central tetrahedron joins the corners of even, or of odd, parity; undeformed det is 2
+    # A central tetrahedron joins the corners of even parity or those of odd parity. Its determinant
+    # is 2 without deformation.
+    for flip in (0, 1):
         v = corner(flip, 0, 0)
         edges = [corner(flip, 1, 1) - v, corner(1 - flip, 0, 1) - v, corner(1 - flip, 1, 0) - v]
         yield _det(*edges) * ((1 - 2 * flip) * 0.5), 1 / 3
 
 
 def _corners() -> list[tuple[list[Corner], float]]:
-    """The tetrahedra of a cell: four corners each, so ordered that the determinant of the edges from the first is
-    positive where nothing is displaced, and 1 over it."""
+    """The tetrahedra of a cell, each with its four corners and a scale.
+
+    The corners are ordered so that the determinant of the edges from the first corner is positive
+    without displacement. The scale is 1 over this determinant.
+    """
     out: list[tuple[list[Corner], float]] = []
     for a, b, c in product((0, 1), repeat=3):
         one: list[Corner] = [(a, b, c), (1 - a, b, c), (a, 1 - b, c), (a, b, 1 - c)]
@@ -88,7 +118,20 @@ CORNERS = _corners()
 
 
 def folded_cells(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
-    """(i-1, j-1, k-1) bool: cells in which some tetrahedron's relative volume is <= margin. No axis of one voxel."""
+    """Cells with a tetrahedron whose relative volume is at most a margin.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (3, i, j, k)
+        The displacement in voxels. Each axis has at least two voxels.
+    margin : float, default 0.0
+        Largest relative volume that counts as folded.
+
+    Returns
+    -------
+    Tensor of bool, shape (i - 1, j - 1, k - 1)
+        True for folded cells, and for cells with a volume that is NaN.
+    """
     if compiled.takes(displacement_vox):
         return compiled.folded_cells(displacement_vox, margin)
     size = [n - 1 for n in displacement_vox.shape[1:]]
@@ -100,7 +143,20 @@ def folded_cells(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
 
 
 def folds(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
-    """(i, j, k) bool: voxels at a corner of a cell in which some tetrahedron's relative volume is <= margin."""
+    """Voxels at the corners of folded cells.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (3, i, j, k)
+        The displacement in voxels.
+    margin : float, default 0.0
+        Largest relative volume of a tetrahedron that counts as folded.
+
+    Returns
+    -------
+    Tensor of bool, shape (i, j, k)
+        True at the corners of folded cells. All False if an axis has one voxel.
+    """
     out = torch.zeros(displacement_vox.shape[1:], dtype=torch.bool, device=displacement_vox.device)
     if min(out.shape) < 2:
         return out
@@ -112,7 +168,18 @@ def folds(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
 
 
 def non_diffeomorphic_volume(displacement_vox: Tensor) -> float:
-    """Volume of the turned-over tetrahedra, averaged over the two ways of cutting, in % of the lattice's volume."""
+    """Volume of the folded tetrahedra, as the mean over the two ways to cut the cells.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (3, i, j, k)
+        The displacement in voxels.
+
+    Returns
+    -------
+    float
+        The volume in % of the volume of the lattice.
+    """
     if min(displacement_vox.shape[1:]) < 2:
         return 0.0
     turned, total = folded_cells(displacement_vox), 0.0
@@ -135,7 +202,7 @@ def _det(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def _slabs(
     u: Tensor, halo: int, after_only: bool = False, rows: int = 16
 ) -> Iterator[tuple[int, int, Tensor, slice]]:
-    """Slabs along i with a halo, so that no nine-channel tensor of the whole volume is made."""
+    """Slabs along i with a halo, so that a nine-channel tensor never covers the whole volume."""
     n = u.shape[1]
     for low in range(0, n, rows):
         high = min(low + rows, n)

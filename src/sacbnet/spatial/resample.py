@@ -1,7 +1,8 @@
-"""Resampling of images in the world: from original voxels onto another grid, through a map of points, once.
+"""Resampling of images in the world, from their original voxels onto another grid, in one step.
 
-Agrees with ITK: a point is inside an image up to the outer faces of its voxels (half a voxel beyond the centres); in
-that rim the nearest voxel centre's value holds, and outside it the result is 0.
+The result agrees with ITK: an image ends at the outer faces of its voxels, half a voxel beyond the
+outermost centres. In this outer half voxel, the value of the nearest voxel centre holds. Outside
+the image the result is 0.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sacbnet.kernels.cpu import maps as compiled
 
 from .grid import Grid, slabs
 from .transforms import PointMap, steps_of
+from .trilinear import CORNERS, interpolate
 from .warp import sample
 
 Interpolation = Literal["linear", "nearest", "onehot"]
@@ -32,11 +34,29 @@ def resample(
     point_map: PointMap,
     interpolation: Interpolation = "linear",
 ) -> NDArray[np.generic]:
-    """out(p) = data(point_map(p)) for each voxel p of `target`.
+    """Resample an image onto a grid through a map of points.
 
-    data: (i, j, k) on `source`. point_map: world mm of the target -> world mm of the source.
-    interpolation: "linear" (float32), "nearest" (keeps the type and every value), "onehot" (each label warped
-    linearly as an image of its own, the largest wins, of equals the smallest; keeps the type; outside is 0).
+    Computes ``out(p) = data(point_map(p))`` at each voxel p of the target.
+
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k)
+        The image, on the grid `source`.
+    source : Grid
+        Grid of the image.
+    target : Grid
+        Grid of the result.
+    point_map : callable
+        Maps world mm of the target to world mm of the source.
+    interpolation : {"linear", "nearest", "onehot"}, default "linear"
+        "linear" gives float32. "nearest" keeps the type and every value. "onehot" warps each label
+        linearly as an image of its own; the label with the largest share wins, the smallest label
+        among equals. It keeps the type.
+
+    Returns
+    -------
+    ndarray, shape of the target
+        The resampled image; 0 outside the source.
     """
     steps = steps_of(point_map)
     if steps is not None and compiled.takes(steps) and compiled.resamples(data, interpolation):
@@ -52,7 +72,7 @@ def resample(
 
 
 def _inside(shape: tuple[int, ...], voxels: NDArray[np.float64]) -> NDArray[np.bool_]:
-    # a hair wider than the faces, so that a grid mapped onto itself does not lose its rim to rounding
+    # slightly wider than the faces: a grid mapped onto itself must not lose its rim by rounding
     return np.all((voxels >= -0.5 - 1e-6) & (voxels <= np.array(shape) - 0.5 + 1e-6), axis=-1)
 
 
@@ -79,11 +99,10 @@ def _nearest(data: NDArray[np.generic]) -> Sampler:
 
 
 def _onehot(data: NDArray[np.generic]) -> Sampler:
-    """Trilinear votes of the eight surrounding labels: one pass however many labels there are."""
+    """Trilinear votes of the eight surrounding labels, in one pass for any number of labels."""
     nearest, size = _nearest(data), np.array(data.shape)
     padded = np.pad(data, ((0, 1),) * 3, mode="edge")
     mixed_cell = ~_uniform_cells(padded)
-    offsets = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
 
     def at(voxels: NDArray[np.float64]) -> NDArray[np.generic]:
         out = nearest(voxels)
@@ -91,26 +110,31 @@ def _onehot(data: NDArray[np.generic]) -> Sampler:
         low = np.floor(clamped).astype(np.int64)
         mixed = np.flatnonzero(mixed_cell[tuple(low.T)] & _inside(data.shape, voxels))
         low, f = low[mixed], (clamped - low)[mixed]
-        labels = np.stack([padded[tuple((low + o).T)] for o in offsets])  # (8, n)
-        weights = np.stack([np.prod(np.where(o, f, 1 - f), axis=1) for o in offsets])
-        out[mixed] = _largest_vote(labels, weights)
+        labels = np.stack([padded[tuple((low + corner).T)] for corner in CORNERS])  # (8, n)
+        out[mixed] = _largest_vote(labels, f.T)
         return out
 
     return at
 
 
 def _uniform_cells(padded: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Whether the eight corners of each cell carry one label: sizes one less than `padded`."""
+    """Whether all corners of a cell have one label; each size is one less than in `padded`."""
     same = padded[:-1] == padded[1:]
     same = same[:, :-1] & same[:, 1:] & (padded[:-1, :-1] == padded[:-1, 1:])
     return same[:, :, :-1] & same[:, :, 1:] & (padded[:-1, :-1, :-1] == padded[:-1, :-1, 1:])
 
 
-def _largest_vote(labels: NDArray[np.generic], weights: NDArray[np.float64]) -> NDArray[np.generic]:
-    """Per column the label with the largest sum of weights; of equals the smallest label. Both (8, n)."""
+def _largest_vote(
+    labels: NDArray[np.generic], fraction: NDArray[np.float64]
+) -> NDArray[np.generic]:
+    """Of the labels (8, n) of each cell's corners, the one with the largest share at the points.
+
+    The points are given by their fractions (3, n). Of equal shares, the smallest label wins.
+    """
     best, best_vote = labels[0].copy(), np.full(labels.shape[1], -1.0)
     for candidate in labels:
-        vote = (weights * (labels == candidate)).sum(axis=0)
+        mask = (labels == candidate).astype(np.float64).reshape(2, 2, 2, -1)
+        vote = interpolate(mask, fraction)
         better = (vote > best_vote + 1e-9) | (
             (np.abs(vote - best_vote) <= 1e-9) & (candidate < best)
         )

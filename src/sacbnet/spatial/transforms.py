@@ -1,7 +1,8 @@
-"""Transforms as immutable values: an affine and a dense displacement, both maps of world points (mm, RAS).
+"""Affine transforms and displacement fields as immutable values; both map world points (mm, RAS).
 
-A transform maps points of the fixed image to points of the moving image (contract 1). Calling it maps points; chaining
-is written outermost first, as in mathematics: `chain(outer, inner)(p) == outer(inner(p))`.
+A transform maps points of the fixed image to points of the moving image (contract 1). A call of a
+transform maps points. In a chain the outermost transform is written first, as in mathematics:
+``chain(outer, inner)(p) == outer(inner(p))``.
 """
 
 from __future__ import annotations
@@ -25,8 +26,20 @@ PointMap = Callable[[NDArray[np.floating]], NDArray[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """A 4x4 affine between worlds: world point (mm, RAS) -> world point (mm, RAS).
+    """An affine map from world points to world points (mm, RAS).
 
+    Parameters
+    ----------
+    matrix : ndarray of float64, shape (4, 4), default identity
+        The map.
+
+    Raises
+    ------
+    GridError
+        If the matrix is not 4x4 and finite, or cannot be inverted.
+
+    Examples
+    --------
     >>> shift = Affine.translation([1, 2, 3])
     >>> shift(np.zeros(3)).tolist(), shift.inverse(np.zeros(3)).tolist()
     ([1.0, 2.0, 3.0], [-1.0, -2.0, -3.0])
@@ -39,6 +52,18 @@ class Affine:
 
     @classmethod
     def translation(cls, mm: object) -> Affine:
+        """A translation.
+
+        Parameters
+        ----------
+        mm : array_like, shape (3,)
+            The translation along (R, A, S), in mm.
+
+        Returns
+        -------
+        Affine
+            The map that adds `mm` to each point.
+        """
         matrix = np.eye(4)
         matrix[:3, 3] = np.asarray(mm, dtype=np.float64)
         return cls(matrix)
@@ -48,20 +73,35 @@ class Affine:
         return transform_points(self.matrix, points)
 
     def __matmul__(self, inner: Affine) -> Affine:
-        """self ∘ inner."""
+        """The composition: the inner map is applied first."""
         return Affine(self.matrix @ inner.matrix)
 
     @property
     def inverse(self) -> Affine:
+        """The inverse map."""
         return Affine(np.asarray(np.linalg.inv(self.matrix), dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)
 class DisplacementField:
-    """A dense map p -> p + u(p), u given at the voxels of a grid and linear between them.
+    """A dense map p -> p + u(p), with u given at the voxels of a grid and linear between them.
 
-    displacement_mm: (i, j, k, 3) float32, components along the world's axes (R, A, S), in mm. Outside the grid the
-    displacement of its nearest edge holds (ITK takes zero there): a map without a jump.
+    Outside the grid, the displacement of the nearest edge holds, so that the map has no jump. ITK
+    takes zero there.
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid of the displacement.
+    displacement_mm : ndarray of float32, shape (i, j, k, 3)
+        The displacement u along the world's axes (R, A, S), in mm.
+
+    Raises
+    ------
+    GridError
+        If the displacement does not have the shape of the grid.
+    InputError
+        If a value of the displacement is NaN or infinite.
     """
 
     grid: Grid
@@ -80,11 +120,41 @@ class DisplacementField:
 
     @classmethod
     def zeros(cls, grid: Grid) -> DisplacementField:
+        """The identity, as a displacement of zeros.
+
+        Parameters
+        ----------
+        grid : Grid
+            The grid of the displacement.
+
+        Returns
+        -------
+        DisplacementField
+            The identity.
+        """
         return cls(grid, np.zeros((*grid.shape, 3), dtype=np.float32))
 
     @classmethod
     def from_map(cls, point_map: PointMap, grid: Grid) -> DisplacementField:
-        """Any map of points, written down at the voxels of a grid: u(p) = map(p) - p."""
+        """The displacement of any map of points, at the voxels of a grid.
+
+        Parameters
+        ----------
+        point_map : callable
+            Maps world points (..., 3) to world points (..., 3), in mm.
+        grid : Grid
+            The grid of the displacement.
+
+        Returns
+        -------
+        DisplacementField
+            The displacement ``point_map(p) - p`` at each voxel p.
+
+        Raises
+        ------
+        InputError
+            If the map gives a point that is NaN or infinite.
+        """
         steps = steps_of(point_map)
         if steps is not None and compiled.takes(steps):
             return cls(grid, compiled.displacement(steps, grid.shape, grid.affine))
@@ -99,20 +169,41 @@ class DisplacementField:
         return points + self.at(points)
 
     def at(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Displacement in mm at world points (..., 3)."""
+        """Displacement at world points.
+
+        Parameters
+        ----------
+        points : ndarray, shape (..., 3)
+            World coordinates in mm.
+
+        Returns
+        -------
+        ndarray of float64, shape (..., 3)
+            The displacement in mm.
+        """
         voxels = self.grid.voxels(points).reshape(-1, 3)
         coordinates = torch.from_numpy(voxels.T.astype(np.float32)).reshape(1, 3, -1, 1, 1)
         values = sample(self._tensor(), coordinates, padding="border")
         return values.reshape(3, -1).T.reshape(np.shape(points)).numpy().astype(np.float64)
 
     def _tensor(self) -> torch.Tensor:
-        """(1, 3, i, j, k), sharing memory; torch warns of arrays that are read-only, and this one is only read."""
+        """The displacement as a tensor (1, 3, i, j, k) that shares its memory.
+
+        The array is read-only, and torch warns about that. The tensor is only read, so the warning
+        is suppressed.
+        """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return torch.from_numpy(self.displacement_mm).permute(3, 0, 1, 2)[None]
 
     def displacement_vox(self) -> NDArray[np.float32]:
-        """(i, j, k, 3) float32: the displacement along the voxel axes (i, j, k), in voxels of its own grid."""
+        """The displacement in voxels of its own grid.
+
+        Returns
+        -------
+        ndarray of float32, shape (i, j, k, 3)
+            The displacement along the voxel axes (i, j, k), in voxels.
+        """
         linear = self.grid.inverse_affine[:3, :3]
         if compiled.takes():
             return compiled.along_axes(self.displacement_mm, linear)
@@ -120,7 +211,27 @@ class DisplacementField:
 
     @classmethod
     def from_voxels(cls, grid: Grid, displacement_vox: NDArray[np.floating]) -> DisplacementField:
-        """From displacements (i, j, k, 3) along the voxel axes, in voxels."""
+        """A displacement field from a displacement in voxels.
+
+        Parameters
+        ----------
+        grid : Grid
+            The grid of the displacement.
+        displacement_vox : ndarray, shape (i, j, k, 3)
+            The displacement along the voxel axes (i, j, k), in voxels of the grid.
+
+        Returns
+        -------
+        DisplacementField
+            The same displacement in mm.
+
+        Raises
+        ------
+        GridError
+            If the displacement does not have the shape of the grid.
+        InputError
+            If a value of the displacement is NaN or infinite.
+        """
         return cls(grid, np.asarray(displacement_vox @ grid.affine[:3, :3].T, dtype=np.float32))
 
 
@@ -129,7 +240,13 @@ Transform = Affine | DisplacementField
 
 @dataclass(frozen=True)
 class Chain:
-    """Maps of points, one after the other, the last of them first."""
+    """Several maps of points, one after the other.
+
+    Parameters
+    ----------
+    maps : tuple of callables
+        The maps, outermost first: the last one is applied first.
+    """
 
     maps: tuple[PointMap, ...]
 
@@ -140,12 +257,35 @@ class Chain:
 
 
 def chain(*maps: PointMap) -> Chain:
-    """The map that applies the last given first: chain(a, b)(p) = a(b(p))."""
+    """Compose maps of points.
+
+    Parameters
+    ----------
+    *maps : callable
+        The maps, outermost first: ``chain(a, b)(p) == a(b(p))``.
+
+    Returns
+    -------
+    Chain
+        The composition.
+    """
     return Chain(maps)
 
 
 def steps_of(point_map: PointMap) -> list[compiled.Step] | None:
-    """The map as the compiled kernels take it; None for one that is not made of affines and displacements."""
+    """Describe a map for the compiled kernels.
+
+    Parameters
+    ----------
+    point_map : callable
+        Any map of points.
+
+    Returns
+    -------
+    list of steps, or None
+        The steps (see `sacbnet.kernels.cpu.maps`), first applied first. None if the map consists of
+        anything else than affines and displacement fields.
+    """
     if isinstance(point_map, Affine):
         return [(None, point_map.matrix)]
     if isinstance(point_map, DisplacementField):

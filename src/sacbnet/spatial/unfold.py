@@ -1,4 +1,4 @@
-"""Local repair of a displacement that folds: its voxels are pushed as little as that takes, and others not at all."""
+"""Local repair of a displacement that folds: few voxels move, and by as little as needed."""
 
 from __future__ import annotations
 
@@ -11,36 +11,59 @@ from sacbnet.kernels.cpu import tetrahedra as compiled
 
 from .jacobian import CORNERS, folded_cells, folds
 
-BETWEEN = 10  # rounds of pushing before it is asked whether they help
-STUCK = 0.7  # share of the cells at fault that are so still: above it they do not
-LARGEST = 1e6  # voxels: beyond, the volumes leave what float32 holds
-LONGEST = 2.0  # voxels per unit of slope
+BETWEEN = 10  # rounds of pushing between two tests of whether they help
+STUCK = 0.7  # above this share of cells that are still folded, the pushes do not help
+LARGEST = 1e6  # voxels; the volumes of larger displacements exceed the range of float32
+LONGEST = 2.0  # longest push, in voxels per unit of slope
 
 
 def unfold(
     displacement_vox: Tensor, margin: float = 0.02, max_rounds: int = 700
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return a displacement without folds, and what was changed.
+    """Return a displacement without folds, and a report of the changes.
 
-    displacement_vox: (3, i, j, k), voxels. Every tetrahedron of the result (see `folds`) keeps a relative volume above
-    `margin`. Each round projects every tetrahedron that is too small onto the nearest place, to first order, where it
-    is not: its four corners are pushed along the gradient of its volume, and a voxel that belongs to several takes the
-    mean of their pushes (projected constraints, as in Müller et al., "Position Based Dynamics", 2007). Where ten rounds
-    leave most of the cells as they were, the field is replaced by its 3³ mean around those at fault, in a neighbourhood
-    that grows, so that in the limit it becomes constant there, which cannot fold. Worked out on the CPU, in one order.
+    Every tetrahedron of the result (see `sacbnet.spatial.jacobian.folds`) has a relative volume
+    above `margin`. Each round projects every tetrahedron that is too small onto the nearest shape
+    that is large enough, to first order: its four corners are pushed along the gradient of its
+    volume. A voxel of several tetrahedra takes the mean of their pushes.
 
-    The report: voxels_changed, voxels_changed_percent, mean_change_vox (of those), largest_change_vox, rounds;
-    `remaining_voxels` is 0 unless max_rounds was hit.
+    Where ten rounds leave most of the cells folded, the displacement near these cells is replaced
+    by its 3×3×3 mean. The neighbourhood grows with each replacement. In the limit the displacement
+    is constant there, and a constant displacement cannot fold.
+
+    The computation runs on the CPU in a fixed order.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (3, i, j, k)
+        The displacement in voxels.
+    margin : float, default 0.02
+        Relative volume that each tetrahedron of the result exceeds.
+    max_rounds : int, default 700
+        Largest number of rounds.
+
+    Returns
+    -------
+    displacement_vox : Tensor, shape (3, i, j, k)
+        The repaired displacement in voxels.
+    report : dict of str to float
+        ``voxels_changed``, ``voxels_changed_percent``, ``mean_change_vox`` (over the changed
+        voxels), ``largest_change_vox``, ``rounds``, and ``remaining_voxels``: the number of voxels
+        at folds, 0 unless `max_rounds` was reached or the displacement is not finite.
+
+    References
+    ----------
+    M. Müller et al., "Position Based Dynamics", Journal of Visual Communication and Image
+    Representation, 2007, for the projected constraints.
     """
     given = displacement_vox.detach().to("cpu", torch.float32).contiguous()
-    if min(given.shape[1:]) < 2:  # no volume that could fold
+    if min(given.shape[1:]) < 2:  # there is no volume that could fold
         return displacement_vox.clone(), _report(given, given, 0, 0)
     u, work = given.clone(), _Work(given)
     goal = margin + 0.2 * margin + 0.005
     cells = _faulty(u, margin)
-    if not bool(
-        (u.abs() < LARGEST).all()
-    ):  # nor NaN: for the caller to refuse, pushes would only spread it
+    # NaN fails this comparison, too. Pushes would only spread such values; the caller rejects them.
+    if not bool((u.abs() < LARGEST).all()):
         max_rounds = 0
     rounds, smoothings, before = 0, 0, len(cells)
     while len(cells) and rounds < max_rounds:
@@ -60,7 +83,7 @@ def unfold(
 
 
 def _report(before: Tensor, after: Tensor, rounds: int, remaining: int) -> dict[str, float]:
-    pushed = (after != before).any(dim=0)  # few, as a rule
+    pushed = (after != before).any(dim=0)  # usually few
     change = (after - before)[:, pushed].norm(dim=0)
     changed = change > 1e-6
     count = int(changed.sum())
@@ -75,7 +98,7 @@ def _report(before: Tensor, after: Tensor, rounds: int, remaining: int) -> dict[
 
 
 def _faulty(u: Tensor, margin: float) -> Tensor:
-    """The voxel numbers of the first corners of the cells at fault."""
+    """Voxel numbers of the first corners of the folded cells."""
     _, j, k = u.shape[1:]
     at = folded_cells(u, margin).nonzero()
     return (at[:, 0] * j + at[:, 1]) * k + at[:, 2]
@@ -84,8 +107,11 @@ def _faulty(u: Tensor, margin: float) -> Tensor:
 def _around(
     index: Tensor, low: int, high: int, shape: torch.Size, within: torch.Size | None = None
 ) -> Tensor:
-    """Numbers of the voxels low..high steps along each axis from those numbered, each once, in order; none outside
-    `within`, by default the shape."""
+    """Numbers of the voxels that lie `low` to `high` steps along each axis from the given voxels.
+
+    Each number appears once, in ascending order. Voxels outside `within` (by default the shape) are
+    left out.
+    """
     for axis in range(3):
         stride = prod(shape[axis + 1 :])
         steps = torch.arange(low, high + 1)
@@ -96,7 +122,10 @@ def _around(
 
 
 def _smooth(u: Tensor, index: Tensor, radius: int) -> Tensor:
-    """Replace u in place by its 3³ mean, edges repeated, up to `radius` voxels around those numbered; returns which."""
+    """Replace u in place by its 3×3×3 mean up to `radius` voxels around the given voxels.
+
+    The edges are repeated. Returns the numbers of the replaced voxels.
+    """
     shape = u.shape[1:]
     index = _around(index, -radius, radius, shape)
     i, j, k = (index // prod(shape[a + 1 :]) % shape[a] for a in range(3))
@@ -114,15 +143,22 @@ def _smooth(u: Tensor, index: Tensor, radius: int) -> Tensor:
 
 
 class _Work:
-    """Memory for the pushes: their sums (3, i, j, k), how many met at a voxel (i, j, k), and which were pushed."""
+    """Memory for the pushes.
+
+    It holds the sums of the pushes (3, i, j, k), the number of pushes at each voxel (i, j, k), and
+    the numbers of the pushed voxels.
+    """
 
     def __init__(self, u: Tensor) -> None:
-        # zeros and empties cost nothing until they are written to
+        # zeros and empty memory cost nothing until they are written to
         self.push_sum, self.times = torch.zeros_like(u), torch.zeros(u.shape[1:])
         self.touched = torch.empty(self.times.numel(), dtype=torch.int64)
 
     def push(self, u: Tensor, cells: Tensor, margin: float, goal: float) -> Tensor:
-        """Push apart, in place, what is too small in these cells; returns the numbers of the voxels that moved."""
+        """Push the corners of the small tetrahedra of these cells apart, in place.
+
+        Returns the numbers of the voxels that moved.
+        """
         of = push_apart if not compiled.takes(u) else compiled.push_apart
         touched = of(u, cells, self.push_sum, self.times, self.touched, margin, goal)
         total, times = self.push_sum.view(3, -1), self.times.view(-1)
@@ -141,12 +177,29 @@ def push_apart(
     margin: float,
     goal: float,
 ) -> Tensor:
-    """The shortest pushes on the corners of each tetrahedron of relative volume <= margin that, to first order, make
-    it `goal`.
+    """Shortest pushes on the corners of small tetrahedra that restore their volume, to first order.
 
-    u (3, i, j, k), voxels; cells: voxel numbers of their first corners. The pushes are added to push (3, i, j, k), and
-    counted in times (i, j, k), both zero before. Returns the numbers of the voxels that were pushed. touched is for the
-    compiled form.
+    Parameters
+    ----------
+    u : Tensor, shape (3, i, j, k)
+        The displacement in voxels.
+    cells : Tensor of int64, shape (n,)
+        Voxel numbers of the first corners of the cells.
+    push : Tensor, shape (3, i, j, k)
+        Zeros; the pushes are added to it.
+    times : Tensor, shape (i, j, k)
+        Zeros; the number of pushes at each voxel is added to it.
+    touched : Tensor of int64, shape (i * j * k,)
+        Memory for the compiled form; unused here.
+    margin : float
+        Tetrahedra with at most this relative volume are pushed.
+    goal : float
+        Relative volume that the pushes aim at.
+
+    Returns
+    -------
+    Tensor of int64
+        Numbers of the voxels that were pushed.
     """
     _, j, k = u.shape[1:]
     flat, sums, counts = u.view(3, -1), push.view(3, -1), times.view(-1)

@@ -1,7 +1,8 @@
-"""Resampling of tensors: the one place that calls `grid_sample`, and on the CPU the compiled kernel instead.
+"""Resampling of tensors by displacements, by the compiled kernels on the CPU where possible.
 
-Tensors are (batch, channel, i, j, k). Coordinates and displacements have three channels in the order (i, j, k), in
-voxels of the sampled tensor, voxel centres at whole numbers (`align_corners=True`).
+This is the only module that calls ``grid_sample``. Tensors have the shape (b, c, i, j, k).
+Coordinates and displacements have three channels in the order (i, j, k). Their unit is the voxel of
+the sampled tensor, and voxel centres have whole numbers (``align_corners=True``).
 """
 
 from __future__ import annotations
@@ -22,7 +23,22 @@ Padding = Literal["zeros", "border"]
 def identity(
     shape: tuple[int, ...], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Coordinates of each voxel: (1, 3, i, j, k)."""
+    """Coordinates of all voxels.
+
+    Parameters
+    ----------
+    shape : tuple of 3 int
+        Number of voxels along (i, j, k).
+    device : torch.device or str, default "cpu"
+        Device of the result.
+    dtype : torch.dtype, default torch.float32
+        Type of the result.
+
+    Returns
+    -------
+    Tensor, shape (1, 3, i, j, k)
+        The voxel coordinates of each voxel.
+    """
     axes = [torch.arange(n, device=device, dtype=dtype) for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
@@ -30,10 +46,27 @@ def identity(
 def sample(
     image: Tensor, coordinates: Tensor, mode: Mode = "linear", padding: Padding = "zeros"
 ) -> Tensor:
-    """Values of `image` (b, c, i, j, k) at voxel `coordinates` (b, 3, i', j', k') -> (b, c, i', j', k').
+    """Values of an image at given coordinates.
 
-    padding "zeros" fades to 0 within one voxel of the edge (what the published network does); "border" repeats the
-    edge. Always computed in at least float32: half precision cannot address a 200-voxel axis.
+    The computation uses at least float32, because half precision cannot address an axis of 200
+    voxels.
+
+    Parameters
+    ----------
+    image : Tensor, shape (b, c, i, j, k)
+        The sampled image.
+    coordinates : Tensor, shape (b, 3, i', j', k')
+        Places to sample, in voxels of the image, axes in the order (i, j, k).
+    mode : {"linear", "nearest"}, default "linear"
+        Interpolation between voxels. `sacbnet.spatial.trilinear.interpolate` defines "linear".
+    padding : {"zeros", "border"}, default "zeros"
+        Values outside the image. "zeros" fades to 0 within one voxel of the edge, as in the
+        published network. "border" repeats the edge.
+
+    Returns
+    -------
+    Tensor, shape (b, c, i', j', k')
+        The values, in the type of the image.
     """
     if mode == "linear" and compiled.takes(image, coordinates):
         return compiled.warp(image, coordinates, absolute=True, border=padding == "border")
@@ -41,14 +74,13 @@ def sample(
     wide = torch.promote_types(torch.promote_types(image.dtype, coordinates.dtype), torch.float32)
     if not image.dtype == coordinates.dtype == wide:
         return sample(image.to(wide), coordinates.to(wide), mode, padding).to(image.dtype)
-    if (
-        padding == "zeros" and 1 in size
-    ):  # such an axis has no extent to fade over: give it a zero on either side
+    # an axis of one voxel has no extent to fade over: it gets a zero on either side
+    if padding == "zeros" and 1 in size:
         beside = [int(n == 1) for n in size]
         image = F.pad(image, [n for n in reversed(beside) for _ in range(2)])
         coordinates = coordinates + coordinates.new_tensor(beside).reshape(1, 3, 1, 1, 1)
         size = image.shape[2:]
-    # grid_sample wants (x, y, z) = (k, j, i) in [-1, 1]; an axis of one voxel has no extent to normalise by
+    # grid_sample takes (x, y, z) = (k, j, i) in [-1, 1]; an axis of one voxel is not normalised
     scaled = [
         coordinates[:, a] * (2 / max(size[a] - 1, 1)) - (1 if size[a] > 1 else 0) for a in (2, 1, 0)
     ]
@@ -62,7 +94,8 @@ def sample(
         and i >= 2 * threads
         and not image.requires_grad
     ):
-        # torch's 3-D grid_sample runs in parallel over the batch only: cut the output along i into a batch
+        # torch's 3-D grid_sample runs in parallel over the batch only: the output is cut along i
+        # into a batch
         rows = i // threads
         cut = rows * threads
         split = grid[:, :cut].reshape(threads, rows, *grid.shape[2:])
@@ -82,7 +115,26 @@ def _grid_sample(image: Tensor, grid: Tensor, mode: Mode, padding: Padding) -> T
 def warp(
     image: Tensor, displacement_vox: Tensor, mode: Mode = "linear", padding: Padding = "zeros"
 ) -> Tensor:
-    """moved(p) = image(p + u(p)). image (b, c, i, j, k), displacement_vox (b, 3, i, j, k) -> (b, c, i, j, k)."""
+    """Resample an image through a displacement field.
+
+    Computes ``out(p) = image(p + u(p))`` at every voxel ``p``.
+
+    Parameters
+    ----------
+    image : Tensor, shape (b, c, i, j, k)
+        The moving image.
+    displacement_vox : Tensor, shape (b, 3, i', j', k')
+        Displacement ``u`` on the grid of the result, in voxels, axes in the order (i, j, k).
+    mode : {"linear", "nearest"}, default "linear"
+        Interpolation between voxels.
+    padding : {"zeros", "border"}, default "zeros"
+        Values outside the image: fading to 0 within one voxel of the edge, or repeating the edge.
+
+    Returns
+    -------
+    Tensor, shape (b, c, i', j', k')
+        The resampled image.
+    """
     if mode == "linear" and compiled.takes(image, displacement_vox):
         return compiled.warp(image, displacement_vox, border=padding == "border")
     wide = torch.promote_types(displacement_vox.dtype, torch.float32)
@@ -91,16 +143,44 @@ def warp(
 
 
 def compose(outer_vox: Tensor, inner_vox: Tensor, padding: Padding = "zeros") -> Tensor:
-    """Displacement of (id + outer) ∘ (id + inner): outer(p + inner(p)) + inner(p). All (b, 3, i, j, k), voxels."""
+    """Displacement of two transforms, one after the other.
+
+    The transform ``p + inner(p)`` is applied first, then ``p + outer(p)``. The result is
+    ``outer(p + inner(p)) + inner(p)``.
+
+    Parameters
+    ----------
+    outer_vox : Tensor, shape (b, 3, i, j, k)
+        Displacement of the second transform, in voxels.
+    inner_vox : Tensor, shape (b, 3, i, j, k)
+        Displacement of the first transform, in voxels.
+    padding : {"zeros", "border"}, default "zeros"
+        The outer displacement outside its grid: fading to 0, or repeating the edge.
+
+    Returns
+    -------
+    Tensor, shape (b, 3, i, j, k)
+        Displacement of the composition, in voxels.
+    """
     if outer_vox.dtype == inner_vox.dtype == torch.float32 and compiled.takes(outer_vox, inner_vox):
         return compiled.warp(outer_vox, inner_vox, border=padding == "border", add=True)
     return warp(outer_vox, inner_vox, padding=padding) + inner_vox
 
 
 def up(displacement_vox: Tensor) -> Tensor:
-    """To a lattice twice as fine, in its voxels: (b, 3, i, j, k) -> (b, 3, 2i, 2j, 2k), trilinear.
+    """Displacement on a lattice twice as fine, by trilinear interpolation.
 
-    The corners of the two lattices coincide (`align_corners=True`), as the published network has it.
+    The corners of the two lattices coincide (``align_corners=True``), as in the published network.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (b, 3, i, j, k)
+        Displacement in voxels of the coarse lattice.
+
+    Returns
+    -------
+    Tensor, shape (b, 3, 2i, 2j, 2k)
+        Displacement in voxels of the fine lattice.
     """
     if native.usable(displacement_vox) and displacement_vox.dtype == torch.float32:
         return compiled.up(displacement_vox)

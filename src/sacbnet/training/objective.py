@@ -1,4 +1,4 @@
-"""The loss of a recipe: from a displacement to its terms."""
+"""The loss of a recipe: from a batch and a displacement to the terms of the loss."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import sacbnet.losses as losses
 from sacbnet.config.recipe import LossOptions
-from sacbnet.losses.similarity import EPSILON
+from sacbnet.losses.terms import similarity_loss, smoothness_loss
 from sacbnet.networks.sacbnet.symmetric import SymmetricSACBNet
 from sacbnet.spatial.warp import warp
 
@@ -21,11 +20,21 @@ Terms = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs as the network takes them: images (b, 1, i, j, k) float32 in [0, 1]; labels (b, 1, i, j, k) integers.
+    """Pairs as the network takes them.
 
-    A pair without labels has zeros there; labelled: the share of pairs that have some. moving_inside, fixed_inside:
-    (b, 1, i, j, k) float32, 0 where an image is only padding that repeats its edges. moving_view, fixed_view: what the
-    similarity is measured on in place of the images, where these were made from label maps.
+    Parameters
+    ----------
+    moving, fixed : Tensor, shape (b, 1, i, j, k)
+        Images, float32, in [0, 1].
+    moving_labels, fixed_labels : Tensor, shape (b, 1, i, j, k), optional
+        Labels, whole numbers; zeros for a pair without labels.
+    moving_inside, fixed_inside : Tensor, shape (b, 1, i, j, k), optional
+        float32; 0 where an image is only padding that repeats its edges. None means 1 everywhere.
+    moving_view, fixed_view : Tensor, shape (b, 1, i, j, k), optional
+        What the similarity is measured on instead of the images, where the images were made from
+        label maps.
+    labelled : float, default 0
+        Share of the pairs that have labels.
     """
 
     moving: Tensor
@@ -39,22 +48,38 @@ class Batch:
     labelled: float = 0.0
 
     def reversed(self) -> Batch:
-        labels, inside = (
-            (self.fixed_labels, self.moving_labels),
-            (self.fixed_inside, self.moving_inside),
-        )
+        """Exchange fixed and moving.
+
+        Returns
+        -------
+        Batch
+            The same pairs in the other direction.
+        """
+        labels = self.fixed_labels, self.moving_labels
+        inside = self.fixed_inside, self.moving_inside
         views = self.fixed_view, self.moving_view
         return Batch(self.fixed, self.moving, *labels, *inside, *views, self.labelled)
 
     @property
     def views(self) -> tuple[Tensor, Tensor]:
-        """Of the moving and of the fixed image: what the similarity is measured on."""
+        """What the similarity is measured on: of the moving and of the fixed image."""
         if self.moving_view is None or self.fixed_view is None:
             return self.moving, self.fixed
         return self.moving_view, self.fixed_view
 
     def inside(self, displacement_vox: Tensor) -> Tensor | None:
-        """Where both images show something, once the moving one is warped; None: everywhere."""
+        """Find where both images show something, once the moving one is warped.
+
+        Parameters
+        ----------
+        displacement_vox : Tensor, shape (b, 3, i, j, k)
+            Displacement on the fixed grid, in voxels.
+
+        Returns
+        -------
+        Tensor, shape (b, 1, i, j, k), or None
+            Weights from 0 to 1; None means everywhere.
+        """
         if self.moving_inside is None or self.fixed_inside is None:
             return None
         return both_inside(self.moving_inside, self.fixed_inside, displacement_vox)
@@ -62,18 +87,35 @@ class Batch:
 
 @torch.no_grad()
 def both_inside(moving: Tensor, fixed: Tensor, displacement_vox: Tensor) -> Tensor:
-    """What lies inside the fixed and the warped moving image: masks (b, 1, i, j, k) -> same shape. No gradient."""
+    """Find what lies inside the fixed and the warped moving image.
+
+    Parameters
+    ----------
+    moving, fixed : Tensor, shape (b, 1, i, j, k)
+        Masks, float32.
+    displacement_vox : Tensor, shape (b, 3, i, j, k)
+        Displacement on the fixed grid, in voxels.
+
+    Returns
+    -------
+    Tensor, shape (b, 1, i, j, k)
+        Product of the fixed mask and the warped moving mask; it has no gradient.
+    """
     return fixed * warp(moving, displacement_vox.float())
 
 
 class Objective(nn.Module):
-    """The network with its loss: Batch, labels -> terms, each a scalar, "loss" their weighted sum.
+    """A network with its loss: one module that is called with a batch and the labels to see.
 
-    With a Dice loss there is a term "labelled" besides, the share of the pairs that have labels: "dice" is 0 for the
-    others. The terms are thus the same ones for every pair, whatever process sees it.
+    One module, so that DistributedDataParallel sees one forward pass even where the network runs in
+    both directions.
 
-    labels: those that the Dice loss is to see. One module, so that DistributedDataParallel sees one forward pass even
-    where the network runs in both directions. A symmetric network, whose one pass gives both, always learns from both.
+    Parameters
+    ----------
+    network : nn.Module
+        The network.
+    options : LossOptions
+        The loss.
     """
 
     def __init__(self, network: nn.Module, options: LossOptions) -> None:
@@ -81,24 +123,86 @@ class Objective(nn.Module):
         self.network, self.options = network, options
 
     def forward(self, batch: Batch, labels: Sequence[int]) -> Terms:
-        o, network = self.options, self.network
-        back: Tensor | None = None
-        if isinstance(network, SymmetricSACBNet):
-            u, back = network.both(batch.moving, batch.fixed)
-        else:
-            u = network(batch.moving, batch.fixed)
-            if o.inverse_consistency_weight:
-                back = network(batch.fixed, batch.moving)
-        terms = _one_way(u, batch, o, labels)
-        if back is not None:
-            other = _one_way(back, batch.reversed(), o, labels)
-            terms = {name: 0.5 * (terms[name] + other[name]) for name in terms}
-        if back is not None and o.inverse_consistency_weight:
-            terms["inverse_consistency"] = losses.inverse_consistency_loss(u, back)
-            terms["loss"] = (
-                terms["loss"] + o.inverse_consistency_weight * terms["inverse_consistency"]
-            )
+        """Batch, labels that the Dice loss sees -> terms as of `loss_terms`."""
+        found = displacements(self.network, batch, self.options)
+        return loss_terms(*found, batch, self.options, labels)
+
+
+def displacements(
+    network: nn.Module, batch: Batch, options: LossOptions
+) -> tuple[Tensor, Tensor | None]:
+    """Run a network as its loss needs it.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The network.
+    batch : Batch
+        The pairs.
+    options : LossOptions
+        The loss. With inverse consistency the network runs in both directions.
+
+    Returns
+    -------
+    forward_vox : Tensor, shape (b, 3, i, j, k)
+        Displacement on the fixed grid, in voxels.
+    backward_vox : Tensor, shape (b, 3, i, j, k), or None
+        Displacement on the moving grid; None where the loss does not need it. A symmetric network,
+        whose one pass gives both directions, always learns from both.
+    """
+    if isinstance(network, SymmetricSACBNet):
+        return network.both(batch.moving, batch.fixed)
+    u = network(batch.moving, batch.fixed)
+    back = network(batch.fixed, batch.moving) if options.inverse_consistency_weight else None
+    return u, back
+
+
+def loss_terms(
+    forward_vox: Tensor,
+    backward_vox: Tensor | None,
+    batch: Batch,
+    options: LossOptions,
+    labels: Sequence[int],
+) -> Terms:
+    """Compute the loss of a recipe; training and validation both call this function.
+
+    Parameters
+    ----------
+    forward_vox : Tensor, shape (b, 3, i, j, k)
+        Displacement on the fixed grid, in voxels.
+    backward_vox : Tensor, shape (b, 3, i, j, k), or None
+        Displacement on the moving grid. With it each term is the mean over both directions, and
+        there may be an inverse consistency.
+    batch : Batch
+        The pairs.
+    options : LossOptions
+        The loss.
+    labels : sequence of int
+        Labels that the Dice loss sees.
+
+    Returns
+    -------
+    dict
+        Name of a term -> scalar tensor: the terms whose weights are not 0, and "loss", their
+        weighted sum. With a Dice loss there is "labelled" as well, the share of the pairs that have
+        labels; "dice" is 0 for the other pairs. So the terms have the same names for every pair,
+        whichever process sees it.
+
+    Raises
+    ------
+    InputError
+        For images, labels or parameters that a loss does not take.
+    """
+    terms = _one_way(forward_vox, batch, options, labels)
+    if backward_vox is None:
         return terms
+    other = _one_way(backward_vox, batch.reversed(), options, labels)
+    terms = {name: 0.5 * (terms[name] + other[name]) for name in terms}
+    if weight := options.inverse_consistency_weight:
+        missed = losses.inverse_consistency_loss(forward_vox, backward_vox)
+        terms["inverse_consistency"] = missed
+        terms["loss"] = terms["loss"] + weight * missed
+    return terms
 
 
 def _one_way(u: Tensor, batch: Batch, o: LossOptions, labels: Sequence[int]) -> Terms:
@@ -107,7 +211,7 @@ def _one_way(u: Tensor, batch: Batch, o: LossOptions, labels: Sequence[int]) -> 
         moving, fixed = batch.views
         terms["similarity"] = similarity(warp(moving, u), fixed, o, batch.inside(u))
     if o.smoothness_weight:
-        terms["smoothness"] = smoothness(u, o)
+        terms["smoothness"] = smoothness_loss(u, o.smoothness_term)
     if o.jacobian_weight:
         terms["jacobian"] = losses.jacobian_loss(u)
     if o.dice_weight:
@@ -125,51 +229,58 @@ def _dice(u: Tensor, batch: Batch, labels: Sequence[int]) -> Tensor:
     return losses.dice_loss(u, batch.moving_labels, batch.fixed_labels, labels)
 
 
-def smoothness(u: Tensor, o: LossOptions) -> Tensor:
-    """The recipe's regulariser of a displacement."""
-    return losses.gradient_loss(u) if o.smoothness == "gradient" else losses.bending_energy_loss(u)
-
-
 def similarity(
-    moved: Tensor, fixed: Tensor, o: LossOptions, inside: Tensor | None = None
+    moved: Tensor, fixed: Tensor, options: LossOptions, inside: Tensor | None = None
 ) -> Tensor:
-    """The recipe's image term, the mean over its scales: lower is more alike. inside: where ncc counts.
+    """Compute the similarity of a recipe.
 
-    Not a number where nothing of a sample lies inside: a network that has led all of an image away has diverged, which
-    training tells of losses that are not finite.
+    Parameters
+    ----------
+    moved, fixed : Tensor, shape (b, 1, i, j, k)
+        The images.
+    options : LossOptions
+        The loss.
+    inside : Tensor, shape (b, 1, i, j, k), optional
+        Where both images show something; None means everywhere.
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean over the scales; smaller is more alike. It is not a number where nothing of a sample
+        lies inside: a network that moved all of an image away has diverged, and training stops at a
+        loss that is not finite.
+
+    Raises
+    ------
+    InputError
+        For images that the loss does not take.
     """
     if inside is not None and not bool((inside.flatten(1) > 0).any(1).all()):
         return moved.sum() * torch.nan
-    terms = [_similarity(moved, fixed, o, o.window, inside)]
-    for scale in range(1, o.scales):
-        moved, fixed = F.avg_pool3d(moved, 2), F.avg_pool3d(fixed, 2)
-        inside = None if inside is None else F.avg_pool3d(inside, 2)
-        terms.append(
-            _similarity(
-                moved, fixed, o, max(2 * (o.window >> (scale + 1)) + 1, min(5, o.window)), inside
-            )
-        )
-    return torch.stack(terms).mean()
+    return similarity_loss(moved, fixed, options.similarity_term, inside, options.scales)
 
 
-def _similarity(
-    moved: Tensor, fixed: Tensor, o: LossOptions, window: int, inside: Tensor | None
-) -> Tensor:
-    if o.similarity == "ncc":
-        epsilon = (
-            o.noise**4 * window**6 if o.noise else EPSILON
-        )  # the product of two windows' sums, of SD `noise`
-        return losses.ncc_loss(moved, fixed, window, inside, epsilon)
-    if o.similarity == "mse":
-        return losses.mse_loss(moved, fixed)
-    if o.similarity == "mind":
-        return losses.mind_loss(moved, fixed)
-    return losses.mutual_information_loss(moved, fixed)
+def seen_labels(
+    labels: Sequence[int], options: LossOptions, seed: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Draw the labels that the Dice loss sees in one sample.
 
+    Parameters
+    ----------
+    labels : sequence of int
+        All labels.
+    options : LossOptions
+        The loss; it says how many labels are drawn.
+    seed : tuple of int
+        The seed that belongs to the sample.
 
-def seen_labels(labels: Sequence[int], o: LossOptions, seed: tuple[int, ...]) -> tuple[int, ...]:
-    """The labels that the Dice loss sees in the sample of this seed."""
-    if not o.dice_labels or o.dice_labels >= len(labels):
+    Returns
+    -------
+    tuple of int
+        The labels, in the order of `labels`.
+    """
+    count = options.dice_labels
+    if not count or count >= len(labels):
         return tuple(labels)
-    chosen = np.random.default_rng(seed).choice(len(labels), o.dice_labels, replace=False)
+    chosen = np.random.default_rng(seed).choice(len(labels), count, replace=False)
     return tuple(labels[i] for i in sorted(chosen))

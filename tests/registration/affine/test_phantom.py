@@ -1,4 +1,4 @@
-"""A whole head at the ends of the range of poses, prepared as for `register`; the truth is known."""
+"""A whole head at the ends of the range of poses, prepared as `register` does it."""
 
 from __future__ import annotations
 

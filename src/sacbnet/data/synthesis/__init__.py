@@ -1,9 +1,10 @@
-"""Training pairs made from label maps: any contrast, any shape, no image needed.
+"""Synthesise training pairs from label maps: any contrast, any shape, no image needed.
 
-The idea is that of SynthMorph (Hoffmann et al., IEEE TMI 2022) and SynthSeg (Billot et al., Medical Image Analysis
-2023): where the intensities are random in training, the network learns to look at the anatomy alone. What is ours:
-partial volume by looking up several places in each voxel, and a clean view of both anatomies in one random contrast
-on which the similarity is measured, so that a pair of any two contrasts has a sharp image term.
+The idea is that of SynthMorph (Hoffmann et al., IEEE TMI 2022) and SynthSeg (Billot et al., Medical
+Image Analysis 2023): if the intensities are random in training, the network learns to look at the
+anatomy alone. Two parts are new here. Partial volume comes from several places in each voxel. And
+the similarity is measured on a clean view of both anatomies in one random contrast, so that a pair
+of any two contrasts has a sharp image term.
 """
 
 from __future__ import annotations
@@ -23,15 +24,21 @@ from .render import class_numbers, looked_up, painted, photographed, random_tabl
 
 __all__ = ["Anatomy", "SynthesisOptions", "Synthetic", "synthesise"]
 
-_TOGETHER = 0.9  # probability that what is removed is removed from both images, as one tool has prepared both
-_PLACES = (
-    torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 4
-)  # within a voxel, of its side
+_TOGETHER = 0.9  # probability of removal from both images: one tool has often prepared both
+_PLACES = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 4  # parts of a voxel
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A label map as numbers: (i, j, k) uint8, number n meaning values[n], and values[0] = 0, which is nothing."""
+    """A label map in compact form.
+
+    Parameters
+    ----------
+    numbers : Tensor, shape (i, j, k)
+        uint8; number n means the label ``values[n]``.
+    values : tuple of int
+        Label values; the first one is 0, which is background.
+    """
 
     numbers: Tensor
     values: tuple[int, ...]
@@ -39,8 +46,17 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """A pair. images: float32 in [0, 1]; labels: int32 values of the maps; views: both clean, in one contrast, in
-    [0, 1]. Each is (1, 1, i, j, k)."""
+    """A synthetic pair. Each tensor has the shape (1, 1, i, j, k).
+
+    Parameters
+    ----------
+    moving, fixed : Tensor
+        The images, float32 in [0, 1].
+    moving_labels, fixed_labels : Tensor
+        int32, the label values of the maps.
+    moving_view, fixed_view : Tensor
+        Both anatomies without noise and in one contrast, float32 in [0, 1].
+    """
 
     moving: Tensor
     fixed: Tensor
@@ -53,9 +69,23 @@ class Synthetic:
 def synthesise(
     o: SynthesisOptions, seed: Sequence[int], moving: Anatomy, fixed: Anatomy, spacing_mm: float
 ) -> Synthetic:
-    """The pair of images of two anatomies (on one grid of cubes of spacing_mm) that belongs to the seed.
+    """Synthesise a pair of images of two anatomies. The result depends on the arguments alone.
 
-    The result lies on the device of the numbers and is a function of the arguments alone.
+    Parameters
+    ----------
+    o : SynthesisOptions
+        The ranges of all random quantities.
+    seed : sequence of int
+        Decides the pair.
+    moving, fixed : Anatomy
+        The anatomies, on one grid.
+    spacing_mm : float
+        The isotropic spacing of that grid.
+
+    Returns
+    -------
+    Synthetic
+        The pair, on the device of the anatomies.
     """
     common, *own = (np.random.default_rng((*seed, n)) for n in range(3))
     shared = random_affine(o, 1.0, common)
@@ -84,13 +114,13 @@ def synthesise(
 
 
 def _kept(values: Sequence[int], removed: Sequence[Sequence[int]]) -> Tensor:
-    """1 for each value that stays, 0 for those removed and for nothing."""
+    """1 for each value that stays; 0 for each removed value and for the background."""
     gone = {0, *(value for group in removed for value in group)}
     return torch.tensor([float(value not in gone) for value in values])
 
 
 def _cropped(o: SynthesisOptions, image: Tensor, rng: np.random.Generator) -> Tensor:
-    """The image, at times black beyond a plane across an axis, up to a quarter from its end."""
+    """The image; sometimes black beyond a plane across an axis, up to a quarter from its end."""
     drawn = rng.random(4)
     if drawn[0] >= o.cropped:
         return image
@@ -110,10 +140,11 @@ def _seen(
     spacing_mm: float,
     rng: np.random.Generator,
 ) -> Tensor:
-    """(5, i, j, k) uint8: the numbers at the middle of each voxel, and at four places about it. Nothing beyond."""
-    numbers = F.pad(
-        anatomy.numbers, [1] * 6
-    )  # nothing lies all about: what looks beyond the edge is sent there
+    """The numbers at the middle of each voxel and at four places around it, (5, i, j, k) uint8.
+
+    Outside the map they are 0.
+    """
+    numbers = F.pad(anatomy.numbers, [1] * 6)  # places outside the map are clamped to this edge
     size = anatomy.numbers.shape
     at = coordinates(affine, shape, size, o.factor, spacing_mm)
     at += random_warp(o, shape, o.factor * spacing_mm, rng) / spacing_mm
@@ -124,6 +155,6 @@ def _seen(
         for axis, n in enumerate(size):
             nearest = (at[axis] + (float(place[axis]) + 1.5)).floor_().clamp_(0, n + 1).int()
             index = index.mul_(n + 2).add_(nearest)
-        # index_select: twenty times as fast as indexing
+        # index_select is twenty times as fast as indexing
         out.append(numbers.flatten().index_select(0, index.flatten()).reshape(shape))
     return torch.stack(out)

@@ -1,4 +1,4 @@
-"""Where a synthetic image looks into its label map: a random affine and a random smooth displacement."""
+"""The deformation of a synthetic image: a random affine and a random smooth displacement."""
 
 from __future__ import annotations
 
@@ -13,13 +13,30 @@ from torch import Tensor
 
 from sacbnet.config.synthesis import SynthesisOptions
 
-STEEPEST = 0.8  # largest difference between neighbouring knots, of their distance: from 1 on a line could fold
+# the largest difference between neighbouring knots, as a part of their distance; from 1 on, a line
+# between them could fold
+_STEEPEST = 0.8
 
 
 def random_affine(
     o: SynthesisOptions, part: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """4×4, mm about the centre -> mm: rotation after scaling, and a shift, of `part` of the ranges."""
+    """Draw an affine: scaling, then rotation, then shift.
+
+    Parameters
+    ----------
+    o : SynthesisOptions
+        The ranges.
+    part : float
+        The part of the ranges that is used.
+    rng : numpy.random.Generator
+        The source of random numbers.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        mm to mm, about the centre of the box.
+    """
     turn, scale, shift = rng.uniform(-1, 1, (3, 3)) * part
     affine = np.eye(4)
     affine[:3, :3] = (
@@ -32,8 +49,28 @@ def random_affine(
 def random_box(
     o: SynthesisOptions, map_shape: Sequence[int], spacing_mm: float, rng: np.random.Generator
 ) -> tuple[list[int], NDArray[np.float64]]:
-    """The images' shape, and the shift (4×4, mm) of their centre: a smaller box lies within the map's, a larger one
-    holds it."""
+    """Draw the box of the images.
+
+    A smaller box lies within the box of the map. A larger box contains it.
+
+    Parameters
+    ----------
+    o : SynthesisOptions
+        The range of the sides.
+    map_shape : sequence of int
+        (i, j, k) of the map.
+    spacing_mm : float
+        Spacing of the map.
+    rng : numpy.random.Generator
+        The source of random numbers.
+
+    Returns
+    -------
+    shape : list of int
+        (i, j, k) of the images.
+    place : ndarray, shape (4, 4)
+        The shift of the centre of the box, in mm.
+    """
     side, where = rng.uniform(*o.box, 3), rng.uniform(-1, 1, 3)
     whole = np.array([n // o.factor for n in map_shape])
     shape = np.maximum(1, np.round(side * whole)).astype(int)
@@ -49,9 +86,27 @@ def coordinates(
     factor: int,
     spacing_mm: float,
 ) -> Tensor:
-    """(3, i, j, k): the voxel of the map that each voxel of the image sees through the affine (mm about the centres).
+    """Give the voxel of the map that each voxel of the image sees through an affine.
 
-    A voxel of the image is factor³ voxels of the map, of spacing_mm; both boxes have one centre.
+    Both boxes have one centre.
+
+    Parameters
+    ----------
+    affine : ndarray, shape (4, 4)
+        mm to mm, about the centre.
+    shape : sequence of int
+        (i, j, k) of the image.
+    map_shape : sequence of int
+        (i, j, k) of the map.
+    factor : int
+        A voxel of the image is as long as this many voxels of the map.
+    spacing_mm : float
+        Spacing of the map.
+
+    Returns
+    -------
+    Tensor, shape (3, i, j, k)
+        Coordinates in voxels of the map, float32.
     """
     linear = factor * affine[:3, :3]
     middle = [(n - 1) / 2 for n in shape]
@@ -70,14 +125,31 @@ def coordinates(
 def random_warp(
     o: SynthesisOptions, shape: Sequence[int], spacing_mm: float, rng: np.random.Generator
 ) -> Tensor:
-    """(3, i, j, k) float32, mm: the sum over the distances of cubic B-splines with random coefficients at knots.
+    """Draw a smooth displacement: a sum of cubic B-splines, one for each distance between knots.
 
-    At each distance h the coefficients' SD is drawn up to warp_mm, but no more than keeps neighbouring knots from
-    passing each other (independent, their difference has √2 SD, and three SD hold nearly all).
+    For each distance the standard deviation of the coefficients is drawn up to `o.warp_mm`. It is
+    limited so that neighbouring knots do not pass each other. (Their difference has √2 times this
+    standard deviation, and nearly all values lie within three of it.)
+
+    Parameters
+    ----------
+    o : SynthesisOptions
+        The distances and the largest standard deviation.
+    shape : sequence of int
+        (i, j, k).
+    spacing_mm : float
+        Spacing of the image.
+    rng : numpy.random.Generator
+        The source of random numbers.
+
+    Returns
+    -------
+    Tensor, shape (3, i, j, k)
+        The displacement in mm, float32.
     """
     out = torch.zeros(3, *shape)
     for h in o.warp_knots_mm:
-        sd = min(rng.uniform(0, o.warp_mm), STEEPEST * h / (3 * 2**0.5))
+        sd = min(rng.uniform(0, o.warp_mm), _STEEPEST * h / (3 * 2**0.5))
         out += sd * spline_field(shape, h / spacing_mm, 3, rng)[0]
     return out
 
@@ -85,7 +157,24 @@ def random_warp(
 def spline_field(
     shape: Sequence[int], step: float, channels: int, rng: np.random.Generator
 ) -> Tensor:
-    """(1, channels, i, j, k) float32: cubic B-splines with normal coefficients at knots `step` voxels apart."""
+    """Draw smooth fields: cubic B-splines with normal coefficients.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (i, j, k).
+    step : float
+        Distance between knots in voxels.
+    channels : int
+        Number of fields.
+    rng : numpy.random.Generator
+        The source of random numbers.
+
+    Returns
+    -------
+    Tensor, shape (1, channels, i, j, k)
+        float32.
+    """
     knots = [ceil(n / step) + 4 for n in shape]
     values = torch.from_numpy(rng.standard_normal((1, channels, *knots), dtype=np.float32))
     return _cubic(values, shape, step, rng.random(3))
@@ -94,9 +183,10 @@ def spline_field(
 def _cubic(
     values: Tensor, shape: Sequence[int], step: float, offset: NDArray[np.float64]
 ) -> Tensor:
-    """Knots (1, c, a, b, c') -> (1, c, i, j, k): uniform cubic B-splines, one axis after the other.
+    """Uniform cubic B-splines from knots to voxels, one axis after the other.
 
-    step: voxels between knots; offset: where in its first interval the lattice begins, in [0, 1).
+    step: voxels between knots. offset: the place, in [0, 1), where the voxels begin in the first
+    interval.
     """
     for axis, n in enumerate(shape):
         at = torch.arange(n) / step + float(offset[axis])

@@ -240,13 +240,18 @@ class Signature:
         numpy_types = tuple(np.dtype(str(t).removeprefix("torch.")) for t in array.types
                             if t != torch.bfloat16)  # fmt: skip
 
+        formats = [_FORMATS[layout] for layout in array.layouts]
+        first, others = formats[0], formats[1:]
+
         def address(value: Value) -> int | None:
             if isinstance(value, Tensor):
                 if not value.is_cpu:
                     raise TypeError(f"{about} lies on {value.device}; the CPU was expected")
                 if array.types and value.dtype not in array.types:
                     raise TypeError(f"{about} is {value.dtype}; {_names(array)} was expected")
-                if not any(value.is_contiguous(memory_format=_FORMATS[x]) for x in array.layouts):
+                if not value.is_contiguous(memory_format=first) and not (
+                    others and value.is_contiguous(memory_format=others[0])
+                ):
                     raise ValueError(_not_dense(about, value.shape, value.stride(), array))
                 return value.data_ptr()
             if value is None and optional:

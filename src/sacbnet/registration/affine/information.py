@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sacbnet.spatial.trilinear import CORNERS, interpolate, interpolate_with_slopes
+
 from .lattice import Lattice
 
 Array = NDArray[np.float64]
@@ -30,7 +32,6 @@ _BEYOND = 0.1
 # The score is 0 with fewer samples.
 _LEAST = 0.2
 _GLANCE = 4096  # sample points of an estimate
-_CORNERS = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
 
 
 class Information:
@@ -62,7 +63,7 @@ class Information:
         data, mask = moving.padded()
         self.last = np.array(data.shape)[:, None] - 1
         self.strides = np.array([data.shape[1] * data.shape[2], data.shape[2], 1])
-        self.corners = (_CORNERS @ self.strides)[:, None]
+        self.corners = (np.array(CORNERS) @ self.strides)[:, None]
         self.data = data.ravel()
         self.mask: NDArray[np.bool_] | None = None if mask is None else mask.ravel()
         self.moving_bin = _bin(self.data, bins)
@@ -144,19 +145,9 @@ class Information:
         Returns the values (n,) and their derivatives with respect to the voxel coordinates (3, n).
         """
         low = v.astype(np.intp)
-        a, b, c = v - low
-        corner = self.data[self.strides @ low + self.corners].astype(np.float64)
-        corner = corner.reshape(2, 2, 2, -1)  # (i, j, k, n)
-        by_k = corner[:, :, 1] - corner[:, :, 0]
-        at_k = corner[:, :, 0] + c * by_k
-        by_j = at_k[:, 1] - at_k[:, 0]
-        at_jk = at_k[:, 0] + b * by_j
-        by_i = at_jk[1] - at_jk[0]
-        by_k = by_k[:, 0] + b * (by_k[:, 1] - by_k[:, 0])
-        slopes = np.stack(
-            [by_i, by_j[0] + a * (by_j[1] - by_j[0]), by_k[0] + a * (by_k[1] - by_k[0])]
-        )
-        return at_jk[0] + a * by_i, slopes
+        corners = self.data[self.strides @ low + self.corners].astype(np.float64)
+        values, slopes = interpolate_with_slopes(corners.reshape(2, 2, 2, -1), v - low)
+        return values, np.stack(slopes)
 
     def _information(self, values: Array, fixed_bin: NDArray[np.intp]) -> tuple[float, Array]:
         """The score of the samples, and its derivative with respect to each moving value (n,)."""
@@ -264,8 +255,6 @@ def samples(fixed: Lattice, count: int) -> tuple[Array, Array]:
         inside = mask[tuple((at + 0.5).astype(np.intp).T)]
         v, at = v[inside], at[inside]
     low = at.astype(np.intp)
-    t = at - low
-    values = np.zeros(len(v))
-    for corner in _CORNERS:
-        values += data[tuple((low + corner).T)] * np.prod(np.where(corner, t, 1 - t), axis=1)
+    corners = np.stack([data[tuple((low + corner).T)] for corner in CORNERS]).astype(np.float64)
+    values = interpolate(corners.reshape(2, 2, 2, -1), (at - low).T)
     return np.ascontiguousarray(fixed.grid.world(v).T), values
