@@ -1,4 +1,6 @@
-"""Options from tables (of TOML or JSON) and back, by cattrs, which is set to convert nothing silently.
+"""Options from tables (of TOML or JSON) and back, by cattrs.
+
+Values are checked and not converted silently.
 
 An error is one `InputError` that names the option by its path, such as ``run.steps`` or
 ``method['ours'].stage[0].share``, the value seen and what was expected.
