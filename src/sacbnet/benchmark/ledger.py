@@ -194,7 +194,8 @@ def _read_json(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        return found
     except ValueError as error:
         raise InputError(
             f"{path} is no file of sacbnet benchmark ({error}); choose another --out"

@@ -74,4 +74,5 @@ def to_unit(data: NDArray[np.floating]) -> NDArray[np.float32]:
     [0.0, 0.5, 1.0]
     """
     low, high = unit_range(data)
-    return np.clip((data - np.float32(low)) / np.float32(high - low), 0, 1).astype(np.float32)
+    unit = (data - np.float32(low)) / np.float32(high - low)
+    return np.asarray(np.clip(unit, 0, 1), dtype=np.float32)

@@ -51,4 +51,4 @@ def target_registration_error(
             f"points of shapes {fixed_points.shape} and {moving_points.shape} were given; two of"
             " one shape (n, 3) were expected: row n of both is the same landmark"
         )
-    return np.linalg.norm(transform(fixed_points) - moving_points, axis=1)
+    return np.asarray(np.linalg.norm(transform(fixed_points) - moving_points, axis=1))

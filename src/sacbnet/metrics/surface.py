@@ -85,4 +85,4 @@ def _between(a: NDArray[np.bool_], b: NDArray[np.bool_], spacing: NDArray[np.flo
 
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return mask & ~ndimage.binary_erosion(mask)
+    return np.asarray(mask & ~ndimage.binary_erosion(mask))

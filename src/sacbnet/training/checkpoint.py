@@ -112,7 +112,7 @@ def _cuda_of(network: nn.Module) -> list[torch.device]:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint file; nothing in it is executed. InputError for what is none."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if content["format_version"] > FORMAT_VERSION:
             raise InputError(
                 f"{path} has format {content['format_version']}; up to {FORMAT_VERSION} is read: update"

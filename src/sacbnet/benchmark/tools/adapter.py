@@ -99,7 +99,8 @@ class Tool:
                 f"exit code {done.returncode}",
             )
             raise RegistrationError(f"{self.name} failed: {last[:300]}")
-        return json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
+        account: dict[str, Any] = json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
+        return account
 
     def _check(
         self, folder: Path, moving: Subject, fixed: Subject, transform: DisplacementField

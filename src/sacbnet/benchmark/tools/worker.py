@@ -124,7 +124,7 @@ def peak_memory_mb() -> float:
     import psutil
 
     found = psutil.Process().memory_info()  # only Windows keeps the peak; else the present size
-    return getattr(found, "peak_wset", found.rss) / 2**20
+    return float(getattr(found, "peak_wset", found.rss)) / 2**20
 
 
 def main() -> None:
