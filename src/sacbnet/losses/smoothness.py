@@ -128,10 +128,11 @@ def jacobian_loss(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
 def inverse_consistency_loss(transform_vox: Tensor, inverse_vox: Tensor) -> Tensor:
     """Compute the mean square distance of points to their places after a round trip.
 
-    It is |transform(inverse(p)) - p|² of (id + transform_vox) ∘ (id + inverse_vox), averaged over
-    the voxels of a sample that the inverse leaves inside the grid (0 if there are none), then over
-    the samples. Beyond the grid the transform is not known; its edge is repeated there. For both
-    directions add the loss with the arguments exchanged. The loss is computed in at least float32.
+    It is ``|transform(inverse(p)) - p|²`` of ``(id + transform_vox) ∘ (id + inverse_vox)``,
+    averaged over the voxels of a sample that the inverse leaves inside the grid (0 if there are
+    none), then over the samples. Beyond the grid the transform is not known; its edge is repeated
+    there. For both directions add the loss with the arguments exchanged. The loss is computed in at
+    least float32.
 
     Parameters
     ----------

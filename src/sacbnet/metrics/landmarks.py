@@ -12,7 +12,7 @@ from sacbnet.spatial.transforms import PointMap
 def target_registration_error(
     transform: PointMap, fixed_points: NDArray[np.floating], moving_points: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Measure the error at landmarks, |transform(p_fixed) - p_moving|.
+    """Measure the error at landmarks, ``|transform(p_fixed) - p_moving|``.
 
     Parameters
     ----------

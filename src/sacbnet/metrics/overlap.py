@@ -36,7 +36,7 @@ class Dice:
 def dice(
     moved: NDArray[np.integer], fixed: NDArray[np.integer], labels: tuple[int, ...] | None = None
 ) -> Dice:
-    """Compute 2|A∩B| / (|A| + |B|) for each label of two label maps.
+    """Compute ``2|A∩B| / (|A| + |B|)`` for each label of two label maps.
 
     Where methods are compared, or where a label may vanish, give the labels of `present_labels`,
     and count the labels that come out as absent as 0 (`dice_of_present`).
