@@ -89,7 +89,7 @@ def test_stages_share_the_steps():
         ),
         (
             toy({"name": "a", "tool": "syn", "refine": 3}),
-            "preset, refine or repair, which are ours",
+            "preset, refine or repair, which are options of our networks",
         ),
         (
             toy({"name": "a", "tool": "syn", "affine": "rigid"}),
