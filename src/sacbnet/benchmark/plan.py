@@ -1,6 +1,6 @@
 """The plan of a benchmark, from a TOML file: which methods are compared, and on which pairs.
 
-docs/comparison.md describes the file.
+docs/how-to/comparison.md describes the file.
 """
 
 from __future__ import annotations
