@@ -9,7 +9,7 @@ from sacbnet.errors import InputError
 from sacbnet.networks.lapirn import LapIRN, double, pool
 from sacbnet.networks.weights.load import load_weights, save_weights
 from sacbnet.spatial.jacobian import jacobian_determinant
-from sacbnet.training.loop import begin_from
+from sacbnet.training.start import begin_from
 
 FACTS = {
     "licence": "CC0",
