@@ -55,7 +55,7 @@ def test_read_back_as_it_was(filled):
 
 
 def test_labels_without_their_pair_are_dropped(filled):
-    """Killed between the two files: the pair counts as not done, and none of its labels is told twice."""
+    """After a kill between the two files the pair counts as not done; no label appears twice."""
     (filled / PAIRS).write_text((filled / PAIRS).read_text().splitlines(keepends=True)[0])
     ledger = Ledger(filled)
     assert not ledger.has("ours", 0, NAMES) and ledger.rows({("a", "b, of two")}, labels=True) == []

@@ -1,4 +1,4 @@
-"""Benchmarks as TOML: errors that name the option, the trainings they mean, and those that come with the package."""
+"""Plans as TOML: errors name the option; the recipes of a method; the plans of the package."""
 
 from __future__ import annotations
 

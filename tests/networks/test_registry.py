@@ -1,4 +1,4 @@
-"""A network from outside joins by the entry point `sacbnet.networks`, with no line of this repository changed."""
+"""A network from outside joins by the entry point `sacbnet.networks`; no line here changes."""
 
 import sys
 from textwrap import dedent

@@ -1,4 +1,4 @@
-"""Other makers' tools: their transforms as we read them; and small registrations by those that are installed.
+"""Tools of other makers: how we read their transforms, and small registrations by them.
 
 The tools are looked for in this Python, or in the one that PEERS_PYTHON names.
 """
@@ -38,14 +38,14 @@ def subject(name, labels, affine=RAS, data=None):
 
 
 def shifted(by):
-    """A fixed subject, and a moving one with the same anatomy `by` voxels further along (i, j, k)."""
+    """A fixed subject, and a moving one whose anatomy lies `by` voxels farther along (i, j, k)."""
     of_fixed = np.zeros((24, 25, 26), np.int16)
     of_fixed[6:12, 7:13, 8:14], of_fixed[14:18, 8:16, 9:14] = 3, 300
     return subject("m", np.roll(of_fixed, by, (0, 1, 2))), subject("f", of_fixed)
 
 
 def head(name, shape, affine, pose):
-    """A head of four labels, and its image, on any grid; pose: its world -> the world in which the head is drawn."""
+    """A head of four labels and its image on any grid; pose: its world -> that of the drawing."""
     p = Affine(pose)(Grid(shape, affine).world(np.moveaxis(np.indices(shape), 0, -1))) - 24.0
     labels = np.zeros(shape, np.int16)
     labels[(p**2 / [19**2, 16**2, 17**2]).sum(-1) < 1] = 7
@@ -61,7 +61,7 @@ def test_every_tool_can_be_named():
 
 @pytest.mark.parametrize("aligned", [True, False])
 def test_what_a_tool_finds_is_read_the_right_way(fake_python, aligned):
-    """2 voxels along i by its field, and 1 along j by its affine: moving(p + u) = fixed(p) makes both agree."""
+    """2 voxels along i by the field and 1 along j by the affine: moving(p + u) = fixed(p)."""
     moving, fixed = shifted((2, 0 if aligned else 1, 0))
     tool = Tool("greedy", fake_python(), 3, aligned)
     assert tool.version() == "fake-greedy 1.0"
