@@ -1,4 +1,7 @@
-"""What a run runs on: versions, device, processor, memory. Imports torch only to ask about a device."""
+"""What a run uses: versions, device, processor and memory.
+
+torch is imported only to ask about a device.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,21 @@ VERSION = "0.1.0"
 
 
 def environment(device: torch.device, kernels: str) -> dict[str, Any]:
-    """Versions and machine, without names of hosts or users. kernels: the form that serves (`dispatch.kernels_for`)."""
+    """Versions and machine of a run, without names of hosts or users.
+
+    Parameters
+    ----------
+    device : torch.device
+        The device of the run.
+    kernels : str
+        The form of the kernels that runs there (`sacbnet.kernels.dispatch.kernels_for`).
+
+    Returns
+    -------
+    dict of str to object
+        Versions of Python and of the installed libraries, operating system, device, number of
+        threads, and kernels.
+    """
     import torch
 
     return {
@@ -32,7 +49,13 @@ def environment(device: torch.device, kernels: str) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The model of the CPU, as Linux names it; elsewhere its kind."""
+    """Model of the CPU.
+
+    Returns
+    -------
+    str
+        The name that Linux gives; on other systems the kind of processor.
+    """
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -41,19 +64,38 @@ def processor() -> str:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """From here on `peak_memory_mb` is of what follows; of a process (not a GPU), on Linux only, elsewhere of all."""
+    """Start a new measurement of peak memory, for `peak_memory_mb`.
+
+    For a GPU this works everywhere, for a process on Linux only. On other systems the peak is that
+    of the whole process.
+
+    Parameters
+    ----------
+    device : torch.device
+        A GPU, whose allocator is measured, or the CPU, where the process is measured.
+    """
     if device.type == "cuda":
         import torch
 
         torch.cuda.reset_peak_memory_stats(device)
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text(
-            "5"
-        )  # proc(5): the peak becomes what the process has now
+        # proc(5): the peak becomes the present memory of the process
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The process's peak (CPU) or the allocator's (GPU), in MiB."""
+    """Peak memory since `reset_peak_memory`.
+
+    Parameters
+    ----------
+    device : torch.device
+        A GPU, whose allocator is measured, or the CPU, where the process is measured.
+
+    Returns
+    -------
+    float
+        The peak in MiB, rounded to 0.1 MiB.
+    """
     if device.type == "cuda":
         import torch
 
@@ -62,10 +104,10 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def _peak_bytes() -> int:
-    """The largest resident memory of this process so far.
+    """The largest resident memory of this process.
 
-    psutil tells it on Windows only. Linux tells it as VmHWM, which `reset_peak_memory` resets. Elsewhere what the
-    process has now is the best that is known without a POSIX module.
+    Linux gives it as VmHWM, which `reset_peak_memory` resets. psutil gives it on Windows only. On
+    other systems the present memory of the process is the best value without a POSIX module.
     """
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
@@ -76,7 +118,10 @@ def _peak_bytes() -> int:
 
 
 def _versions(*names: str) -> dict[str, str]:
-    """Of those that are installed: a machine that only trains, from packs, needs no reader of images."""
+    """Versions of the packages that are installed.
+
+    A machine that only trains, from packs, needs no reader of images.
+    """
     out = {}
     for name in names:
         with suppress(PackageNotFoundError):

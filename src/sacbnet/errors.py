@@ -1,6 +1,6 @@
 """The errors a user can meet: each states the value seen, what was expected, and the remedy, in one sentence.
 
-Every class carries the exit code of the command line (docs/command-line.md lists them).
+Every class carries the exit code of the command line (docs/reference/command-line.md lists them).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Statistics of a comparison: against SciPy, statsmodels and what was worked out by hand; the table; the picture."""
+"""Statistics of a comparison, checked by SciPy, statsmodels and by hand; table and picture."""
 
 from __future__ import annotations
 

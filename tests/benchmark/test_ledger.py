@@ -55,7 +55,7 @@ def test_read_back_as_it_was(filled):
 
 
 def test_labels_without_their_pair_are_dropped(filled):
-    """Killed between the two files: the pair counts as not done, and none of its labels is told twice."""
+    """After a kill between the two files the pair counts as not done; no label appears twice."""
     (filled / PAIRS).write_text((filled / PAIRS).read_text().splitlines(keepends=True)[0])
     ledger = Ledger(filled)
     assert not ledger.has("ours", 0, NAMES) and ledger.rows({("a", "b, of two")}, labels=True) == []
@@ -74,7 +74,7 @@ def test_another_definition_is_refused_where_there_are_scores(filled):
     ledger = Ledger(filled)
     ledger.begin("new", {"x": 1})
     ledger.begin("new", {"x": 2})  # no scores yet
-    assert ledger.methods["new"]["definition"] == {"x": 2}
+    assert ledger.methods["new"].definition == {"x": 2}
 
 
 def test_another_version_of_a_tool_is_refused_where_there_are_scores(filled):
@@ -95,6 +95,7 @@ def test_files_of_others_are_refused(tmp_path):
     with pytest.raises(InputError, match="no table of sacbnet benchmark"):
         Ledger(tmp_path)
     (tmp_path / PAIRS).unlink()
-    (tmp_path / "methods.json").write_text("{")
-    with pytest.raises(InputError, match=r"methods.json is no file of sacbnet benchmark"):
-        Ledger(tmp_path)
+    for text in ("{", "[]", '{"ours": {"facts": {}}}', '{"ours": 3}'):
+        (tmp_path / "methods.json").write_text(text)
+        with pytest.raises(InputError, match=r"methods.json is no file of sacbnet benchmark"):
+            Ledger(tmp_path)

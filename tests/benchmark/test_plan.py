@@ -1,4 +1,4 @@
-"""Benchmarks as TOML: errors that name the option, the trainings they mean, and those that come with the package."""
+"""Plans as TOML: errors name the option; the recipes of a method; the plans of the package."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_stages_share_the_steps():
         ),
         (
             toy({"name": "a", "tool": "syn", "refine": 3}),
-            "preset, refine or repair, which are ours",
+            "preset, refine or repair, which are options of our networks",
         ),
         (
             toy({"name": "a", "tool": "syn", "affine": "rigid"}),

@@ -15,7 +15,7 @@ from sacbnet.config.recipe import read_recipe
 from sacbnet.config.registration import Options
 from sacbnet.data.cases import read_cases
 from sacbnet.errors import InputError
-from sacbnet.evaluation.run import Engine, evaluate
+from sacbnet.evaluation.run import ByRegistrar, evaluate
 from sacbnet.networks.weights.load import describe_weights
 from sacbnet.training.checkpoint import State
 from sacbnet.training.loop import Outcome
@@ -81,9 +81,8 @@ def test_methods_beside_each_other(toy, run, shapes, tmp_path, fake_python, monk
     assert {(r["moving"], r["fixed"]) for r in rows} == {("case_5", "case_4"), ("case_4", "case_5")}
     weights = out / "ours" / "seed-0" / "last.safetensors"
     cases = read_cases(shapes).cases
-    expected = evaluate(
-        cases, [(5, 4), (4, 5)], Options(weights=str(weights), affine="none", preset="fast")
-    )
+    options = Options(weights=str(weights), affine="none", preset="fast", repair=False)
+    expected = evaluate(cases, [(5, 4), (4, 5)], options)
     for name in (
         "dice_nearest",
         "dice_onehot",
@@ -122,7 +121,7 @@ def test_methods_beside_each_other(toy, run, shapes, tmp_path, fake_python, monk
     assert read_recipe(out / "no-sacb" / "seed-0" / "recipe.toml").model.sacb_levels == ()
 
     files = {path: path.read_bytes() for path in out.glob("*") if path.is_file()}
-    forbid(monkeypatch, "train", "outcomes", "Tool", "Engine")
+    forbid(monkeypatch, "train", "outcomes", "Tool", "ByRegistrar")
     assert run(plan, python="gone").table == told
     assert {path: path.read_bytes() for path in files} == files
     with pytest.raises(
@@ -200,15 +199,15 @@ def test_a_pair_that_fails_is_told_and_tried_again(toy, run, tmp_path, fake_pyth
 
 
 def test_interrupted_it_leaves_whole_files_and_goes_on(toy, run, tmp_path, monkeypatch):
-    plan, real, calls = toy(IDENTITY, OURS), Engine.__call__, []
+    plan, real, calls = toy(IDENTITY, OURS), ByRegistrar.__call__, []
 
-    def interrupted(self, moving, fixed):
+    def interrupted(self, *, fixed, moving):
         calls.append(moving.case.name)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return real(self, moving, fixed)
+        return real(self, fixed=fixed, moving=moving)
 
-    monkeypatch.setattr(Engine, "__call__", interrupted)
+    monkeypatch.setattr(ByRegistrar, "__call__", interrupted)
     found = run(plan)
     assert found.signal == 2 and found.report["incomplete"] and "Not finished" in found.table
     assert len(rows_of(tmp_path / "out")) == 3 and "| ours | 1 of 2 |" in found.table

@@ -17,9 +17,14 @@ from sacbnet.io import table
 from sacbnet.io.format import AffineFormat, FieldFormat, ImageFormat, PointsFormat
 from sacbnet.io.images import load_image, save_image
 from sacbnet.io.points import load_points, save_points
-from sacbnet.io.transforms import load_transform, save_affine
+from sacbnet.io.transforms import (
+    is_displacement,
+    load_transform,
+    save_affine,
+    save_displacement,
+)
 from sacbnet.spatial.grid import Grid
-from sacbnet.spatial.transforms import Affine
+from sacbnet.spatial.transforms import Affine, DisplacementField
 
 
 class TextImage(ImageFormat):
@@ -73,11 +78,24 @@ class Matrix(AffineFormat):
         np.savetxt(path, content.matrix)
 
 
+class ArrayField(FieldFormat):
+    suffixes = (".field.npz",)
+    written = suffixes
+
+    def read(self, path: Path) -> DisplacementField:
+        found = np.load(path)
+        u = found["displacement"]
+        return DisplacementField(Grid(u.shape[:3], found["affine"]), u)
+
+    def write(self, path: Path, content: DisplacementField) -> None:
+        np.savez(path, displacement=content.displacement_mm, affine=content.grid.affine)
+
+
 class NoFormat:
     pass
 
 
-CLASSES = (TextImage, FolderImage, TextPoints, Matrix)
+CLASSES = (TextImage, FolderImage, TextPoints, Matrix, ArrayField)
 
 
 @pytest.fixture
@@ -132,6 +150,25 @@ def test_formats_of_another_package(tmp_path, outside, grids):
     save_affine(tmp_path / "a.matrix", Affine.translation([1, 2, 3]))
     found = load_transform(tmp_path / "a.matrix")
     assert isinstance(found, Affine) and found.matrix[:3, 3].tolist() == [1, 2, 3]
+    field = DisplacementField(grid, np.stack([data, 2 * data, -data], -1))
+    save_displacement(tmp_path / "a.field.npz", field)
+    again = load_transform(tmp_path / "a.field.npz")
+    assert isinstance(again, DisplacementField) and again.grid == grid
+    assert np.array_equal(again.displacement_mm, field.displacement_mm)
+    assert is_displacement(tmp_path / "a.field.npz")
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_fields_are_told_from_images_by_their_content(tmp_path, grids, suffix):
+    grid = grids["las"]
+    u = np.random.default_rng(0).normal(size=(*grid.shape, 3)).astype(np.float32)
+    path = tmp_path / f"a{suffix}"
+    save_displacement(path, DisplacementField(grid, u))
+    assert is_displacement(path)
+    save_image(path, u[..., 0], grid)
+    assert not is_displacement(path)
+    path.write_bytes(b"damaged")
+    assert not is_displacement(path) and not is_displacement(tmp_path)
 
 
 def test_messages_list_the_formats_of_other_packages(tmp_path, outside):

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 
 from sacbnet.errors import GridError, InputError
-from sacbnet.metrics.overlap import hausdorff95
+from sacbnet.metrics.surface import hausdorff95
 
 
 def blobs(seed: int, shape=(14, 12, 10), labels: int = 4) -> np.ndarray:

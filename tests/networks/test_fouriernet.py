@@ -55,7 +55,7 @@ def test_one_frequency_becomes_the_same_wave_at_a_64th(size, factor, frequency):
 
 
 def test_decoding_is_that_of_the_paper():
-    """All three axes at once, frequencies of half the lattice, which an even size has, among them."""
+    """All three axes at once, with the highest frequency that a lattice of even size has."""
     low = np.random.default_rng(0).standard_normal((2, 3, 4, 6, 2))
     axes = (2, 3, 4)
     spectrum = np.fft.fftshift(np.fft.fftn(low, axes=axes), axes=axes)
@@ -88,7 +88,7 @@ def test_the_displacement_is_in_voxels_of_the_padded_image(model):
 
 
 def by_hand(model, moving, fixed):
-    """Layer after layer, in terms of the parameters in their order of use; the displacement in units."""
+    """Layer after layer from the parameters in their order of use; the result is in units."""
     order = ("level1", "level2", "level3", "level4", "level5", "up4", "merge4", "up3", "merge3")
     rest = [p for name in order for p in getattr(model, name).parameters()]
 

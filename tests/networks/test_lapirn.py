@@ -9,7 +9,7 @@ from sacbnet.errors import InputError
 from sacbnet.networks.lapirn import LapIRN, double, pool
 from sacbnet.networks.weights.load import load_weights, save_weights
 from sacbnet.spatial.jacobian import jacobian_determinant
-from sacbnet.training.loop import begin_from
+from sacbnet.training.start import begin_from
 
 FACTS = {
     "licence": "CC0",
@@ -30,7 +30,7 @@ def network(levels=3, channels=3, seed=0, **options):
 
 
 def say(network, **steps):
-    """Let the heads of the named levels say these (3, ...) instead, as steps in units, and the others 0."""
+    """Let the heads of the named levels return steps (3, ...) in units; the others return 0."""
     for name, level in network.levels.items():
         step = torch.as_tensor(steps.get(name, [0.0, 0.0, 0.0])) / 0.4
         before_softsign = (step / (1 - step.abs())).reshape(1, 3, *(step.shape[1:] or (1, 1, 1)))
@@ -65,7 +65,7 @@ def test_any_size_is_padded_with_zeros_at_the_high_ends(shape, levels):
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("diffeomorphic", [False, True])
 def test_the_displacement_is_in_voxels_of_the_padded_image(levels, diffeomorphic):
-    """Half of 16, 24 and 8 voxels to the unit, whatever the level; the exponential of a constant is itself."""
+    """One unit is half of 16, 24 and 8 voxels at any level; a constant is its own exponential."""
     steps = {"coarse": [0.1, 0.2, -0.3], "middle": [0.05, -0.1, 0.2], "fine": [0.0, 0.1, 0.1]}
     total = torch.tensor([*steps.values()])[:levels].sum(0)
     model = say(network(levels, diffeomorphic=diffeomorphic), **steps)

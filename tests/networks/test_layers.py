@@ -45,7 +45,8 @@ def test_building_on_the_meta_device_imports_no_compiler():
     """As loading weights does."""
     code = (
         "import sys, torch\n"
-        "from sacbnet.networks.registry import build; from sacbnet.config.registry import options_of\n"
+        "from sacbnet.networks.registry import build\n"
+        "from sacbnet.config.registry import options_of\n"
         "with torch.device('meta'):\n"
         "    for name in ('voxelmorph', 'transmorph'): build(options_of(name)())\n"
         "assert 'sympy' not in sys.modules"

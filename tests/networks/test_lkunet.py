@@ -50,7 +50,7 @@ def test_parameters_are_as_many_as_published_less_the_unused_head(channels, publ
 
 
 def test_a_large_kernel_is_one_convolution():
-    """As the paper has it: the parallel kernels, padded to 5×5×5, and the identity can be added up."""
+    """As in the paper, the sum of the parallel kernels and the identity is one 5×5×5 kernel."""
     torch.manual_seed(0)
     block = LargeKernel(3)
     x = noise(2, 3, 6, 5, 7)
@@ -63,7 +63,7 @@ def test_a_large_kernel_is_one_convolution():
 
 
 def test_displacements_end_at_half_the_padded_image():
-    """Softsign of a large number is ±1, and that is half of 16, 32 and 48 voxels along i, j and k."""
+    """Softsign of a large number is ±1, which is half of 16, 32 and 48 voxels along i, j, k."""
     with torch.inference_mode():
         u = new(factor=1e6)(*images(1, 1, 16, 20, 33))
     for axis, half in enumerate((8, 16, 24)):

@@ -163,7 +163,7 @@ def test_a_step_comes_before_what_the_coarser_levels_found():
 
 @VERSIONS
 def test_the_steps_of_all_levels_add_up(version):
-    """One voxel at each of 1/16, 1/8, 1/4, 1/2, 1: 31 voxels, along the axis and in the direction of the attention."""
+    """One voxel at each of the five levels is 31 voxels, along the axis that attention sees."""
     model = ModeT(ModeTOptions(2, version)).eval()
     averaging(model)
     for attention in attentions(model):
@@ -201,7 +201,7 @@ def test_each_level_matches_the_moving_features_to_the_fixed_ones(version):
 @VERSIONS
 @pytest.mark.parametrize(("level", "axis"), [(1, 0), (2, 1), (2, 2)])
 def test_a_shift_is_found_by_the_level_of_its_size(version, level, axis):
-    """Random features and projections tell voxels apart; the other levels are held still by their bias."""
+    """Random features tell voxels apart; a bias keeps the other levels from moving."""
     model = new(version, channels=4)
     averaging(model)
     for n, attention in enumerate(attentions(model), 1):
@@ -224,7 +224,8 @@ def test_a_shift_is_found_by_the_level_of_its_size(version, level, axis):
 def test_any_size_is_padded_at_the_high_ends(version, shape):
     model = new(version)
     moving, fixed = images(1, 1, *shape)
-    # up to multiples of 16, and where no axis then has 32, all of them have: the norms need two voxels at level 5
+    # Padding goes up to multiples of 16. If no axis then has 32 voxels, all get 32, because the
+    # norms need two voxels at level 5.
     size = [max(16 * -(-n // 16), 32 if max(shape) <= 16 else 0) for n in shape]
     i, j, k = (to - n for to, n in zip(size, shape, strict=True))
     with torch.inference_mode():

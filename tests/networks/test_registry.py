@@ -1,4 +1,4 @@
-"""A network from outside joins by the entry point `sacbnet.networks`, with no line of this repository changed."""
+"""A network from outside joins by the entry point `sacbnet.networks`; no line here changes."""
 
 import sys
 from textwrap import dedent
@@ -120,8 +120,8 @@ def test_it_trains_is_saved_and_loaded_and_registers_a_pair(guest, recipe, pack,
     assert outcome.state.step == 2
 
     written = describe_weights(tmp_path / "run")
-    assert (written["architecture"], written["config"]) == ("tiny", {"width": 4})
-    assert written["parameters"] == (27 * 2 + 1) * 4 + (27 * 4 + 1) * 3
+    assert (written.architecture, written.options.to_dict()) == ("tiny", {"width": 4})
+    assert written.parameters == (27 * 2 + 1) * 4 + (27 * 4 + 1) * 3
     assert read_recipe(tmp_path / "run" / "recipe.toml").model == options_of("tiny")(width=4)
 
     network, _ = load_weights(tmp_path / "run" / "last.safetensors")

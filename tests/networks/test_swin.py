@@ -1,4 +1,4 @@
-"""The parts of the transformer: against brute force, against what may depend on what, and against MONAI's."""
+"""The parts of the transformer, compared with brute force and with MONAI's transformer."""
 
 import itertools
 
@@ -116,8 +116,9 @@ def test_block_equals_monai(size, shifted):
     shift = tuple(w // 2 if shifted else 0 for w in WINDOW)
     theirs = monai.SwinTransformerBlock(8, 2, WINDOW, shift, qkv_bias=False)
     pairs = [
-        (theirs.norm1, mine.norm1), (theirs.attn.qkv, mine.attention.qkv), (theirs.attn.proj, mine.attention.project),
-        (theirs.norm2, mine.norm2), (theirs.mlp.linear1, mine.mlp[0]), (theirs.mlp.linear2, mine.mlp[2]),
+        (theirs.norm1, mine.norm1), (theirs.attn.qkv, mine.attention.qkv),
+        (theirs.attn.proj, mine.attention.project), (theirs.norm2, mine.norm2),
+        (theirs.mlp.linear1, mine.mlp[0]), (theirs.mlp.linear2, mine.mlp[2]),
     ]  # fmt: skip
     for to, of in pairs:
         to.load_state_dict(of.state_dict())

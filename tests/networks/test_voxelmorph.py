@@ -119,7 +119,7 @@ def test_batch_equals_singles_and_repeats(model):
 
 
 def test_equivariant_to_shifts_of_the_coarsest_voxel(model):
-    """No layer knows where it is: away from the ends, what moves in the images moves in the displacement."""
+    """No layer knows its place: away from the ends, shifted images give a shifted displacement."""
     blob = torch.zeros(2, 1, 1, 96, 8, 8)
     blob[..., 44:52, :, :] = images(1, 1, 8, 8, 8)[0]
     with torch.inference_mode():

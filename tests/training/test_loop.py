@@ -22,7 +22,7 @@ from sacbnet.data.cases import read_cases
 from sacbnet.data.pack import build_pack
 from sacbnet.errors import InputError, OutputError, RegistrationError
 from sacbnet.networks.weights.load import describe_weights
-from sacbnet.training import checkpoint, loop
+from sacbnet.training import checkpoint, session
 from sacbnet.training.checkpoint import CHECKPOINT, read_checkpoint
 from sacbnet.training.loader import choose
 from sacbnet.training.loop import train
@@ -254,14 +254,14 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(
     """Checkpoint, best weights and curve fail once each; the run ends as if nothing had been."""
     for name in ("save_checkpoint", "save_run_weights"):
         once = iter([OutputError("no space")])
-        real = getattr(loop, name)
+        real = getattr(session, name)
 
         def fails_once(*arguments, real=real, once=once):
             if error := next(once, None):
                 raise error
             return real(*arguments)
 
-        monkeypatch.setattr(loop, name, fails_once)
+        monkeypatch.setattr(session, name, fails_once)
     heard = []
     train(recipe, pack, tmp_path, Team(), say=heard.append)
     assert sum("training goes on" in line for line in heard) == 2

@@ -1,6 +1,12 @@
-"""Methods beside each other, on the same pairs: means, paired tests against the first, and the table that tells them.
+"""Methods compared on the same pairs: means, paired tests against the first method, and the table.
 
-Where a method was trained from several seeds, a pair's number is the mean over its seeds: seeds are no further pairs.
+Where a method was trained from several seeds, the number of a pair is the mean over the seeds: a
+seed is not a further pair.
+
+References
+----------
+Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1945. Holm, "A simple
+sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979.
 """
 
 from __future__ import annotations
@@ -32,8 +38,17 @@ SHOWN = {
 
 @dataclass(frozen=True)
 class Difference:
-    """Of a method from the first, over the pairs that both have. mean: with its 95% interval, Student's. p: of
-    Wilcoxon's signed-rank test, two-sided; p_holm: corrected over the methods (Holm 1979)."""
+    """Difference of a method from the first method, over the pairs that both have scores of.
+
+    Parameters
+    ----------
+    mean : Summary
+        Of the differences of the pairs; the 95% interval is Student's.
+    p : float
+        p-value of Wilcoxon's signed-rank test, two-sided.
+    p_holm : float, default NaN
+        The same, corrected for the number of methods (`holm`).
+    """
 
     mean: Summary
     p: float
@@ -42,8 +57,21 @@ class Difference:
 
 @dataclass(frozen=True)
 class Standing:
-    """One method. pairs: how many it has scores of. numbers: over these pairs; by_seed: the mean of the first of
-    `TESTED` that there is, for each seed; against_first: by number, none for the first itself."""
+    """Results of one method.
+
+    Parameters
+    ----------
+    method : str
+        Its name.
+    pairs : int
+        Number of pairs that it has scores of.
+    numbers : mapping of str to Summary
+        Each number of `OF_A_PAIR` over these pairs.
+    by_seed : mapping of str to float
+        For each seed, the mean of the first number of `TESTED` that there is.
+    against_first : mapping of str to Difference
+        Each number of `TESTED`; empty for the first method.
+    """
 
     method: str
     pairs: int
@@ -52,14 +80,30 @@ class Standing:
     against_first: Mapping[str, Difference]
 
     def to_dict(self) -> dict[str, Any]:
+        """Convert to plain values, as summary.json holds them.
+
+        Returns
+        -------
+        dict
+            The fields; summaries and differences are dictionaries, too.
+        """
         return asdict(self)
 
 
 def compare(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Standing, ...]:
-    """The standing of each method that has rows, in the order of `methods`, the first of which is the reference.
+    """Compare methods with the first of them.
 
-    rows: of any methods, seeds and pairs, with the numbers of `scoring.OF_A_PAIR`. Without rows of the first method
-    nothing is tested.
+    Parameters
+    ----------
+    rows : sequence of Row
+        Rows of pairs, of any methods and seeds, with the numbers of `scoring.OF_A_PAIR`.
+    methods : sequence of str
+        Names of the methods. The first is the reference; without rows of it nothing is tested.
+
+    Returns
+    -------
+    tuple of Standing
+        The methods that have rows, in the order of ``methods``.
     """
     values = {name: over_seeds(rows, name, methods) for name in OF_A_PAIR}
     present = [method for method in methods if any(row["method"] == method for row in rows)]
@@ -85,7 +129,22 @@ def compare(rows: Sequence[Row], methods: Sequence[str]) -> tuple[Standing, ...]
 def over_seeds(
     rows: Sequence[Row], name: str, methods: Sequence[str]
 ) -> dict[str, dict[Pair, float]]:
-    """A number by method and pair, the mean over the seeds; only where there is one."""
+    """Collect a number by method and pair, as the mean over the seeds.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Rows of pairs or of one label.
+    name : str
+        Column of the number.
+    methods : sequence of str
+        Methods to collect.
+
+    Returns
+    -------
+    dict of str to dict of (str, str) to float
+        By method, and by moving and fixed case; only where there is a number.
+    """
     found: dict[str, dict[Pair, list[float]]] = {}
     for row in rows:
         if name in row and row["method"] in methods:
@@ -96,9 +155,21 @@ def over_seeds(
 
 
 def difference(first: Mapping[Pair, float], other: Mapping[Pair, float]) -> Difference | None:
-    """other - first, and the test that its median is 0; over the pairs where both are finite, None without any.
+    """Test whether a method differs from the first, over the pairs where both numbers are finite.
 
-    Pairs that are equal to the digit have no rank (Wilcoxon's own rule); where all are, p is 1.
+    Pairs with equal numbers get no rank (Wilcoxon's own rule). Where all are equal, p is 1.
+
+    Parameters
+    ----------
+    first : mapping of (str, str) to float
+        The first method's number for each pair.
+    other : mapping of (str, str) to float
+        The other method's.
+
+    Returns
+    -------
+    Difference or None
+        Of other - first; None where no pair has both.
     """
     both = [other[pair] - first[pair] for pair in first if pair in other]
     found = np.array([d for d in both if np.isfinite(d)])
@@ -108,9 +179,28 @@ def difference(first: Mapping[Pair, float], other: Mapping[Pair, float]) -> Diff
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm, Scandinavian Journal of Statistics 1979), in the order given: the
-    k-th smallest of n times n - k + 1, at least those before it and at most 1.
+    """Correct p-values for their number.
 
+    The k-th smallest of n is multiplied by n - k + 1. It then becomes at least as large as those
+    before it, and at most 1.
+
+    Parameters
+    ----------
+    p : sequence of float
+        The p-values.
+
+    Returns
+    -------
+    list of float
+        The corrected p-values, in the same order.
+
+    References
+    ----------
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 1979.
+
+    Examples
+    --------
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
@@ -122,9 +212,23 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def table(standings: Sequence[Standing], facts: Mapping[str, Mapping[str, Any]], asked: int) -> str:
-    """In Markdown: mean ± SD over the pairs; how each differs from the first in the first of `TESTED` that there is.
+    """Write the table in Markdown: mean ± SD over the pairs, and the difference from the first.
 
-    facts: by method its parameters and training_minutes, where it has them. asked: how many pairs there should be.
+    The difference is that of the first number of `TESTED` that there is.
+
+    Parameters
+    ----------
+    standings : sequence of Standing
+        The methods, the first of which is the reference.
+    facts : mapping of str to mapping
+        For each method its "parameters" and "training_minutes", where it has them.
+    asked : int
+        Number of pairs of the benchmark. A method that has fewer shows both numbers.
+
+    Returns
+    -------
+    str
+        The table, without a final newline.
     """
     shown = [name for name in SHOWN if any(name in s.numbers for s in standings)]
     tested = next((name for name in TESTED if any(name in s.numbers for s in standings)), None)
@@ -151,15 +255,35 @@ def table(standings: Sequence[Standing], facts: Mapping[str, Mapping[str, Any]],
 
 
 def page(standings: Sequence[Standing], report: Mapping[str, Any]) -> str:
-    """table.md: what was done, the table, the tools, and what failed. report: as summary.json has it."""
+    """Write table.md: what was done, the table, the tools, and what failed.
+
+    Parameters
+    ----------
+    standings : sequence of Standing
+        The methods, the first of which is the reference.
+    report : mapping
+        The content of summary.json; read are "benchmark", "environment", "pairs", "methods",
+        "failed" and "incomplete".
+
+    Returns
+    -------
+    str
+        The page in Markdown.
+    """
     plan, where, asked = report["benchmark"], report["environment"], report["pairs"]
     facts, failed = report["methods"], report["failed"]
     told = f"{asked} pairs, mean ± SD over them."
     if any(method["train"] is not None for method in plan["methods"]):
         steps = plan["steps"] or "the recipe's"
         seeds = ", ".join(map(str, plan["seeds"]))
-        told += f" Each network: {steps} steps of recipe {plan['recipe']}, seeds {seeds}, {plan['keep']} weights."
-    told += f" {where['processor']}, {where['device']}, {where['threads']} threads; sacbnet {where['sacbnet']}."
+        told += (
+            f" Each network: {steps} steps of recipe {plan['recipe']}, seeds {seeds},"
+            f" {plan['keep']} weights."
+        )
+    told += (
+        f" {where['processor']}, {where['device']}, {where['threads']} threads;"
+        f" sacbnet {where['sacbnet']}."
+    )
     lines = [f"# {plan['name']}", "", *([plan["about"], ""] if plan["about"] else [])]
     lines += [
         told + (" Not finished." if report["incomplete"] else ""),
@@ -198,7 +322,7 @@ def _mean(found: Summary | None, how: str) -> str:
 
 
 def _largest(standing: Standing, name: str) -> str:
-    """Folding is told by the worst pair, too, to the last digit: 0 is none at all."""
+    """The worst pair's folding, with two digits: " (0)" means that no pair has any."""
     found = standing.numbers.get(name)
     return (
         f" ({found.max:.2g})" if name == "non_diffeomorphic_percent" and found and found.n else ""

@@ -1,4 +1,8 @@
-"""What a benchmark has done so far, on the disk: pairs.csv, labels.csv and methods.json, from which it goes on."""
+"""The scores of a benchmark on disk, from which an interrupted benchmark goes on.
+
+Three files: pairs.csv (a row for each pair), labels.csv (a row for each label of a pair) and
+methods.json (what is known of each method).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import csv
 import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +23,125 @@ KEY = ("method", "seed", "moving", "fixed")
 OF_PAIRS = (*KEY, *OF_A_PAIR, "labels_absent", "parameters")
 OF_LABELS = (*KEY, "label", *OF_A_LABEL)
 DIGITS = 7
-PAUSE = 10.0  # seconds between two writings of the tables, which grow
+PAUSE = 10.0  # seconds between two writes of the tables: they grow, and each write is a whole file
 Key = tuple[str, str, str, str]
+
+
+@dataclass
+class Known:
+    """What is known of one method.
+
+    Parameters
+    ----------
+    definition : dict
+        All that its scores depend on, as JSON holds it.
+    facts : dict of str to dict
+        By seed: parameters, steps, training_seconds, tool, weights, where they apply.
+    failed : dict of str to list of Row
+        By seed: what failed when it was last tried.
+    """
+
+    definition: dict[str, Any]
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: dict[str, list[Row]] = field(default_factory=dict)
 
 
 class Ledger:
     """The rows of a benchmark by method, seed and pair, and what is known of each method.
 
-    pairs, labels: rows, keys and labels as text, the rest as numbers. methods: name -> {"definition": ..., "facts":
-    {seed: ...}, "failed": {seed: [...]}}. Files are replaced whole, so that whatever ends the program leaves those of
-    some seconds before.
+    Keys and labels are text, all other values are numbers. A file is always replaced as a whole. A
+    program that is killed thus leaves the files of some seconds before.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the benchmark. What it already holds is read.
+
+    Raises
+    ------
+    InputError
+        Where it holds files of these names that are not a benchmark's.
     """
 
     def __init__(self, folder: Path) -> None:
-        """As the folder has it, if it has anything. InputError for files that are none of a benchmark."""
         self.folder = folder
         self.pairs = {_key(row): row for row in _read(folder / PAIRS, OF_PAIRS)}
         self.labels: dict[Key, list[Row]] = {}
         for row in _read(folder / LABELS, OF_LABELS):
-            if _key(row) in self.pairs:  # a pair's own row is written last
+            if _key(row) in self.pairs:  # the row of a pair is written after those of its labels
                 self.labels.setdefault(_key(row), []).append(row)
-        self.methods: dict[str, dict[str, Any]] = _read_json(folder / METHODS)
+        self.methods = _read_methods(folder / METHODS)
         self._saved = time.monotonic()
 
     def begin(self, method: str, definition: dict[str, Any]) -> None:
-        """InputError where there are rows of this method by another definition; an option that it had not, since the
-        version was an older one, is as it was by default."""
+        """Start or continue a method.
+
+        Parameters
+        ----------
+        method : str
+            Name of the method.
+        definition : dict
+            All that its scores depend on. An option that the stored definition lacks, because an
+            older version wrote it, counts as its default.
+
+        Raises
+        ------
+        InputError
+            Where there are scores of this method by another definition.
+        """
         plain = json.loads(json.dumps(definition))
-        known = self.methods.setdefault(method, {"definition": plain, "facts": {}, "failed": {}})
-        if not (differ := sorted(_differing(known["definition"], plain))):
+        known = self.methods.setdefault(method, Known(plain))
+        if not (differ := sorted(_differing(known.definition, plain))):
             return
         if any(key[0] == method for key in self.pairs):
             raise InputError(
-                f"{self.folder} holds scores of {method} as it was before ({', '.join(differ[:5])}); choose another"
-                " --out, or another name for the method"
+                f"{self.folder} holds scores of {method} as it was before"
+                f" ({', '.join(differ[:5])}); choose another --out, or another name for the method"
             )
-        self.methods[method] = {"definition": plain, "facts": {}, "failed": {}}
+        self.methods[method] = Known(plain)
 
     def has(self, method: str, seed: int | None, names: Row) -> bool:
+        """Ask whether a pair has been scored.
+
+        Parameters
+        ----------
+        method : str
+            Name of the method.
+        seed : int or None
+            Seed of its training; None for a method that is not trained.
+        names : Row
+            Names of the cases: "moving" and "fixed".
+
+        Returns
+        -------
+        bool
+            True where there is a row.
+        """
         return _key(names | {"method": method, "seed": _text(seed)}) in self.pairs
 
     def add(
         self, method: str, seed: int | None, names: Row, row: Row, labels: Sequence[Row]
     ) -> None:
-        """Scores of a pair (names: moving and fixed); on the disk within seconds, and at the next `save`."""
+        """Add the scores of a pair. They are on disk within seconds, and after the next `save`.
+
+        Parameters
+        ----------
+        method : str
+            Name of the method.
+        seed : int or None
+            Seed of its training; None for a method that is not trained.
+        names : Row
+            Names of the cases: "moving" and "fixed".
+        row : Row
+            Numbers of the pair, the columns `OF_PAIRS`.
+        labels : sequence of Row
+            Numbers of each label, the columns `OF_LABELS`.
+
+        Raises
+        ------
+        OutputError
+            Where the files cannot be written.
+        """
         key = names | {"method": method, "seed": _text(seed)}
         self.pairs[_key(key)] = _as_written(row, OF_PAIRS) | key
         self.labels[_key(key)] = [
@@ -77,26 +157,54 @@ class Ledger:
         facts: Mapping[str, Any] | None = None,
         failed: Sequence[Row] | None = None,
     ) -> None:
-        """facts: of a method's seed, in place of those known; InputError where there are rows that another version of
-        the tool, or other finished weights, made. failed: what went wrong now, in place of what did before."""
+        """Record what is known of a method's seed. It replaces what was known before.
+
+        Parameters
+        ----------
+        method : str
+            Name of a method that has begun.
+        seed : int or None
+            Seed of its training; None for a method that is not trained.
+        facts : mapping, optional
+            Parameters, steps, training_seconds, tool, weights, where they apply.
+        failed : sequence of Row, optional
+            What failed this time: "error", and "moving" and "fixed" where a pair failed.
+
+        Raises
+        ------
+        InputError
+            Where there are scores by another version of the tool, or by other weights.
+        """
         known = self.methods[method]
         if facts is not None:
-            before = known["facts"].get(_text(seed), {})
+            before = known.facts.get(_text(seed), {})
             for name in ("tool", "weights"):
                 if before.get(name) != facts.get(name) and any(
                     key[:2] == (method, _text(seed)) for key in self.pairs
                 ):
                     raise InputError(
-                        f"{self.folder} holds scores of {method} by {before.get(name)}; it is {facts.get(name)} now:"
-                        " choose another --out"
+                        f"{self.folder} holds scores of {method} by {before.get(name)}; it is"
+                        f" {facts.get(name)} now: choose another --out"
                     )
-            known["facts"][_text(seed)] = dict(facts)
+            known.facts[_text(seed)] = dict(facts)
         if failed is not None:
-            known["failed"][_text(seed)] = list(failed)
+            known.failed[_text(seed)] = list(failed)
 
     def facts(self, method: str) -> dict[str, Any]:
-        """Of all its seeds: parameters, steps, tool; the mean of the minutes of training; and `seeds`, of each."""
-        seeds = self.methods.get(method, {}).get("facts", {})
+        """Summarise what is known of a method over its seeds.
+
+        Parameters
+        ----------
+        method : str
+            Name of the method.
+
+        Returns
+        -------
+        dict
+            Parameters, steps and tool, where they apply; training_minutes, the mean over the seeds;
+            and "seeds": the facts of each seed.
+        """
+        seeds = self.methods[method].facts if method in self.methods else {}
         out: dict[str, Any] = {}
         for facts in seeds.values():
             out |= {name: facts[name] for name in ("parameters", "steps", "tool") if name in facts}
@@ -107,14 +215,38 @@ class Ledger:
         return out | {"seeds": seeds}
 
     def failures(self, method: str) -> list[Row]:
-        """method, seed and error, and the pair where it is one that failed; of the last time that each was tried."""
-        found = self.methods.get(method, {}).get("failed", {})
+        """List what failed when a method was last tried.
+
+        Parameters
+        ----------
+        method : str
+            Name of the method.
+
+        Returns
+        -------
+        list of Row
+            Method, seed and error of each; also moving and fixed where a pair failed.
+        """
+        found = self.methods[method].failed if method in self.methods else {}
         return [
             {"method": method, "seed": seed} | row for seed, rows in found.items() for row in rows
         ]
 
     def rows(self, names: Collection[tuple[str, str]], labels: bool = False) -> list[Row]:
-        """Of the pairs (moving, fixed) that are named, as the files tell them."""
+        """Get the rows of some pairs, with the digits that the files hold.
+
+        Parameters
+        ----------
+        names : collection of (str, str)
+            Moving and fixed case of each pair.
+        labels : bool, default False
+            The rows of labels instead of those of pairs.
+
+        Returns
+        -------
+        list of Row
+            Of all methods and seeds.
+        """
         found = [key for key in self.pairs if key[2:] in names]
         return [
             row
@@ -123,7 +255,13 @@ class Ledger:
         ]
 
     def save(self) -> None:
-        """OutputError where the files cannot be written."""
+        """Write the three files.
+
+        Raises
+        ------
+        OutputError
+            Where they cannot be written.
+        """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         _write(
@@ -131,7 +269,8 @@ class Ledger:
         )
         _write(self.folder / PAIRS, OF_PAIRS, self.pairs.values())
         with atomic_file(self.folder / METHODS) as path:
-            path.write_text(json.dumps(self.methods, indent=1), encoding="utf-8")
+            known = {name: asdict(found) for name, found in self.methods.items()}
+            path.write_text(json.dumps(known, indent=1), encoding="utf-8")
         self._saved = time.monotonic()
 
 
@@ -162,7 +301,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def _numbers(row: dict[str, str]) -> Row:
-    """Empty cells are left out, and all but names and labels are numbers."""
+    """Names and labels stay text, all other cells become numbers; empty cells are left out."""
     text = (*KEY, "label")
     return {
         name: value if name in text else float(value)
@@ -172,7 +311,7 @@ def _numbers(row: dict[str, str]) -> Row:
 
 
 def _as_written(row: Row, columns: Collection[str]) -> Row:
-    """With the digits that the file has: the table is the same, whether its rows were read or just made."""
+    """Round to the digits of the file, so that rows just made equal rows that are read."""
     return {
         name: float(f"{v:.{DIGITS}g}")
         for name, v in row.items()
@@ -190,12 +329,13 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
         )
 
 
-def _read_json(path: Path) -> dict[str, dict[str, Any]]:
+def _read_methods(path: Path) -> dict[str, Known]:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Known(**known) for name, known in tree.items()}
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is no file of sacbnet benchmark ({error}); choose another --out"
         ) from error

@@ -1,4 +1,7 @@
-"""Benchmarks: which methods are compared, on which pairs, after how much training (docs/comparison.md); a TOML file."""
+"""The plan of a benchmark, from a TOML file: which methods are compared, and on which pairs.
+
+docs/how-to/comparison.md describes the file.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,20 @@ KEPT = ("last", "best")
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a training, which begins with the weights of the one before. train: overrides of the recipe, beside
-    those of the method. share: how much of all steps it takes, in proportion to the other stages' shares."""
+    """A part of a training. It starts from the weights of the stage before.
+
+    Parameters
+    ----------
+    train : tuple of str, default ()
+        Overrides "section.option=value" of the recipe, after those of the method.
+    share : int, default 1
+        The stage takes ``share / (sum of all shares)`` of the steps.
+
+    Raises
+    ------
+    InputError
+        For an option that is not valid.
+    """
 
     train: tuple[str, ...] = ()
     share: int = 1
@@ -37,12 +52,36 @@ class Stage:
 
 @dataclass(frozen=True)
 class Method:
-    """One method, a row of the table; by exactly one of `train`, `weights` and `tool`.
+    """One method: a row of the table. It has exactly one of ``train``, ``weights`` and ``tool``.
 
-    train: overrides "section.option=value" of the benchmark's recipe, by which a network is trained; [] is the recipe
-    as it is. stages: of that training, if it has any. weights: finished ones, or "none", which with refine = 0 is the
-    identity. tool: one of other makers. seeds: of the training, instead of the benchmark's. affine: alignment before
-    all else; a tool's own. preset, refine, repair: as of `sacbnet evaluate`, for what is no tool.
+    Parameters
+    ----------
+    name : str
+        Name in the table.
+    train : tuple of str, optional
+        A network is trained by the benchmark's recipe with these overrides
+        "section.option=value"; () is the recipe unchanged.
+    stages : tuple of Stage, default ()
+        Stages of the training; () is a single one.
+    weights : str, default ""
+        Finished weights. "none" with ``refine=0`` is the identity.
+    tool : str, default ""
+        A tool of another maker: "syn", "greedy" or "elastix".
+    seeds : tuple of int, default ()
+        Seeds of the training; () are those of the benchmark.
+    affine : str, default "none"
+        Affine alignment before all other stages. A tool has its own: "none" or "affine".
+    preset : str, default ""
+        Preset of the registration, for a network.
+    refine : int, optional
+        Steps of refinement at each level, for a network.
+    repair : bool, default False
+        Remove folds, for a network.
+
+    Raises
+    ------
+    InputError
+        For an option that is not valid, and for options that exclude each other.
     """
 
     name: str
@@ -64,23 +103,26 @@ class Method:
         if len(given) != 1:
             told = " and ".join(given) or "none"
             raise InputError(
-                f"the method {self.name!r} has {told} of {', '.join(KINDS)}; exactly one was expected"
+                f"the method {self.name!r} has {told} of {', '.join(KINDS)}; exactly one was"
+                " expected"
             )
         if (self.stages or self.seeds) and self.train is None:
             raise InputError(
-                f"the method {self.name!r} has stages or seeds, but is not trained; remove them, or train"
+                f"the method {self.name!r} has stages or seeds, but is not trained; remove them, or"
+                " give it `train`"
             )
         one_of(self, affine=("none", "affine") if self.tool else AFFINES, preset=("", *PRESETS))
         if self.tool:
             one_of(self, tool=TOOLS)
             if self.preset or self.refine is not None or self.repair:
                 raise InputError(
-                    f"the tool {self.name!r} has preset, refine or repair, which are ours; remove them"
+                    f"the tool {self.name!r} has preset, refine or repair, which are options of"
+                    " our networks; remove them"
                 )
 
     @property
     def slug(self) -> str:
-        """The name as that of a folder."""
+        """The name in the form of a folder's name: small letters, digits and hyphens."""
         return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")
 
 
@@ -88,12 +130,36 @@ class Method:
 class Plan:
     """A benchmark.
 
-    recipe: whose data options say which pairs and labels are scored and how images are aligned, and by whose options
-    networks are trained; "" is all pairs of all cases. subset, pairs: other cases and another pairing to score, "" the
-    recipe's validation. steps: of the training of each trained method, all its stages together; 0 is the recipe's.
-    seeds: of each. changes: overrides of the recipe for all. keep: which weights of a training are scored, the last or
-    the best by validation (which have seen the validation pairs). methods: the first is what the others are held
-    against.
+    Parameters
+    ----------
+    name : str, default "benchmark"
+        Heading of the table.
+    about : str, default ""
+        A paragraph below the heading.
+    recipe : str, default ""
+        Name or file of a recipe. Its data options say which pairs and labels are scored and how
+        the images are aligned. Networks are trained by its other options. "" scores all pairs of
+        all cases.
+    subset : str, default ""
+        Cases to score; "" are the validation cases of the recipe.
+    pairs : str, default ""
+        Pairing of the cases; "" is that of the recipe's validation.
+    steps : int, default 0
+        Training steps of each method, all stages together; 0 is the recipe's number.
+    seeds : tuple of int, default (0,)
+        Every network is trained once from each seed.
+    changes : tuple of str, default ()
+        Overrides "section.option=value" of the recipe, for all methods.
+    keep : {"last", "best"}, default "last"
+        Which weights of a training are scored. The best weights by validation have seen the
+        validation pairs.
+    methods : tuple of Method
+        The first method is the reference that the others are compared with.
+
+    Raises
+    ------
+    InputError
+        For an option that is not valid, and for two methods of one name.
     """
 
     name: str = "benchmark"
@@ -113,7 +179,8 @@ class Plan:
         one_of(self, keep=KEPT, pairs=("", *PAIRINGS))
         if not self.methods or not self.seeds:
             raise InputError(
-                f"the benchmark {self.name!r} has no {'seeds' if self.methods else '[[method]]'}; name one"
+                f"the benchmark {self.name!r} has no {'seeds' if self.methods else '[[method]]'};"
+                " name one"
             )
         for what in ("name", "slug"):
             found = [getattr(method, what) for method in self.methods]
@@ -123,7 +190,19 @@ class Plan:
                 )
 
     def data(self) -> DataOptions:
-        """Which pairs are scored (as `validation`), which labels, and how images are aligned."""
+        """Get the options of the data to score.
+
+        Returns
+        -------
+        DataOptions
+            ``validation`` and ``validation_pairs`` say which pairs are scored. The others say which
+            labels are scored and how the images are aligned.
+
+        Raises
+        ------
+        InputError
+            Where the recipe is not found or not valid.
+        """
         found = self._recipe().data if self.recipe else DataOptions(validation_pairs="all")
         return replace(
             found,
@@ -132,11 +211,40 @@ class Plan:
         )
 
     def seeds_of(self, method: Method) -> tuple[int | None, ...]:
-        """(None,) for what is not trained."""
+        """List the seeds of a method's trainings.
+
+        Parameters
+        ----------
+        method : Method
+            A method of this benchmark.
+
+        Returns
+        -------
+        tuple of int or None
+            The seeds; (None,) where nothing is trained.
+        """
         return (method.seeds or self.seeds) if method.train is not None else (None,)
 
     def recipes(self, method: Method, seed: int) -> tuple[Recipe, ...]:
-        """One for each stage of a method's training, in their order. InputError for an override that does not fit."""
+        """Make the recipes of a method's training.
+
+        Parameters
+        ----------
+        method : Method
+            A method that is trained.
+        seed : int
+            Seed of the training.
+
+        Returns
+        -------
+        tuple of Recipe
+            One recipe for each stage, in their order.
+
+        Raises
+        ------
+        InputError
+            Where the benchmark has no recipe, and for an override that is not valid.
+        """
         base = self._recipe().with_changes(self.changes)
         stages, steps = method.stages or (Stage(),), self.steps or base.run.steps
         ends = [
@@ -165,11 +273,34 @@ class Plan:
         return read_recipe(find_recipe(self.recipe))
 
     def to_dict(self) -> dict[str, Any]:
+        """Convert to plain values, as summary.json holds them.
+
+        Returns
+        -------
+        dict
+            The fields; methods and stages are dictionaries, too.
+        """
         return asdict(self)
 
 
 def find_plan(name: str) -> Path:
-    """The file that `name` means: itself, or a benchmark that comes with the package. InputError lists those."""
+    """Find the file that a name means.
+
+    Parameters
+    ----------
+    name : str
+        Path of a file, or the name of a benchmark that comes with the package.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        Where there is no such file; the message lists the names that are known.
+    """
     return find_toml(name, "benchmark", PLACES)
 
 

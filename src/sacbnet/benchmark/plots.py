@@ -1,4 +1,4 @@
-"""Box plots of a number by structure, a box for each method."""
+"""Box plots of Dice by structure, with one box for each method."""
 
 from __future__ import annotations
 
@@ -12,15 +12,36 @@ from sacbnet.files import atomic_file
 
 from .comparison import over_seeds
 
-BOXES, BOX_INCHES = 108, 0.15  # in one row of the picture, at most; width of each
+BOXES, BOX_INCHES = 108, 0.15  # most boxes in one row of the picture; width of each
 ROW_INCHES = 2.2
 
 
 def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str) -> bool:
-    """Draw the Dice (nearest) of each structure over the pairs; whether there was anything to draw, and matplotlib.
+    """Draw the Dice (labels warped by nearest neighbour) of each structure over the pairs.
 
-    rows: of labels.csv. Boxes from quartile to quartile with the median, whiskers to the furthest pair within 1.5 times
-    that height, and all beyond as points.
+    A box spans the quartiles, with a line at the median. Whiskers reach to the farthest pair within
+    1.5 times the height of the box. Pairs beyond are points.
+
+    Parameters
+    ----------
+    path : Path
+        The picture to write; its suffix is the format.
+    rows : sequence of Row
+        Rows of labels.csv.
+    methods : sequence of str
+        Methods to draw, in this order.
+    title : str
+        Heading of the picture.
+
+    Returns
+    -------
+    bool
+        False where there is nothing to draw, or matplotlib is not installed.
+
+    Raises
+    ------
+    OutputError
+        Where the picture cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -39,26 +60,28 @@ def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str
     lines = -(-len(labels) // at_once)
     at_once = -(-len(labels) // lines)  # evenly
     width = max(8.0, 1.2 + BOX_INCHES * at_once * (len(shown) + 1))
-    legend_rows = -(-len(shown) // max(1, int(width // 1.7)))
-    head = 0.5 + 0.17 * legend_rows
+    columns = max(1, int(width // 1.7))  # of the legend
+    head = 0.5 + 0.17 * -(-len(shown) // columns)  # inches above the first row
     figure: Any = Figure(figsize=(width, head + ROW_INCHES * lines), dpi=130)
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, 1, squeeze=False, sharey=True)[:, 0]
     looks = _looks(len(shown))
     for n, axis in enumerate(axes):
-        _row(
-            axis,
-            {label: found[label] for label in labels[n * at_once : (n + 1) * at_once]},
-            shown,
-            looks,
-            at_once,
-        )
-    handles = _handles(shown, looks)
-    total = head + ROW_INCHES * lines
+        row = labels[n * at_once : (n + 1) * at_once]
+        _row(axis, {label: found[label] for label in row}, shown, looks, at_once)
+    _head(figure, title, _handles(shown, looks), columns, head)
+    with atomic_file(path) as part:
+        figure.savefig(part)
+    return True
+
+
+def _head(figure: Any, title: str, handles: list[Any], columns: int, head: float) -> None:
+    """Title and legend, above the rows of the picture."""
+    width, total = figure.get_size_inches()
     figure.suptitle(title, y=1 - 0.12 / total, va="top", fontsize=10)
     figure.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1 - 0.32 / total), frameon=False, fontsize=8,
-        ncols=min(len(shown), max(1, int(width // 1.7))),
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, 1 - 0.32 / total), frameon=False,
+        fontsize=8, ncols=min(len(handles), columns),
     )  # fmt: skip
     figure.subplots_adjust(
         left=0.65 / width,
@@ -67,9 +90,6 @@ def boxplots(path: Path, rows: Sequence[Row], methods: Sequence[str], title: str
         bottom=0.5 / total,
         hspace=0.28,
     )
-    with atomic_file(path) as part:
-        figure.savefig(part)
-    return True
 
 
 def _row(
@@ -87,9 +107,10 @@ def _row(
             if not values:
                 continue
             parts = axis.boxplot(
-                values, positions=[group * step + n], widths=0.8, patch_artist=True, manage_ticks=False,
-                medianprops={"color": "black", "linewidth": 1.2}, boxprops={"linewidth": 0.6},
-                whiskerprops={"linewidth": 0.6}, capprops={"linewidth": 0.6}, flierprops={"markersize": 2},
+                values, positions=[group * step + n], widths=0.8, patch_artist=True,
+                manage_ticks=False, medianprops={"color": "black", "linewidth": 1.2},
+                boxprops={"linewidth": 0.6}, whiskerprops={"linewidth": 0.6},
+                capprops={"linewidth": 0.6}, flierprops={"markersize": 2},
             )  # fmt: skip
             parts["boxes"][0].set(**looks[n])
         if group:
@@ -108,7 +129,7 @@ def _row(
 
 
 def _looks(count: int) -> list[dict[str, Any]]:
-    """Of each method's boxes: twenty colours, which those after the twentieth share with another hatching."""
+    """Colour and hatching of each method's boxes: twenty colours, then the same ones hatched."""
     from matplotlib import colormaps
 
     return [

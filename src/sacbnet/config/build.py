@@ -1,4 +1,6 @@
-"""Options from tables (of TOML or JSON) and back, by cattrs, which is set to convert nothing silently.
+"""Options from tables (of TOML or JSON) and back, by cattrs.
+
+Values are checked and not converted silently.
 
 An error is one `InputError` that names the option by its path, such as ``run.steps`` or
 ``method['ours'].stage[0].share``, the value seen and what was expected.
@@ -106,7 +108,8 @@ def plain(options: object) -> dict[str, Any]:
     dict
         What `build` takes: nested dictionaries of numbers, texts, booleans and lists.
     """
-    return CONVERTER.unstructure(options)
+    plain: dict[str, Any] = CONVERTER.unstructure(options)
+    return plain
 
 
 def _scalar(value: Any, kind: Any) -> Any:
@@ -227,13 +230,17 @@ def _joined(path: str, name: str) -> str:
     return path + name if not path or name.startswith("[") or not name else f"{path}.{name}"
 
 
+def _origin(kind: object) -> object:
+    return get_origin(kind)
+
+
 def _converter() -> Converter:
     converter = Converter(unstruct_collection_overrides={tuple: list})
     for kind in _WORDS:
         converter.register_structure_hook(kind, _scalar)
-    converter.register_structure_hook_func(lambda kind: get_origin(kind) is Literal, _choice)
+    converter.register_structure_hook_func(lambda kind: _origin(kind) is Literal, _choice)
     converter.register_structure_hook_func(lambda kind: kind == dict[str, Any], _mapping)
-    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is tuple, _tuple_of)
+    converter.register_structure_hook_factory(lambda kind: _origin(kind) is tuple, _tuple_of)
     converter.register_structure_hook_factory(
         lambda kind: isinstance(kind, type) and is_dataclass(kind), _table_of
     )

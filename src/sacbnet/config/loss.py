@@ -150,4 +150,5 @@ def default_parameters(option: str, name: str) -> dict[str, Any]:
         found = LossOptions(**{option: name})  # type: ignore[arg-type]
     except OptionError as error:
         raise OptionError(f"loss.{error.option}", error.value, error.expected) from None
-    return getattr(found, f"{option}_parameters")
+    parameters: dict[str, Any] = getattr(found, f"{option}_parameters")
+    return parameters

@@ -68,7 +68,7 @@ class OptimiserOptions:
             return self.learning_rate * (step + 1) / self.warmup_steps
         done = (step - self.warmup_steps) / max(steps - self.warmup_steps, 1)
         if self.schedule == "polynomial":
-            return self.learning_rate * (1 - done) ** self.power
+            return float(self.learning_rate * (1 - done) ** self.power)
         if self.schedule == "cosine":
             return self.learning_rate * 0.5 * (1 + cos(pi * done))
         return self.learning_rate

@@ -1,7 +1,7 @@
 """The networks by name, with the options of each. Someone's own network joins by an entry point.
 
-An installed package adds a network with these lines in its pyproject.toml. The object that the entry
-point names is a subclass of `NetworkOptions`:
+An installed package adds a network with these lines in its pyproject.toml. The object that the
+entry point names is a subclass of `NetworkOptions`:
 
     [project.entry-points."sacbnet.networks"]
     mynet = "mypackage.options:MyNetOptions"

@@ -248,7 +248,8 @@ def override(tree: dict[str, Any], path: str, value: Any) -> None:
         prefix = sections if names is place else []
         known = ", ".join(".".join([*prefix, name]) for name in names)
         raise InputError(
-            f"--set {cut(f'{path}={value}')}: section.option=value was expected, an option of {known}"
+            f"--set {cut(f'{path}={value}')}: section.option=value was expected, an option of"
+            f" {known}"
         )
     place[option] = value
 

@@ -1,4 +1,4 @@
-"""The checks of option values. Every message names the option, the value seen and what was expected.
+"""The checks of option values; messages name the option, the value seen and what was expected.
 
 Each function takes the options (a dataclass) and, as keywords, the names of the options to check.
 """

@@ -139,9 +139,9 @@ def select(cases: Sequence[Case] | Sequence[str], subset: str) -> tuple[int, ...
     cases : sequence of Case or of str
         The cases, or their names.
     subset : str
-        "" for all; a slice as in Python over the cases in the natural order of their names
-        ("0:160", "-40:"); a name, or a glob on the names ("Train/*"); or several of these, joined
-        by commas.
+        ``""`` for all; a slice as in Python over the cases in the natural order of their names
+        (``0:160``, ``-40:``); a name, or a glob on the names (``Train/*``); or several of these,
+        joined by commas.
 
     Returns
     -------

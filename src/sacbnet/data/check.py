@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 from nibabel.orientations import aff2axcodes
 
+from sacbnet.config.choices import Alignment
 from sacbnet.errors import SacbnetError
 from sacbnet.imaging.image import Image
 from sacbnet.io.points import load_points
 from sacbnet.spatial.grid import Grid
 
 from .cases import Case
-from .pack import Alignment
 from .read import check_labels, load_case
 
 _LEAST_VOXELS = 32  # the coarsest of five levels then has two voxels

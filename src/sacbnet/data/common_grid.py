@@ -116,7 +116,8 @@ def _whole(labels: Image) -> NDArray[np.int32]:
             f"{labels.name} holds the label value {labels.data.max()}; values below 2^31 were"
             " expected"
         )
-    return np.maximum(labels.data, 0).astype(np.int32)
+    positive: NDArray[np.integer] = np.maximum(labels.data, 0)
+    return positive.astype(np.int32)
 
 
 def _placed(data: NDArray[Any], source: Grid, grid: Grid, options: PackOptions) -> NDArray[Any]:

@@ -139,7 +139,9 @@ def _of_pair(
         steps.insert(0, (baseline, found.affine, {}))
     rows, of_labels = [], []
     for name, point_map, more in steps:
-        row, per_label = score(fixed, moving, point_map, present)
+        row, per_label = score(
+            fixed=fixed, moving=moving, point_map=point_map, labels=present
+        )
         if moving.labels is not None and fixed.labels is not None:
             row["labels_absent"] = len(set(labels) - set(present))
         rows.append({"method": name} | row | more)
@@ -162,7 +164,7 @@ def _labels_of(fixed: Subject, moving: Subject, asked: tuple[int, ...]) -> tuple
 
 
 def score(
-    fixed: Subject, moving: Subject, point_map: PointMap, labels: tuple[int, ...]
+    *, fixed: Subject, moving: Subject, point_map: PointMap, labels: tuple[int, ...]
 ) -> tuple[Row, list[Row]]:
     """Score one transform of one pair.
 

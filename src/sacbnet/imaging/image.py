@@ -55,5 +55,5 @@ class Image:
             float32 in [0, 1].
         """
         if self.scaled:
-            return np.clip(self.data, 0, 1).astype(np.float32, copy=False)
+            return np.asarray(np.clip(self.data, 0, 1), dtype=np.float32)
         return to_unit(self.data)

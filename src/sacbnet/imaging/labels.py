@@ -66,7 +66,8 @@ def numbered(labels: NDArray[np.integer], asked: Sequence[int]) -> NDArray[np.in
         values, where = np.unique(labels, return_inverse=True)
         table = _table(values.tolist(), asked)
         return table[where].reshape(labels.shape)
-    return _table(range(low, high + 1), asked)[above].reshape(labels.shape)
+    found: NDArray[np.int32] = _table(range(low, high + 1), asked)[above]
+    return found.reshape(labels.shape)
 
 
 def _table(values: Sequence[int], asked: Sequence[int]) -> NDArray[np.int32]:

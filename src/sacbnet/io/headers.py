@@ -176,7 +176,8 @@ def _to_mm(header: Nifti1Header) -> NDArray[np.float64]:
 
 
 def _unoriented(header: Nifti1Header) -> NDArray[np.float64]:
-    return LPS @ np.diag([*np.abs(np.asarray(header["pixdim"][1:4], dtype=float)), 1.0])
+    spacing = np.abs(np.asarray(header["pixdim"][1:4], dtype=float))
+    return np.asarray(LPS @ np.diag([*spacing, 1.0]))
 
 
 def _itk_sform(header: Nifti1Header) -> NDArray[np.float64] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -34,9 +35,10 @@ def affine_of_itk(image: sitk.Image | sitk.ImageFileReader) -> NDArray[np.float6
     ndarray, shape (4, 4)
         Voxel (i, j, k) to world mm (RAS).
     """
+    header: Any = image  # SimpleITK has no types
     affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
+    affine[:3, :3] = np.array(header.GetDirection()).reshape(3, 3) * np.array(header.GetSpacing())
+    affine[:3, 3] = header.GetOrigin()
     return LPS @ affine
 
 
@@ -185,7 +187,7 @@ def matrix_of_itk(transform: sitk.Transform) -> NDArray[np.float64]:
     for axis in range(3):
         end = transform.TransformPoint(np.eye(3)[axis].tolist())
         matrix[:3, axis] = np.array(end) - matrix[:3, 3]
-    return LPS @ matrix @ LPS
+    return np.asarray(LPS @ matrix @ LPS)
 
 
 @contextmanager

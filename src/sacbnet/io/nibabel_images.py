@@ -90,4 +90,5 @@ def _raw_header(image: SpatialImage, header: Nifti1Header) -> Nifti1Header:
     if holder.filename is None and holder.fileobj is None:
         return header
     with holder.get_prepare_fileobj("rb") as file:
-        return type(header).from_fileobj(cast(Any, file), check=False)
+        found: Nifti1Header = type(header).from_fileobj(cast(Any, file), check=False)
+        return found

@@ -1,4 +1,4 @@
-"""Which form of a kernel serves: compiled on the CPU, Triton on CUDA, plain PyTorch elsewhere."""
+"""The choice of a kernel's form: compiled on the CPU, Triton on CUDA, plain PyTorch elsewhere."""
 
 from __future__ import annotations
 
@@ -15,10 +15,22 @@ plain_kernels = native.plain_kernels
 
 
 def fast_storage(x: Tensor, *parameters: Tensor) -> torch.dtype | None:
-    """What the compiled CPU kernels are to store their result of x as; None where they do not serve.
+    """The type in which the compiled CPU kernels store their result.
 
-    They take float32 parameters, and x in float32 or bfloat16. Under autocast to bfloat16 they store that, halving
-    the memory, and compute in float32 all the same.
+    They take float32 parameters, and an input in float32 or bfloat16. Under autocast to bfloat16
+    they store bfloat16, which halves the memory, and still compute in float32.
+
+    Parameters
+    ----------
+    x : Tensor
+        The input.
+    *parameters : Tensor
+        Weights, biases and other numbers that are used with it.
+
+    Returns
+    -------
+    torch.dtype or None
+        float32 or bfloat16; None where the compiled kernels cannot take these tensors.
     """
     if not native.usable(x, *parameters) or any(p.dtype != torch.float32 for p in parameters):
         return None
@@ -29,7 +41,19 @@ def fast_storage(x: Tensor, *parameters: Tensor) -> torch.dtype | None:
 
 
 def triton_serves(*tensors: Tensor) -> bool:
-    """Whether the Triton kernels can take these: on CUDA, at most float32, Triton installed, not switched off."""
+    """Whether the Triton kernels can take these tensors.
+
+    Parameters
+    ----------
+    *tensors : Tensor
+        The arguments of the kernel.
+
+    Returns
+    -------
+    bool
+        True if all lie on CUDA in at most float32, Triton is installed, and the fast forms are not
+        switched off.
+    """
     return (
         all(t.device.type == "cuda" and t.dtype != torch.float64 for t in tensors)
         and not native.switched_off()
@@ -38,7 +62,18 @@ def triton_serves(*tensors: Tensor) -> bool:
 
 
 def kernels_for(device: torch.device) -> str:
-    """ "compiled", "triton" or "plain": the form that serves on this device; builds the compiled one if need be."""
+    """The form of the kernels that runs on a device. The compiled form is built if necessary.
+
+    Parameters
+    ----------
+    device : torch.device
+        The device.
+
+    Returns
+    -------
+    {"compiled", "triton", "plain"}
+        The form.
+    """
     if native.switched_off():
         return "plain"
     if device.type == "cuda":
@@ -47,7 +82,24 @@ def kernels_for(device: torch.device) -> str:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name; "auto" is CUDA where there is a card, else the CPU. InputError where it is not there."""
+    """The device of a name.
+
+    Parameters
+    ----------
+    name : str
+        "auto", "cpu", "cuda" or another name that torch knows. "auto" is CUDA where there is a GPU,
+        and the CPU elsewhere.
+
+    Returns
+    -------
+    torch.device
+        The device.
+
+    Raises
+    ------
+    InputError
+        If torch has no such device here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,4 +1,6 @@
-"""Losses for training and refinement (docs/reference/losses.md), their table (`registry`), and calls by name (`terms`).
+"""Losses for training and refinement (docs/reference/losses.md).
+
+The module `registry` is their table; `terms` calls them by name and parameters.
 
 Some of these losses would make autograd keep a dozen maps of the image's size. They compute their
 gradient in the forward pass instead and keep one map: the gradient of a scalar.

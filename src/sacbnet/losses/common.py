@@ -1,4 +1,4 @@
-"""What the losses share: the checks of their inputs, and the precision they compute in."""
+"""What the losses share: checks of their inputs, and the precision in which they compute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,21 @@ from sacbnet.errors import InputError
 
 
 def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """In one type, float32 or better, and contiguous; detached under no_grad, which autograd.Functions cannot see."""
+    """Bring tensors to one type, float32 or better.
+
+    Under ``torch.no_grad`` the tensors are detached, because an ``autograd.Function`` cannot see
+    that no gradient is wanted.
+
+    Parameters
+    ----------
+    *tensors : Tensor
+        Tensors of any floating type.
+
+    Returns
+    -------
+    tuple of Tensor
+        The tensors in their common type, contiguous.
+    """
     dtype = torch.float32
     for x in tensors:
         dtype = torch.promote_types(dtype, x.dtype)
@@ -20,22 +34,56 @@ def at_least_single(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Autocast switched off on the tensor's device."""
+    """Switch autocast off.
+
+    Parameters
+    ----------
+    x : Tensor
+        A tensor on the device where autocast is switched off.
+
+    Returns
+    -------
+    context manager
+        Within it, operations keep the types of their inputs.
+    """
     return torch.autocast(x.device.type, enabled=False)
 
 
 def same_images(moved: Tensor, fixed: Tensor) -> None:
-    """InputError unless both are (b, c, i, j, k) of one shape."""
+    """Check that two tensors are images of one shape.
+
+    Parameters
+    ----------
+    moved, fixed : Tensor, shape (b, c, i, j, k)
+        The images.
+
+    Raises
+    ------
+    InputError
+        For other or unequal shapes.
+    """
     if moved.shape != fixed.shape or moved.ndim != 5:
         raise InputError(
-            f"images of shapes {tuple(moved.shape)} and {tuple(fixed.shape)} were given; one shape (b, c, i, j, k) was"
-            " expected: resample one onto the other's grid"
+            f"images of shapes {tuple(moved.shape)} and {tuple(fixed.shape)} were given; one shape"
+            " (b, c, i, j, k) was expected: resample one onto the other's grid"
         )
 
 
 def displacement(u: Tensor) -> None:
-    """InputError unless (b, 3, i, j, k)."""
+    """Check that a tensor is a displacement.
+
+    Parameters
+    ----------
+    u : Tensor, shape (b, 3, i, j, k)
+        The displacement.
+
+    Raises
+    ------
+    InputError
+        For another shape.
+    """
     if u.ndim != 5 or u.shape[1] != 3:
         raise InputError(
-            f"the displacement has shape {tuple(u.shape)}; (b, 3, i, j, k) was expected: put the components second"
+            f"the displacement has shape {tuple(u.shape)}; (b, 3, i, j, k) was expected: put the"
+            " components second"
         )

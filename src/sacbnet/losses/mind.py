@@ -1,4 +1,4 @@
-"""MIND-SSC: likeness of self-similarity, for images of different contrast."""
+"""MIND-SSC: a loss that compares self-similarity, for images of different contrast."""
 
 from __future__ import annotations
 
@@ -13,28 +13,53 @@ from sacbnet.errors import InputError
 
 from .common import at_least_single, full_precision, same_images
 
-CLAMP = 1e-3, 1e3  # least and greatest noise estimate of a voxel, as multiples of the image's mean
+# smallest and largest noise estimate of a voxel, as multiples of the mean over the image
+CLAMP = 1e-3, 1e3
 Pair = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 
 def mind_loss(moved: Tensor, fixed: Tensor, radius: int = 2, dilation: int = 2) -> Tensor:
-    """Mean squared difference of MIND-SSC descriptors: moved, fixed (b, 1, i, j, k) -> scalar in [0, 1].
+    """Compare the MIND-SSC descriptors of two images.
 
-    Of each voxel's six neighbours, `dilation` voxels away along the axes, the twelve pairs that do not face each
-    other are compared: D is the mean squared difference of the (2·radius + 1)³ patches around the two. The descriptor
-    is exp(-(D - min D) / V), twelve numbers of which the largest is 1; V, the mean of D - min D over the pairs, is
-    kept between a thousandth of and a thousand times its mean over the image. The image goes on with its edge values
-    beyond its faces. (Heinrich et al., "Towards realtime multimodal fusion for image-guided interventions using
-    self-similarities", MICCAI 2013; minimum and clamp as in the Learn2Reg challenge.)
+    Of the six neighbours of a voxel, `dilation` voxels away along the axes, the twelve pairs that
+    do not face each other are compared. D is the mean squared difference of the two patches around
+    a pair. The descriptor is exp(-(D - min D) / V): twelve numbers, of which the largest is 1. V is
+    the mean of D - min D over the pairs; it is kept between 1/1000 of and 1000 times its mean over
+    the image. Beyond its faces the image has the values of its edge.
 
-    Gain, offset and contrast inversion change nothing. Computed in at least float32; about thirty maps of the
-    image's size are held while it is computed, and one gradient after. Raises InputError for unequal shapes, more
-    than one channel, or a radius or dilation that makes no sense.
+    Gain, offset and inversion of contrast change nothing. The loss is computed in at least float32.
+    About thirty maps of the image's size exist during the computation, and one, the gradient,
+    after.
+
+    Parameters
+    ----------
+    moved, fixed : Tensor, shape (b, 1, i, j, k)
+        The images.
+    radius : int, default 2
+        Radius of the patches, in voxels: sides of 2·radius + 1.
+    dilation : int, default 2
+        Distance of the neighbours, in voxels.
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean squared difference of the descriptors, in [0, 1].
+
+    Raises
+    ------
+    InputError
+        For unequal shapes, more than one channel, a negative radius, or a dilation below 1.
+
+    References
+    ----------
+    Heinrich et al., "Towards realtime multimodal fusion for image-guided interventions using
+    self-similarities", MICCAI 2013. Minimum and clamp as in the Learn2Reg challenge.
     """
     same_images(moved, fixed)
     if moved.shape[1] != 1:
         raise InputError(
-            f"images of {moved.shape[1]} channels were given; 1 was expected: add up the channels' losses"
+            f"images of {moved.shape[1]} channels were given; 1 was expected: add up the losses of"
+            " the channels"
         )
     if radius < 0 or dilation < 1:
         raise InputError(
@@ -53,7 +78,7 @@ class _MIND(torch.autograd.Function):
             for x, w in zip((moved, fixed), ctx.needs_input_grad[:2], strict=True)
         ]
         loss = moved.new_zeros(())
-        for n in range(len(moved)):  # one sample at a time: only its descriptors exist
+        for n in range(len(moved)):  # one sample at a time, so that one set of descriptors exists
             images = [_Descriptors(x[n, 0], radius, dilation) for x in (moved, fixed)]
             difference = images[0].values - images[1].values
             loss += difference.square().mean() / len(moved)
@@ -77,7 +102,7 @@ class _MIND(torch.autograd.Function):
 
 
 class _Descriptors:
-    """Of one image (i, j, k): values (12, i, j, k), and the way back."""
+    """The descriptors of one image (i, j, k), `values` (12, i, j, k), and their gradient."""
 
     def __init__(self, image: Tensor, radius: int, dilation: int) -> None:
         self.radius, self.dilation, self.shape = radius, dilation, tuple(image.shape)
@@ -90,11 +115,11 @@ class _Descriptors:
         low, high = (raw.mean() * factor for factor in CLAMP)
         self.too_low, self.too_high = raw < low, raw > high
         self.noise = raw.clamp_(low, high)
-        # in a flat image every D is 0, and so is the noise: 0 / tiny is 0
+        # in a flat image each D is 0, and so is the noise: 0 / tiny is 0
         self.values = values.div_(self.noise.clamp(min=_tiny(image))).neg_().exp_()
 
     def gradient(self, of_values: Tensor) -> Tensor:
-        """Gradient for the image (i, j, k) from that for the values (12, i, j, k)."""
+        """The gradient by the image (i, j, k) from the gradient by the values (12, i, j, k)."""
         inverse = 1 / self.noise.clamp(min=_tiny(self.noise))
         of_noise = torch.zeros_like(self.noise)
         for g, m in zip(of_values, self.values, strict=True):  # (D - min D) / V is -log m
@@ -127,7 +152,10 @@ class _Descriptors:
         return _fold_edges(out, self.radius + self.dilation)
 
     def _difference(self, pair: Pair) -> Tensor:
-        """Of the image shifted to either neighbour, with `radius` voxels to spare at each face."""
+        """Difference of the image shifted to one and to the other neighbour of a pair.
+
+        It has a margin of `radius` voxels at each face.
+        """
         return self._part(self.padded, pair[0]) - self._part(self.padded, pair[1])
 
     def _part(self, padded: Tensor, at: tuple[int, int, int]) -> Tensor:
@@ -143,9 +171,9 @@ def _tiny(x: Tensor) -> float:
 
 
 def _box_mean(x: Tensor, radius: int) -> Tensor:
-    """Mean over the (2·radius + 1)³ boxes that lie inside: (i, j, k) -> each side 2·radius less.
+    """Mean over the (2·radius + 1)³ boxes that lie inside (i, j, k): sides are 2·radius less.
 
-    Added up shift by shift: three times faster for these small boxes than losses.box_mean.
+    The shifted images are added up: for these small boxes three times faster than `box_mean`.
     """
     side = 2 * radius + 1
     for axis in (2, 1, 0) if radius else ():
@@ -173,7 +201,7 @@ def _pairs(dilation: int) -> list[Pair]:
 
 
 def _fold_edges(x: Tensor, margin: int) -> Tensor:
-    """Transpose of padding by repeating the edge: what the margins hold is added to the faces."""
+    """Transpose of padding by repeated edges: the values of the margins are added to the faces."""
     for axis in range(3):
         inner = x.narrow(axis, margin, x.shape[axis] - 2 * margin)
         inner.select(axis, 0).add_(x.narrow(axis, 0, margin).sum(axis))

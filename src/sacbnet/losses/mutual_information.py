@@ -1,4 +1,4 @@
-"""Mutual information as a loss: for images of different contrast."""
+"""Mutual information as a loss, for images of different contrast."""
 
 from __future__ import annotations
 
@@ -14,32 +14,57 @@ from .common import at_least_single, full_precision, same_images
 
 SMOOTHING = 1e-7  # added to probabilities, so that empty bins have a logarithm
 SHARPNESS = 2.0  # 1 / (2 σ²), σ half a bin
-OVERSHOOT = 0.1  # beyond [0, 1] that is clamped: interpolation and augmentation may leave the range a little
+# values up to this far beyond [0, 1] are clamped: interpolation and augmentation cause them
+OVERSHOOT = 0.1
 
 
 def mutual_information_loss(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
-    """Negated mutual information in nats: moved, fixed (b, c, i, j, k) in [0, 1] -> scalar; 0 is independence.
+    """Compute the negated mutual information of two images.
 
-    Σ P(m, f) log (P(m, f) / P(m) P(f)) of the joint histogram of each sample, averaged over the batch. Every voxel
-    counts in all bins, centred on n / (bins - 1), with Gaussian weights of σ half a bin that add up to 1: a Parzen
-    window, which makes the histogram differentiable (Viola and Wells, IJCV 1997; Thévenaz and Unser, TIP 2000).
-    Values beyond [0, 1] count as 0 or 1. Computed in at least float32.
+    It is Σ P(m, f) log (P(m, f) / P(m) P(f)) of the joint histogram of each sample. Each voxel
+    counts in all bins, which are centred on n / (bins - 1), with Gaussian weights that add up to 1
+    and have a σ of half a bin. This Parzen window makes the histogram differentiable. Values beyond
+    [0, 1] count as 0 or 1. The loss is computed in at least float32.
 
-    The definition is that of MONAI's GlobalMutualInformationLoss, which keeps several (voxels, bins) tensors: at 128³
-    and 32 bins, one thread, it took 17 s and 1.8 GB forward and backward. Here they exist for one block of voxels at
-    a time: 1.6 s, and nothing but the gradient to keep. Raises InputError for unequal shapes, fewer than two bins, or
-    intensities far beyond [0, 1].
+    The definition is that of MONAI's GlobalMutualInformationLoss, which keeps several tensors
+    (voxels, bins): at 128³ voxels and 32 bins, on one thread, that loss took 17 s and 1.8 GB
+    forward and backward. Here these tensors exist for one block of voxels at a time: 1.6 s, and
+    only the gradient is kept.
+
+    Parameters
+    ----------
+    moved, fixed : Tensor, shape (b, c, i, j, k)
+        The images, in [0, 1].
+    bins : int, default 32
+        Bins of the histogram along each axis.
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean over the batch, in nats, at most 0; 0 means independent images.
+
+    Raises
+    ------
+    InputError
+        For unequal shapes, fewer than two bins, or intensities far beyond [0, 1].
+
+    References
+    ----------
+    Viola and Wells, "Alignment by maximization of mutual information", IJCV 1997. Thévenaz and
+    Unser, "Optimization of mutual information for multiresolution image registration", IEEE TIP
+    2000.
     """
     same_images(moved, fixed)
     if bins < 2:
         raise InputError(f"{bins} bins were asked for; at least 2 were expected")
     moved, fixed = at_least_single(moved, fixed)
     ends = torch.stack([end for image in (moved, fixed) for end in torch.aminmax(image.detach())])
-    # one transfer for both images: each makes the host wait for a GPU
+    # one transfer for both images: each transfer makes the host wait for a GPU
     for name, (low, high) in zip(("moved", "fixed"), ends.view(2, 2).tolist(), strict=True):
         if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
             raise InputError(
-                f"the {name} image's values span {low:g} to {high:g}; 0 to 1 was expected: rescale it"
+                f"the {name} image's values span {low:g} to {high:g}; 0 to 1 was expected: rescale"
+                " it"
             )
     with full_precision(moved):
         return _MutualInformation.apply(moved, fixed, bins)
@@ -76,13 +101,13 @@ class _MutualInformation(torch.autograd.Function):
 
 
 def _block(x: Tensor) -> int:
-    """Voxels at a time: on the CPU as many as stay in the cache, on a GPU enough to fill it."""
+    """Number of voxels at a time: on a CPU they fit the cache, on a GPU they fill the GPU."""
     return 1 << (13 if x.device.type == "cpu" else 20)
 
 
 def _window(x: Tensor, at: Tensor) -> Tensor:
-    """Share (n, bins) of each of n voxels in each bin, from its place in [0, bins - 1]."""
-    # -(x - n)² less what is equal in all bins: the softmax divides by the sum
+    """Share (n, bins) that n voxels have in each bin, from their places in [0, bins - 1]."""
+    # -(x - n)² without x², which is equal in all bins: the softmax divides by the sum
     return torch.softmax((2 * SHARPNESS * x[:, None] - SHARPNESS * at) * at, dim=1)
 
 
@@ -91,7 +116,7 @@ def _place(x: Tensor, bins: int) -> Tensor:
 
 
 def _joint(m: Tensor, f: Tensor, bins: int) -> Tensor:
-    """Joint histogram (bins, bins) in float64, adding up to 1; m, f (voxels,)."""
+    """Joint histogram (bins, bins) in float64, whose sum is 1; m, f (voxels,)."""
     at = torch.arange(bins, device=m.device, dtype=m.dtype)
     total = torch.zeros(bins, bins, dtype=torch.float64, device=m.device)
     for a, b in zip(m.split(_block(m)), f.split(_block(f)), strict=True):
@@ -100,7 +125,7 @@ def _joint(m: Tensor, f: Tensor, bins: int) -> Tensor:
 
 
 def _information(joint: Tensor) -> tuple[Tensor, Tensor]:
-    """Mutual information of a joint histogram, and its derivative by each entry."""
+    """Mutual information of a joint histogram, and the derivative by each entry."""
     with torch.enable_grad():
         p = joint.requires_grad_()
         independent = p.sum(1, keepdim=True) * p.sum(0, keepdim=True)
@@ -110,7 +135,10 @@ def _information(joint: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _slope(x: Tensor, y: Tensor, table: Tensor, out: Tensor) -> None:
-    """out = Σ over bins w'(x) · (table @ window(y)), 0 where x is clamped; all (voxels,), table (bins, bins)."""
+    """Set out = Σ over bins w'(x) · (table @ window(y)), or 0 where x is clamped.
+
+    x, y, out (voxels,); table (bins, bins).
+    """
     bins = len(table)
     at = torch.arange(bins, device=x.device, dtype=x.dtype)
     block = _block(x)
@@ -118,6 +146,6 @@ def _slope(x: Tensor, y: Tensor, table: Tensor, out: Tensor) -> None:
         w = _window(_place(a, bins), at)
         pull = _window(_place(b, bins), at) @ table.T
         pull *= w
-        # w'(x) of bin n is 2·sharpness · w · (n - mean), the mean over all bins weighted by w
+        # w'(x) of bin n is 2·sharpness · w · (n - mean), with the mean over all bins weighted by w
         into.copy_(pull @ at - (w @ at) * pull.sum(1))
         into.mul_(2 * SHARPNESS).mul_((a >= 0) & (a <= 1))

@@ -1,4 +1,4 @@
-"""Overlap of warped labels as a loss, without a channel per label."""
+"""Overlap of warped labels as a loss, without a channel for each label."""
 
 from __future__ import annotations
 
@@ -19,16 +19,36 @@ from .common import at_least_single, displacement, full_precision
 def dice_loss(
     displacement_vox: Tensor, moving_labels: Tensor, fixed_labels: Tensor, labels: Sequence[int]
 ) -> Tensor:
-    """1 - mean soft Dice of the labels asked for: displacement_vox (b, 3, i, j, k) -> scalar in [0, 1].
+    """Compute 1 - the mean soft Dice of labels that are warped linearly.
 
-    moving_labels, fixed_labels (b, 1, i, j, k), whole numbers. Dice of a label is 2 Σ A·B / (Σ A + Σ B), A its mask in
-    the moving map warped linearly (zeros beyond the edge), B its mask in the fixed map; all sums are linear, none of
-    squares. Mean over the labels present in either map of a sample, then over samples; a sample without any costs 0.
+    Dice of a label is 2 Σ A·B / (Σ A + Σ B). A is the label's mask in the moving map, warped
+    linearly with zeros beyond the edge; B is its mask in the fixed map. All sums are linear; there
+    are no squares.
 
-    No mask is ever made: per voxel, only those of the eight corners around p + u(p) count whose label is the fixed
-    one's, and Σ A of all labels together is the transposed warp of ones, added up by label. Time and memory do not
-    depend on the number of labels. Computed in at least float32. Raises InputError for shapes that do not belong
-    together, labels that are not whole numbers, or none asked for.
+    No mask is made. For each voxel, of the eight corners around p + u(p) those count whose label is
+    the fixed one's. Σ A of all labels together is the transposed warp of ones, added up by label.
+    So time and memory do not depend on the number of labels. The loss is computed in at least
+    float32.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (b, 3, i, j, k)
+        Displacement on the fixed grid, in voxels.
+    moving_labels, fixed_labels : Tensor, shape (b, 1, i, j, k)
+        Label maps, whole numbers.
+    labels : sequence of int
+        Labels that count.
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean over the labels that either map of a sample has, then over the samples, in [0, 1]. A
+        sample without any of the labels costs 0.
+
+    Raises
+    ------
+    InputError
+        For shapes that do not belong together, label maps that are not whole numbers, or no labels.
     """
     _check(displacement_vox, moving_labels, fixed_labels, labels)
     (u,) = at_least_single(displacement_vox)
@@ -43,18 +63,20 @@ def _check(u: Tensor, moving: Tensor, fixed: Tensor, labels: Sequence[int]) -> N
     for name, x in (("moving", moving), ("fixed", fixed)):
         if tuple(x.shape) != expected:
             raise InputError(
-                f"the {name} labels have shape {tuple(x.shape)}; the displacement's {expected} was expected"
+                f"the {name} labels have shape {tuple(x.shape)}; the displacement's {expected} was"
+                " expected"
             )
         if x.is_floating_point():
             raise InputError(
-                f"the {name} labels are {x.dtype}; whole numbers were expected: convert with .long()"
+                f"the {name} labels are {x.dtype}; whole numbers were expected: convert them with"
+                " .long()"
             )
     if not labels:
         raise InputError("no labels were given for the Dice loss; name those to be scored")
 
 
 def _numbered(x: Tensor, labels: Sequence[int]) -> Tensor:
-    """1, 2, ... for the labels asked for, in ascending order, and 0 for all others: any shape, int64."""
+    """Replace the labels by 1, 2, ... in ascending order, and all others by 0; int64."""
     values = torch.tensor(sorted(set(labels)), device=x.device)
     x = x.long().contiguous()
     at = torch.searchsorted(values, x).clamp_(max=len(values) - 1)
@@ -83,7 +105,10 @@ class _Dice(torch.autograd.Function):
 def _sample_loss(
     u: Tensor, moving: Tensor, fixed: Tensor, count: int, slope: Tensor | None
 ) -> Tensor:
-    """Of one sample, u (1, 3, i, j, k), numbered labels (i, j, k); its gradient is added to slope (3, i, j, k)."""
+    """The loss of one sample; its gradient is added to slope (3, i, j, k).
+
+    u (1, 3, i, j, k); moving, fixed (i, j, k), numbered labels.
+    """
     labelled = fixed.reshape(-1).nonzero()[:, 0]
     target = fixed.reshape(-1)[labelled]
     share, of_share = _matches(moving, u[0], labelled, target, slope is not None)
@@ -96,7 +121,7 @@ def _sample_loss(
     warped = torch.bincount(moving.reshape(-1), _transposed_ones(u).double(), minlength=count + 1)
     total = (warped + wanted).clamp_(min=torch.finfo(u.dtype).tiny)
     present = wanted + there > 0
-    present[0] = False  # what was not asked for
+    present[0] = False  # labels that do not count
     scored = present.sum().clamp(min=1)
     dice = torch.where(present, 2 * common / total, 0)
     if slope is not None and of_share is not None:
@@ -113,7 +138,7 @@ def _sample_loss(
 
 
 def _transposed_ones(u: Tensor) -> Tensor:
-    """How much of each voxel the warp by u takes, over all places: (i·j·k,)."""
+    """The weight that the warp by u gives to each voxel, summed over all places: (i·j·k,)."""
     with torch.enable_grad():
         image = u.new_zeros((1, 1, *u.shape[2:]), requires_grad=True)
         (taken,) = torch.autograd.grad(warp(image, u.detach()).sum(), image)
@@ -121,7 +146,7 @@ def _transposed_ones(u: Tensor) -> Tensor:
 
 
 class _Points(NamedTuple):
-    """Some voxels p of the grid: at = p + u(p) (3, n), and the number (n,) that is looked for there."""
+    """Some voxels p of the grid: at = p + u(p) (3, n), and the label number (n,) to find there."""
 
     at: Tensor
     target: Tensor
@@ -130,10 +155,10 @@ class _Points(NamedTuple):
 def _matches(
     moving: Tensor, u: Tensor, voxels: Tensor, target: Tensor, with_slope: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """At p + u(p) of the voxels (n,), how much of `moving` is `target`: (n,), and its slope (3, n) by u."""
+    """Share of `target` in `moving` at p + u(p) of the voxels (n,), and its slope (3, n) by u."""
     share = u.new_empty(len(voxels))
     slope = u.new_empty((3, len(voxels))) if with_slope else None
-    block = 1 << (15 if u.device.type == "cpu" else 22)  # on the CPU as many as stay in the cache
+    block = 1 << (15 if u.device.type == "cpu" else 22)  # on a CPU they fit the cache
     for low in range(0, len(voxels), block):
         part = slice(low, low + block)
         here = torch.stack(torch.unravel_index(voxels[part], moving.shape))
@@ -156,7 +181,7 @@ def _matches(
 def _cell(
     moving: Tensor, points: _Points, corner: Tensor, with_slope: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The same, seen from the cells whose lower corners are `corner` (3, n)."""
+    """The same, in the cells whose lower corners are `corner` (3, n)."""
     size = torch.tensor(moving.shape, device=moving.device)[:, None]
     found = torch.stack([corner, corner + 1])
     inside = ((found >= 0) & (found < size)).unbind(0)  # beyond the edge nothing matches

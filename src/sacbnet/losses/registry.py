@@ -1,13 +1,15 @@
-"""The losses by name, with their parameters: one table for recipes, training, validation, refinement.
+"""The losses by name, with their parameters.
 
-A loss is a dataclass here, whose fields are its parameters, and a function elsewhere. So recipes can
-be read and checked without torch. Someone's own loss joins by an entry point. An installed package
-adds it with these lines in its pyproject.toml:
+This is the one table for recipes, training, validation and refinement.
+
+A loss is a dataclass here, whose fields are its parameters, and a function elsewhere. So recipes
+can be read and checked without torch. Someone's own loss joins by an entry point. An installed
+package adds it with these lines in its pyproject.toml::
 
     [project.entry-points."sacbnet.losses"]
     huber = "mypackage.options:Huber"
 
-``mypackage/options.py`` declares the loss, and imports no torch:
+``mypackage/options.py`` declares the loss, and imports no torch::
 
     @dataclass(frozen=True)
     class Huber(Similarity):

@@ -1,4 +1,4 @@
-"""Likeness of images of one contrast: local correlation and squared difference."""
+"""Losses for images of one contrast: local correlation and squared difference."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from sacbnet.kernels.cpu import boxes
 
 from .common import at_least_single, full_precision, same_images
 
-EPSILON = (
-    1e-5  # added to the product of two windows' summed squared deviations, as VoxelMorph has it
-)
+# added to the product of the summed squared deviations of two boxes, as in VoxelMorph
+EPSILON = 1e-5
 
 
 def ncc_loss(
@@ -26,13 +25,38 @@ def ncc_loss(
     mask: Tensor | None = None,
     epsilon: float = EPSILON,
 ) -> Tensor:
-    """Negated mean squared local correlation: moved, fixed (b, 1, i, j, k) -> scalar in [-1, 0]. 0 is no likeness.
+    """Compute the negated mean squared local correlation of two images.
 
-    Per voxel, over the window³ box around it (zero padded): cross² / (var_moved · var_fixed + epsilon), where cross
-    and var are sums of products of deviations from the box's means (Balakrishnan et al., VoxelMorph, TMI 2019, eq. 3;
-    the loss of Cheng et al., CVPR 2025). With a mask (b, 1, i, j, k) the mean over a sample's voxels is weighted by it;
-    then follows the mean over samples, however large their masks. Computed in at least float32. Raises InputError for
-    unequal shapes, an even window, or a mask that is empty for some sample.
+    At each voxel, over the window³ box around it (zeros beyond the edge), the correlation is cross²
+    / (var_moved · var_fixed + epsilon). Cross and var are sums of products of deviations from the
+    means of the box. The loss is computed in at least float32.
+
+    Parameters
+    ----------
+    moved, fixed : Tensor, shape (b, 1, i, j, k)
+        The images.
+    window : int, default 9
+        Side of the box, in voxels; odd.
+    mask : Tensor, shape (b, 1, i, j, k), optional
+        Weights of the voxels in the mean over a sample; samples count equally, however large their
+        masks are. None means equal weights.
+    epsilon : float, default 1e-5
+        Keeps flat boxes from counting.
+
+    Returns
+    -------
+    Tensor, scalar
+        In [-1, 0]; 0 means no likeness.
+
+    Raises
+    ------
+    InputError
+        For unequal shapes, an even window, or a mask that is empty for some sample.
+
+    References
+    ----------
+    Balakrishnan et al., "VoxelMorph", IEEE TMI 2019, eq. 3; it is the loss of Cheng et al.,
+    "SACB-Net", CVPR 2025.
     """
     same_images(moved, fixed)
     if window < 1 or window % 2 == 0:
@@ -42,13 +66,15 @@ def ncc_loss(
     if mask is not None:
         if mask.shape[2:] != moved.shape[2:]:
             raise InputError(
-                f"the mask has shape {tuple(mask.shape)}; the images' {tuple(moved.shape)} was expected"
+                f"the mask has shape {tuple(mask.shape)}; the images' {tuple(moved.shape)} was"
+                " expected"
             )
         weight = mask.to(moved.dtype).expand_as(moved)
         total = weight.flatten(1).sum(1)
         if not bool((total > 0).all()):
             raise InputError(
-                "the mask of the loss is empty for a sample; give one that covers part of each image"
+                "the mask of the loss is empty for a sample; give one that covers part of each"
+                " image"
             )
         weight = weight / (len(moved) * total).view(-1, 1, 1, 1, 1)
     with full_precision(moved):
@@ -56,9 +82,25 @@ def ncc_loss(
 
 
 def mse_loss(moved: Tensor, fixed: Tensor) -> Tensor:
-    """Mean squared difference: moved, fixed (b, c, i, j, k) -> scalar, intensity². Computed in at least float32.
+    """Compute the mean squared difference of two images.
 
-    For images of one modality whose intensities mean the same. Raises InputError for unequal shapes.
+    It suits images of one modality whose intensities have the same meaning. It is computed in at
+    least float32.
+
+    Parameters
+    ----------
+    moved, fixed : Tensor, shape (b, c, i, j, k)
+        The images.
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean of (moved - fixed)², in intensity².
+
+    Raises
+    ------
+    InputError
+        For unequal shapes.
     """
     same_images(moved, fixed)
     with full_precision(moved):
@@ -67,11 +109,24 @@ def mse_loss(moved: Tensor, fixed: Tensor) -> Tensor:
 
 
 def box_mean(x: Tensor, window: int) -> Tensor:
-    """Mean over the window³ box around each voxel, zeros beyond the edge: (..., i, j, k) -> same shape, no autograd.
+    """Average over the box around each voxel, with zeros beyond the edge.
 
-    On the CPU the compiled kernel where it can be, else a product with a banded matrix along each axis: three times
-    faster there than pooling, though it does more arithmetic. On a GPU pooling, because matrix products may be switched
-    to 10-bit mantissas (TF32), which the variances of flat regions do not survive.
+    On a CPU a compiled kernel does it, where it can be used. Otherwise a product with a banded
+    matrix along each axis does it: on a CPU three times faster than pooling, although it does more
+    arithmetic. On a GPU pooling does it, because matrix products may be switched to 10-bit
+    mantissas (TF32), which are not exact enough for the variances of flat regions.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., i, j, k)
+        The values. There is no gradient.
+    window : int
+        Side of the box, in voxels; odd.
+
+    Returns
+    -------
+    Tensor, shape (..., i, j, k)
+        The means.
     """
     if boxes.takes(x):
         return boxes.box_mean(x, window)
@@ -82,9 +137,8 @@ def _pooled(x: Tensor, window: int) -> Tensor:
     y = x.reshape(-1, 1, *x.shape[-3:])
     for kernel in ((1, 1, window), (1, window, 1), (window, 1, 1)):
         sides = [n // 2 for n in reversed(kernel) for _ in range(2)]
-        y = F.avg_pool3d(
-            F.pad(y, sides), kernel, stride=1
-        )  # its own padding refuses boxes larger than the image
+        # the padding of avg_pool3d itself refuses boxes larger than the image
+        y = F.avg_pool3d(F.pad(y, sides), kernel, stride=1)
     return y.view_as(x)
 
 
@@ -101,7 +155,7 @@ def _band(n: int, window: int, dtype: torch.dtype) -> Tensor:
 
 
 class _NCC(torch.autograd.Function):
-    """ncc_loss of same-typed tensors, the weights adding up to 1.
+    """The correlation of tensors of one type; the weights add up to 1.
 
     Notation: means m, variances v, covariance c, r = c / (v v + ε).
     """
@@ -121,12 +175,12 @@ class _NCC(torch.autograd.Function):
         v_f = box_mean(fixed * fixed, window).addcmul_(m_f, m_f, value=-1).clamp_(min=0)
         v_m = box_mean(moved * moved, window).addcmul_(m_m, m_m, value=-1).clamp_(min=0)
         c = box_mean(fixed * moved, window).addcmul_(m_f, m_m, value=-1)
-        # |c| cannot pass √(v v) but by rounding, in flat regions: without the bound they could score far beyond 1
+        # |c| exceeds √(v v) by rounding alone, in flat regions: without this bound the regions
+        # could score far beyond 1
         bound = (v_f * v_m).sqrt_()
         c = torch.minimum(torch.maximum(c, -bound), bound)
-        r = c / bound.square_().add_(
-            epsilon / window**6
-        )  # ε is meant for sums: two divisions by window³
+        # ε is meant for sums, and these are means: two divisions by window³
+        r = c / bound.square_().add_(epsilon / window**6)
         share: Tensor | float = 1 / c.numel() if weight is None else weight
         loss = -(c * r * share).sum()
         if for_moved or for_fixed:
@@ -154,7 +208,10 @@ class _NCC(torch.autograd.Function):
 def _slope(
     x: Tensor, y: Tensor, m_x: Tensor, m_y: Tensor, r_w: Tensor, r2_w_v: Tensor, window: int
 ) -> Tensor:
-    """-d(Σ w c²/(v v + ε))/dx = 2 [B(r w m_y - r² w v_y m_x) - y B(r w) + x B(r² w v_y)], B the mean over the box."""
+    """-d(Σ w c²/(v v + ε))/dx = 2 [B(r w m_y - r² w v_y m_x) - y B(r w) + x B(r² w v_y)].
+
+    B is the mean over the box.
+    """
     out = box_mean(r_w * m_y - r2_w_v * m_x, window)
     out.addcmul_(y, box_mean(r_w, window), value=-1).addcmul_(x, box_mean(r2_w_v, window))
     return out.mul_(2)

@@ -1,4 +1,4 @@
-"""What a displacement should be like whatever the images: smooth, without folds, undone by its inverse."""
+"""Losses of a displacement alone: roughness, folding, and inconsistency with its inverse."""
 
 from __future__ import annotations
 
@@ -21,10 +21,25 @@ ROWS = 8  # cells along i that are cut into tetrahedra at a time
 
 
 def gradient_loss(displacement_vox: Tensor) -> Tensor:
-    """Mean square gradient: displacement_vox (b, 3, i, j, k) -> scalar, voxels² per voxel².
+    """Compute the mean square gradient of a displacement.
 
-    Forward differences, squared, mean per axis, averaged over the three axes (VoxelMorph's l2; the λ of Cheng et
-    al., CVPR 2025, belongs to it). An axis of one voxel has no differences and counts as 0. At least float32.
+    Forward differences are squared, averaged along each axis, and then over the three axes. An axis
+    of one voxel has no differences and counts as 0. The loss is computed in at least float32.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (b, 3, i, j, k)
+        The displacement, in voxels.
+
+    Returns
+    -------
+    Tensor, scalar
+        In voxels² per voxel².
+
+    References
+    ----------
+    VoxelMorph's l2 loss. The weight λ of Cheng et al., "SACB-Net", CVPR 2025, belongs to this
+    definition.
     """
     (u,) = at_least_single(displacement_vox)
     with full_precision(u):
@@ -32,12 +47,33 @@ def gradient_loss(displacement_vox: Tensor) -> Tensor:
 
 
 def bending_energy_loss(displacement_vox: Tensor) -> Tensor:
-    """Mean of the squared second derivatives: displacement_vox (b, 3, i, j, k) -> scalar, voxels² per voxel⁴.
+    """Compute the mean of the squared second derivatives of a displacement.
 
-    u_ii² + u_jj² + u_kk² + 2 (u_ij² + u_ik² + u_jk²), averaged over components and the voxels that have neighbours on
-    both sides along every axis (Rueckert et al., TMI 1999, per component instead of summed). Second derivatives
-    by [1, -2, 1], mixed ones from the four diagonal neighbours, which is MONAI's BendingEnergyLoss. An affine costs
-    nothing. An axis of fewer than three voxels has no second derivatives and counts as 0. At least float32.
+    It is u_ii² + u_jj² + u_kk² + 2 (u_ij² + u_ik² + u_jk²), averaged over the components and over
+    the voxels that have neighbours on both sides along each axis. Second derivatives use [1, -2,
+    1], mixed ones the four diagonal neighbours. An affine costs nothing. An axis of fewer than
+    three voxels has no second derivatives and counts as 0. The loss is computed in at least
+    float32.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (b, 3, i, j, k)
+        The displacement, in voxels.
+
+    Returns
+    -------
+    Tensor, scalar
+        In voxels² per voxel⁴.
+
+    Raises
+    ------
+    InputError
+        For another shape.
+
+    References
+    ----------
+    Rueckert et al., "Nonrigid registration using free-form deformations", IEEE TMI 1999; here the
+    mean over the components instead of their sum, as in MONAI's BendingEnergyLoss.
     """
     displacement(displacement_vox)
     (u,) = at_least_single(displacement_vox)
@@ -46,19 +82,43 @@ def bending_energy_loss(displacement_vox: Tensor) -> Tensor:
 
 
 def jacobian_loss(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
-    """How far cells are turned over: displacement_vox (b, 3, i, j, k) -> scalar, parts of the lattice's volume.
+    """Measure how much of the volume a displacement turns over.
 
-    Mean over the lattice's cells of max(0, margin - volume) of the tetrahedra each is cut into, volume relative to the
-    undeformed one, in both ways of cutting. With margin 0 it is a hundredth of the non-diffeomorphic volume in % (Liu
-    et al., IJCV 2024), 0 exactly where the map is one-to-one; a margin up to 1 also keeps off the edge of folding. The
-    idea of a penalty on negative Jacobians is that of Mok and Chung, CVPR 2020, who take det J by differences in one
-    direction: one of the ten tetrahedra. At least float32. Raises InputError for an axis of one voxel.
+    Each cell of the lattice is cut into tetrahedra in two ways. The loss is the mean over the
+    cells, and over both ways, of max(0, margin - volume) of the tetrahedra, with volumes relative
+    to the undeformed ones. With margin 0 it is 1/100 of the non-diffeomorphic volume in %, and 0
+    exactly where the map is one-to-one. A margin up to 1 also keeps a distance from folding. The
+    loss is computed in at least float32.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (b, 3, i, j, k)
+        The displacement, in voxels.
+    margin : float, default 0
+        Volume below which a tetrahedron costs, relative to its undeformed volume.
+
+    Returns
+    -------
+    Tensor, scalar
+        Part of the volume of the lattice.
+
+    Raises
+    ------
+    InputError
+        For another shape, or an axis of one voxel.
+
+    References
+    ----------
+    Liu et al., "On finite difference Jacobian computation in deformable image registration", IJCV
+    2024. A penalty on negative Jacobians is an idea of Mok and Chung, "Fast symmetric diffeomorphic
+    image registration with convolutional neural networks", CVPR 2020; their det J by differences in
+    one direction sees one of the ten tetrahedra.
     """
     displacement(displacement_vox)
     if min(displacement_vox.shape[2:]) < 2:
         raise InputError(
-            f"the displacement has shape {tuple(displacement_vox.shape)}; at least two voxels along each axis were"
-            " expected: a volume one voxel thick has no cells that could fold"
+            f"the displacement has shape {tuple(displacement_vox.shape)}; at least two voxels along"
+            " each axis were expected: a volume one voxel thick has no cells that could fold"
         )
     (u,) = at_least_single(displacement_vox)
     with full_precision(u):
@@ -66,18 +126,38 @@ def jacobian_loss(displacement_vox: Tensor, margin: float = 0.0) -> Tensor:
 
 
 def inverse_consistency_loss(transform_vox: Tensor, inverse_vox: Tensor) -> Tensor:
-    """Mean square distance after a round trip: two (b, 3, i, j, k) -> scalar, voxels².
+    """Compute the mean square distance of points to their places after a round trip.
 
-    |transform(inverse(p)) - p|² of (id + transform_vox) ∘ (id + inverse_vox), averaged over the voxels of a sample that
-    the inverse leaves inside the grid (0 if all leave), then over samples; beyond the grid nothing is known of the
-    transform, whose edge is repeated (Christensen and Johnson, TMI 2001). Both directions: add the loss with the two
-    exchanged. At least float32.
+    It is ``|transform(inverse(p)) - p|²`` of ``(id + transform_vox) ∘ (id + inverse_vox)``,
+    averaged over the voxels of a sample that the inverse leaves inside the grid (0 if there are
+    none), then over the samples. Beyond the grid the transform is not known; its edge is repeated
+    there. For both directions add the loss with the arguments exchanged. The loss is computed in at
+    least float32.
+
+    Parameters
+    ----------
+    transform_vox, inverse_vox : Tensor, shape (b, 3, i, j, k)
+        Displacements of the two maps, in voxels.
+
+    Returns
+    -------
+    Tensor, scalar
+        In voxels².
+
+    Raises
+    ------
+    InputError
+        For other or unequal shapes.
+
+    References
+    ----------
+    Christensen and Johnson, "Consistent image registration", IEEE TMI 2001.
     """
     displacement(transform_vox)
     if transform_vox.shape != inverse_vox.shape:
         raise InputError(
-            f"displacements of shapes {tuple(transform_vox.shape)} and {tuple(inverse_vox.shape)} were given; one shape"
-            " was expected: bring both onto one grid"
+            f"displacements of shapes {tuple(transform_vox.shape)} and {tuple(inverse_vox.shape)}"
+            " were given; one shape was expected: bring both onto one grid"
         )
     outer, inner = at_least_single(transform_vox, inverse_vox)
     with full_precision(outer):
@@ -146,7 +226,7 @@ class _BendingEnergy(torch.autograd.Function):
 
 
 def _second_derivative(a: int, b: int) -> dict[tuple[int, int, int], float]:
-    """Neighbour (of -1, 0, 1 along i, j, k) -> weight, for axes 2 to 4 of a volume."""
+    """The stencil for axes 2 to 4 of a volume: neighbour (-1, 0, 1 along i, j, k) -> weight."""
 
     def step(m: int, n: int) -> tuple[int, int, int]:
         i, j, k = (m * (a == axis) + n * (b == axis) for axis in (2, 3, 4))
@@ -158,7 +238,7 @@ def _second_derivative(a: int, b: int) -> dict[tuple[int, int, int], float]:
 
 
 def _shifted(x: Tensor, at: tuple[int, int, int]) -> Tensor:
-    """The neighbours `at` of the inner voxels; an axis of fewer than three voxels has no outer ones."""
+    """The neighbours `at` of the inner voxels; axes of fewer than 3 voxels are inner as a whole."""
     for axis, shift in zip((2, 3, 4), at, strict=True):
         if x.shape[axis] > 2:
             x = x.narrow(axis, 1 + shift, x.shape[axis] - 2)
@@ -178,7 +258,8 @@ class _Folding(torch.autograd.Function):
         slope = None
         if ctx.needs_input_grad[0]:
             slope = torch.zeros_like(u)
-            # most slabs of a sensible displacement are spared; asked at once: each answer makes the host wait for a GPU
+            # most slabs of a sensible displacement do not fold and need no gradient; one transfer
+            # asks for all of them, because each transfer makes the host wait for a GPU
             for (n, rows), some in zip(places, (lacking > 0).tolist(), strict=True):
                 if some:
                     slope[n, :, rows] += _lacking_slope(u[n, :, rows], margin) / cells
@@ -193,7 +274,7 @@ class _Folding(torch.autograd.Function):
 
 
 def _lacking(u: Tensor, margin: float) -> Tensor:
-    """Σ over cells of what their tetrahedra lack of the margin, the mean of both cuts; u (3, i, j, k)."""
+    """Σ of max(0, margin - volume) over the tetrahedra, mean of both cuts; u (3, i, j, k)."""
     parts = [
         (margin - volume).clamp_(min=0).sum(dtype=torch.float64) * share / 2
         for volume, share in tetrahedra(u)

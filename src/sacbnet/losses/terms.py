@@ -1,4 +1,4 @@
-"""Losses that are chosen by name and parameters (`losses.registry`), as training and others call them."""
+"""Calls of losses that are chosen by name and parameters (`losses.registry`)."""
 
 from __future__ import annotations
 

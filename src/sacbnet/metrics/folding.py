@@ -1,4 +1,4 @@
-"""TODO-DOC sacbnet.metrics.folding."""
+"""Regularity of a transform: folding, and the spread of its local changes of volume."""
 
 from __future__ import annotations
 
@@ -14,8 +14,27 @@ from sacbnet.spatial.transforms import DisplacementField
 
 @dataclass(frozen=True)
 class Folding:
-    """folded_percent: voxels with det J <= 0 by central differences. non_diffeomorphic_percent: volume of turned-over
-    tetrahedra (Liu et al., IJCV 2024), the stricter one. sd_log_jacobian: SD of log det J over unfolded voxels."""
+    """Regularity of a transform.
+
+    Parameters
+    ----------
+    folded_voxels : int
+        Number of voxels with det J <= 0, J by central differences.
+    folded_percent : float
+        Their percentage of all voxels.
+    non_diffeomorphic_percent : float
+        Volume of the tetrahedra that the transform turns over, in % of the lattice. It is the
+        stricter number: 0 means that the piecewise linear map is one-to-one.
+    sd_log_jacobian : float
+        Standard deviation of log det J over the voxels that do not fold; NaN without any.
+    jacobian_min, jacobian_max : float
+        Smallest and largest det J; NaN without any voxel.
+
+    References
+    ----------
+    Liu et al., "On finite difference Jacobian computation in deformable image registration", IJCV
+    2024.
+    """
 
     folded_voxels: int
     folded_percent: float
@@ -26,7 +45,21 @@ class Folding:
 
 
 def folding(transform: DisplacementField, mask: NDArray[np.bool_] | None = None) -> Folding:
-    """Folding of a transform on its grid. mask: where SD and extremes are taken; folding is counted all over."""
+    """Measure the folding of a transform on its own grid.
+
+    Parameters
+    ----------
+    transform : DisplacementField
+        The transform.
+    mask : array of bool, shape (i, j, k), optional
+        Where the standard deviation and the extremes are taken; None means everywhere. Folding is
+        counted everywhere in either case.
+
+    Returns
+    -------
+    Folding
+        The numbers.
+    """
     u = torch.from_numpy(transform.displacement_vox()).permute(3, 0, 1, 2)
     det = jacobian_determinant(u).numpy()
     inside = det if mask is None else det[mask]

@@ -1,4 +1,4 @@
-"""Numbers that have one definition (docs/metrics.md): overlap, surfaces, landmarks, folding, similarity."""
+"""Overlap of label maps: Dice, and the labels over which a pair is scored."""
 
 from __future__ import annotations
 
@@ -10,28 +10,19 @@ from numpy.typing import NDArray
 
 from sacbnet.errors import GridError
 from sacbnet.imaging.labels import counts
-from sacbnet.metrics.folding import Folding, folding
-from sacbnet.metrics.landmarks import target_registration_error
-from sacbnet.metrics.similarity import local_correlation, mutual_information
-
-from .surface import hausdorff95
-
-__all__ = [
-    "Dice",
-    "Folding",
-    "dice",
-    "folding",
-    "hausdorff95",
-    "local_correlation",
-    "mutual_information",
-    "present_labels",
-    "target_registration_error",
-]
 
 
 @dataclass(frozen=True)
 class Dice:
-    """per_label: label -> Dice, for labels present in at least one. absent: asked-for labels present in neither."""
+    """Dice of each label of two maps.
+
+    Parameters
+    ----------
+    per_label : dict
+        Label -> Dice in [0, 1], for the labels that at least one of the maps has.
+    absent : tuple of int, default ()
+        Labels that were asked for and that neither map has.
+    """
 
     per_label: dict[int, float]
     absent: tuple[int, ...] = ()
@@ -45,14 +36,37 @@ class Dice:
 def dice(
     moved: NDArray[np.integer], fixed: NDArray[np.integer], labels: tuple[int, ...] | None = None
 ) -> Dice:
-    """2|A∩B| / (|A|+|B|) per label of two label maps of one shape; background 0 is left out.
+    """Compute ``2|A∩B| / (|A| + |B|)`` for each label of two label maps.
 
-    labels: which to score; None scores every label found in either. Where methods are compared, or a label may vanish,
-    give those of `present_labels`, and count as 0 those that come out absent.
+    Where methods are compared, or where a label may vanish, give the labels of `present_labels`,
+    and count the labels that come out as absent as 0 (`dice_of_present`).
+
+    Parameters
+    ----------
+    moved, fixed : array of int, shape (i, j, k)
+        The label maps, on one grid.
+    labels : tuple of int, optional
+        Labels to score. None means all labels of either map but the background 0.
+
+    Returns
+    -------
+    Dice
+        Dice of each label, and the labels that are absent.
+
+    Raises
+    ------
+    GridError
+        For unequal shapes.
+
+    Examples
+    --------
+    >>> dice(np.array([[[1, 1, 2]]]), np.array([[[1, 2, 2]]])).per_label
+    {1: 0.6666666666666666, 2: 0.6666666666666666}
     """
     if moved.shape != fixed.shape:
         raise GridError(
-            f"label maps of shapes {moved.shape} and {fixed.shape} were given; one shape was expected"
+            f"label maps of shapes {moved.shape} and {fixed.shape} were given; one shape was"
+            " expected"
         )
     in_moved, in_fixed, both = counts(moved), counts(fixed), counts(fixed[moved == fixed])
     asked = (
@@ -69,11 +83,23 @@ def dice(
 def present_labels(
     moving: NDArray[np.integer], fixed: NDArray[np.integer], asked: Sequence[int] = ()
 ) -> tuple[int, ...]:
-    """The labels over which a pair is scored, by whatever method: those asked for (without any, all above 0) that its
-    moving map, as it is before any method has moved it, or its fixed map has. The shapes may differ.
+    """List the labels over which a pair is scored, whatever method registers it.
 
-    A label that a method makes vanish is still one of them, with a Dice of 0: otherwise it would pay to collapse what
-    lies in one map only.
+    A label that a method makes vanish is one of these labels, with a Dice of 0. Otherwise it would
+    be an advantage to collapse a structure that lies in one map only.
+
+    Parameters
+    ----------
+    moving, fixed : array of int
+        The label maps; the moving map as it is before any method moves it. Shapes may differ.
+    asked : sequence of int, default ()
+        Labels that are asked for; () means all above 0.
+
+    Returns
+    -------
+    tuple of int
+        The labels asked for that at least one of the maps has, in the order in which they are asked
+        for, or in ascending order.
     """
     found = counts(moving).keys() | counts(fixed).keys()
     return (
@@ -86,5 +112,23 @@ def present_labels(
 def dice_of_present(
     moved: NDArray[np.integer], fixed: NDArray[np.integer], present: tuple[int, ...]
 ) -> dict[int, float]:
-    """Dice of each of a pair's `present_labels`: 0 for one that neither map has any more, once the moving one moved."""
+    """Compute Dice of each of a pair's `present_labels`, after a method has moved the moving map.
+
+    Parameters
+    ----------
+    moved, fixed : array of int, shape (i, j, k)
+        The label maps, on one grid.
+    present : tuple of int
+        The labels of `present_labels` of the pair.
+
+    Returns
+    -------
+    dict
+        Label -> Dice; 0 for a label that neither map has any more.
+
+    Raises
+    ------
+    GridError
+        For unequal shapes.
+    """
     return dict.fromkeys(present, 0.0) | dice(moved, fixed, present).per_label

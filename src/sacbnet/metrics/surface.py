@@ -1,4 +1,4 @@
-"""Distances between the surfaces of labels, in mm (docs/metrics.md)."""
+"""Distances between the surfaces of labels, in mm."""
 
 from __future__ import annotations
 
@@ -18,17 +18,39 @@ def hausdorff95(
     labels: Sequence[int] | None = None,
     spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> dict[int, float]:
-    """95th percentile of the Hausdorff distance per label of two label maps of one shape (i, j, k), in mm.
+    """Compute the 95th percentile of the Hausdorff distance of each label of two label maps.
 
-    A border voxel belongs to the label and has one of the six next to it that does not, or lies at the edge of the
-    image. From each border voxel of one map the distance to the nearest of the other, between centres; the 95th
-    percentile (linear between ranks) of each direction, and of the two the larger. NaN for a label that either map
-    lacks: the caller counts them. labels: which to score; None scores every label found in either, without background
-    0. Raises GridError for unequal shapes, InputError for a spacing that is not three positive numbers.
+    A border voxel belongs to the label, and one of its six neighbours does not or lies outside the
+    image. From each border voxel of one map the distance to the nearest border voxel of the other
+    map is measured, between centres. The result is the larger of the 95th percentiles (linear
+    between ranks) of both directions.
+
+    Parameters
+    ----------
+    moved, fixed : array of int, shape (i, j, k)
+        The label maps, on one grid.
+    labels : sequence of int, optional
+        Labels to score. None means all labels of either map but the background 0.
+    spacing_mm : sequence of 3 float, default (1, 1, 1)
+        Voxel size along each axis, in mm.
+
+    Returns
+    -------
+    dict
+        Label -> distance in mm; NaN for a label that either map lacks. The caller counts these
+        labels.
+
+    Raises
+    ------
+    GridError
+        For unequal shapes.
+    InputError
+        For a spacing that is not three positive numbers.
     """
     if moved.shape != fixed.shape:
         raise GridError(
-            f"label maps of shapes {moved.shape} and {fixed.shape} were given; one shape was expected"
+            f"label maps of shapes {moved.shape} and {fixed.shape} were given; one shape was"
+            " expected"
         )
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     if spacing.shape != (moved.ndim,) or not (np.isfinite(spacing) & (spacing > 0)).all():
@@ -53,7 +75,7 @@ def hausdorff95(
 
 
 def _between(a: NDArray[np.bool_], b: NDArray[np.bool_], spacing: NDArray[np.float64]) -> float:
-    """Of two masks in a box that holds both: all that counts is inside it."""
+    """The distance of two masks in a box that holds both; nothing outside it counts."""
     of_a, of_b = _border(a), _border(b)
     directed = [
         np.percentile(ndimage.distance_transform_edt(~to, sampling=spacing)[start], 95)
@@ -63,4 +85,4 @@ def _between(a: NDArray[np.bool_], b: NDArray[np.bool_], spacing: NDArray[np.flo
 
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return mask & ~ndimage.binary_erosion(mask)
+    return np.asarray(mask & ~ndimage.binary_erosion(mask))

@@ -211,7 +211,8 @@ class RunReport:
             The fields as they stand in run.json; numbers that are not finite become None.
         """
         plain: dict[str, Any] = _CONVERTER.unstructure(self, RunReport)
-        return {"format_version": plain.pop("format_version")} | _finite(plain)
+        finite: dict[str, Any] = _finite(plain)
+        return {"format_version": finite.pop("format_version")} | finite
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -44,7 +44,7 @@ def working_spacing(fixed: Grid, asked: float | None = None) -> float:
     """
     finest = float(fixed.spacing.min())
     volume = float(np.prod(np.array(fixed.shape) * fixed.spacing))
-    least = (volume / MOST_VOXELS) ** (1 / 3)
+    least = float((volume / MOST_VOXELS) ** (1 / 3))
     if asked is None:
         return max(1.0 if HUMAN_MM[0] <= finest <= HUMAN_MM[1] else finest, least)
     if volume / asked**3 > 10 * MOST_VOXELS:

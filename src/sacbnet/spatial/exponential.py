@@ -34,7 +34,7 @@ def exponential(velocity_vox: Tensor, steps: int = 7) -> Tensor:
         The displacement in voxels, at least float32.
     """
     wide = torch.promote_types(velocity_vox.dtype, torch.float32)
-    displacement_vox = velocity_vox.to(wide) / 2**steps
+    displacement_vox: Tensor = velocity_vox.to(wide) / 2**steps
     for _ in range(steps):
         displacement_vox = compose(displacement_vox, displacement_vox, padding="border")
     return displacement_vox

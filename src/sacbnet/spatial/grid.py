@@ -141,7 +141,7 @@ class Grid:
     @property
     def spacing(self) -> NDArray[np.float64]:
         """Distance between neighbouring voxels along (i, j, k), in mm."""
-        return np.linalg.norm(self.affine[:3, :3], axis=0)
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @property
     def direction(self) -> NDArray[np.float64]:
@@ -224,9 +224,8 @@ class Grid:
             True for points inside the box or on its faces.
         """
         v = self.voxels(world)
-        return np.all(
-            (v >= -margin_voxels) & (v <= np.array(self.shape) - 1 + margin_voxels), axis=-1
-        )
+        last = np.array(self.shape) - 1
+        return np.asarray(np.all((v >= -margin_voxels) & (v <= last + margin_voxels), axis=-1))
 
     def meets(self, other: Grid) -> bool:
         """Test whether two grids overlap, roughly.

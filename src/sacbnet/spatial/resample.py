@@ -73,7 +73,8 @@ def resample(
 
 def _inside(shape: tuple[int, ...], voxels: NDArray[np.float64]) -> NDArray[np.bool_]:
     # slightly wider than the faces: a grid mapped onto itself must not lose its rim by rounding
-    return np.all((voxels >= -0.5 - 1e-6) & (voxels <= np.array(shape) - 0.5 + 1e-6), axis=-1)
+    low, high = -0.5 - 1e-6, np.array(shape) - 0.5 + 1e-6
+    return np.asarray(np.all((voxels >= low) & (voxels <= high), axis=-1))
 
 
 def _linear(data: NDArray[np.generic]) -> Sampler:
@@ -119,9 +120,10 @@ def _onehot(data: NDArray[np.generic]) -> Sampler:
 
 def _uniform_cells(padded: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Whether all corners of a cell have one label; each size is one less than in `padded`."""
-    same = padded[:-1] == padded[1:]
+    same: NDArray[np.bool_] = padded[:-1] == padded[1:]
     same = same[:, :-1] & same[:, 1:] & (padded[:-1, :-1] == padded[:-1, 1:])
-    return same[:, :, :-1] & same[:, :, 1:] & (padded[:-1, :-1, :-1] == padded[:-1, :-1, 1:])
+    same_k = same[:, :, :-1] & same[:, :, 1:]
+    return np.asarray(same_k & (padded[:-1, :-1, :-1] == padded[:-1, :-1, 1:]))
 
 
 def _largest_vote(
@@ -131,7 +133,8 @@ def _largest_vote(
 
     The points are given by their fractions (3, n). Of equal shares, the smallest label wins.
     """
-    best, best_vote = labels[0].copy(), np.full(labels.shape[1], -1.0)
+    best: NDArray[np.generic] = labels[0].copy()
+    best_vote = np.full(labels.shape[1], -1.0)
     for candidate in labels:
         mask = (labels == candidate).astype(np.float64).reshape(2, 2, 2, -1)
         vote = interpolate(mask, fraction)

@@ -45,7 +45,7 @@ def interpolate(corners: Array, fraction: Array) -> Array:
     [3.0]
     """
     factors = (1 - fraction, fraction)  # of the low and of the high corners, each (3, n)
-    values = 0 * fraction[0]
+    values: Array = 0 * fraction[0]
     for i, j, k in CORNERS:
         values = values + corners[i, j, k] * (factors[i][0] * factors[j][1] * factors[k][2])
     return values

@@ -1,1 +1,5 @@
-"""Training: the loop (`loop`), and what it is made of: objective, sampler, checkpoints, logs."""
+"""Training of networks: `loop` is the loop; the other modules are its parts.
+
+`session` holds the state of one session, `objective` the loss, `loader` and `sampler` the batches,
+`validate` the scores, `checkpoint` and `folder` the files, `team` the processes.
+"""

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on exactly where it was."""
+"""Checkpoints: everything that a run needs to go on exactly where it stopped."""
 
 from __future__ import annotations
 
@@ -23,10 +23,30 @@ FORMAT_VERSION = 1
 
 @dataclass
 class State:
-    """How far a run is. step: optimiser steps done. samples follow from it. best: the best validation and its step.
-    baseline: the validation before training (the identity). seconds: of training so far, over all sessions. sums: of
-    the terms of the loss over the `summed` steps since the last row of metrics.csv. longest: the longest step so far in
-    seconds, with the validation and the checkpoint that may belong to it."""
+    """How far a run is. The next samples follow from the step.
+
+    Parameters
+    ----------
+    step : int, default 0
+        Optimiser steps that are done.
+    seconds : float, default 0
+        Time of training so far, over all sessions.
+    sessions : int, default 1
+        Number of sessions, with the present one.
+    baseline : dict
+        Scores of the validation before training, of the identity.
+    best : dict
+        Scores of the best validation, and its "step".
+    warnings : list of str
+        Warnings that still hold.
+    sums : dict
+        Sums of the terms of the loss since the last row of metrics.csv.
+    summed : int, default 0
+        Number of steps in these sums.
+    longest : float, default 0
+        Longest step so far in seconds, with the validation and the checkpoint that may belong to
+        it.
+    """
 
     step: int = 0
     seconds: float = 0.0
@@ -47,7 +67,28 @@ def save_checkpoint(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Written aside and moved into place, so that the file under its name is always whole. OutputError if it fails."""
+    """Write a checkpoint. The file under its name is whole at any time.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    recipe : Recipe
+        The options of the run.
+    pack : Pack
+        The packed set; its fingerprint is stored.
+    state : State
+        How far the run is.
+    network : nn.Module
+        The network; its parameters are stored.
+    optimiser : torch.optim.Optimizer
+        The optimiser; its state is stored.
+
+    Raises
+    ------
+    OutputError
+        Where the file cannot be written.
+    """
     content = {
         "format_version": FORMAT_VERSION,
         "recipe": recipe.to_dict(),
@@ -55,7 +96,8 @@ def save_checkpoint(
         "state": vars(state),
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
-        # samples and augmentation are functions of seed and step; these are for networks that draw, as by dropout
+        # samples and augmentation are functions of seed and step; these states are for networks
+        # that draw random numbers, as dropout does
         "random": [
             torch.get_rng_state(),
             *(torch.cuda.get_rng_state(device) for device in _cuda_of(network)),
@@ -68,10 +110,30 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, recipe: Recipe, pack: Pack, network: nn.Module, optimiser: torch.optim.Optimizer
 ) -> State | None:
-    """Put network, optimiser and random states back; None where the folder has no checkpoint.
+    """Load a checkpoint into network, optimiser and random states.
 
-    InputError where it was made with other data, or another recipe (but for names, steps, and what does not change
-    the result).
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    recipe : Recipe
+        The options. Options that do not change the weights may differ (`same_training`).
+    pack : Pack
+        The packed set.
+    network : nn.Module
+        Gets the stored parameters.
+    optimiser : torch.optim.Optimizer
+        Gets the stored state.
+
+    Returns
+    -------
+    State or None
+        How far the run is, with one more session; None where the folder has no checkpoint.
+
+    Raises
+    ------
+    InputError
+        For a checkpoint of another recipe or of other data, or a file that is no checkpoint.
     """
     path = folder / CHECKPOINT
     if not path.exists():
@@ -80,12 +142,13 @@ def load_checkpoint(
     before = recipe_from_dict(content["recipe"])
     if changed := same_training(before, recipe):
         raise InputError(
-            f"{folder} was trained with another recipe ({', '.join(changed)} differ); choose another --out, or the "
-            "recipe in that folder"
+            f"{folder} was trained with another recipe ({', '.join(changed)} differ); choose"
+            " another --out, or the recipe in that folder"
         )
     if content["data"] != fingerprint(pack):
         raise InputError(
-            f"{folder} was trained on other data than {pack.path}; choose another --out, or the data it had"
+            f"{folder} was trained on other data than {pack.path}; choose another --out, or the"
+            " data of that run"
         )
     network.load_state_dict(content["network"])
     optimiser.load_state_dict(content["optimiser"])
@@ -97,7 +160,19 @@ def load_checkpoint(
 
 
 def fingerprint(pack: Pack) -> str:
-    """Says whether two packs are the same data: cases, pairs, grid, options, and the first image's voxels."""
+    """Tell packed sets apart.
+
+    Parameters
+    ----------
+    pack : Pack
+        The packed set.
+
+    Returns
+    -------
+    str
+        A hash of cases, pairs, grid, options and the voxels of the first image. Two sets of the
+        same data have the same hash.
+    """
     facts = ("names", "pairs", "label_values", "labelled", "affine", "options")
     found = hashlib.sha256(json.dumps([pack.metadata[name] for name in facts]).encode())
     found.update(pack.image(0).numpy().tobytes())
@@ -110,12 +185,29 @@ def _cuda_of(network: nn.Module) -> list[torch.device]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint file; nothing in it is executed. InputError for what is none."""
+    """Read the content of a checkpoint. Nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    dict
+        What `save_checkpoint` stored.
+
+    Raises
+    ------
+    InputError
+        For a file that is no checkpoint, or of a newer version.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if content["format_version"] > FORMAT_VERSION:
             raise InputError(
-                f"{path} has format {content['format_version']}; up to {FORMAT_VERSION} is read: update"
+                f"{path} has format {content['format_version']}; up to {FORMAT_VERSION} was"
+                " expected: update sacbnet"
             )
         return content
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:

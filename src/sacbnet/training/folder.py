@@ -1,4 +1,4 @@
-"""The run folder: it describes itself, and `sacbnet register --weights RUN` takes it as it is."""
+"""The run folder: it describes itself, and `sacbnet register --weights RUN` reads it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,47 @@ PLACES = (
 
 
 def find_recipe(name: str) -> Path:
-    """The file that `name` means: itself, or a recipe that comes with the package. InputError lists those."""
+    """Find a recipe by name.
+
+    Parameters
+    ----------
+    name : str
+        Path of a TOML file, the folder of a training run, or the name of a recipe that comes with
+        the package.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        Where there is no such recipe; the message lists the names that are known.
+    """
     run = Path(name) / RECIPE
     return run if run.is_file() else find_toml(name, "recipe", PLACES)
 
 
 def write_run(out: Path, recipe: Recipe, state: State, facts: dict[str, Any]) -> None:
-    """recipe.toml and run.json, as they now are."""
+    """Write recipe.toml and run.json, as the run now stands.
+
+    Parameters
+    ----------
+    out : Path
+        The run folder.
+    recipe : Recipe
+        The options.
+    state : State
+        How far the run is.
+    facts : dict
+        What else run.json holds.
+
+    Raises
+    ------
+    OutputError
+        Where a file cannot be written.
+    """
     for name, text in (
         (RECIPE, recipe.to_toml()),
         (
@@ -49,7 +83,18 @@ def write_run(out: Path, recipe: Recipe, state: State, facts: dict[str, Any]) ->
 
 
 def without_paths(recipe: Recipe) -> Recipe:
-    """For weights, which travel: without the places of this machine, that are nobody else's business."""
+    """Remove the paths of this machine from a recipe that goes into weights.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The options.
+
+    Returns
+    -------
+    Recipe
+        The same without data.source, and with the last part of run.start_from alone.
+    """
     data = replace(recipe.data, source="")
     return replace(
         recipe, data=data, run=replace(recipe.run, start_from=Path(recipe.run.start_from).name)
@@ -59,7 +104,28 @@ def without_paths(recipe: Recipe) -> Recipe:
 def save_run_weights(
     out: Path, name: str, recipe: Recipe, state: State, network: nn.Module, data: Data
 ) -> None:
-    """Weights with all that they have to say of themselves."""
+    """Write weights together with their description.
+
+    Parameters
+    ----------
+    out : Path
+        The run folder.
+    name : str
+        Name of the file.
+    recipe : Recipe
+        The options.
+    state : State
+        How far the run is.
+    network : nn.Module
+        The network.
+    data : Data
+        The packed set, its pairs and labels.
+
+    Raises
+    ------
+    OutputError
+        Where the file cannot be written.
+    """
     metadata: dict[str, object] = {
         "licence": recipe.licence
         or "not stated; that of the data they were trained on may restrict their use",
@@ -69,7 +135,8 @@ def save_run_weights(
         "trained_on": recipe.trained_on
         or f"{len({n for pair in data.training for n in pair})} cases",
         "spacing_mm": f"{data.spacing_mm:g}",
-        "intensity": "[0, 1]: smallest value to 99.9th percentile (sacbnet.imaging.intensities.to_unit)",
+        "intensity": "[0, 1]: smallest value to 99.9th percentile"
+        " (sacbnet.imaging.intensities.to_unit)",
         "source": f"sacbnet train, recipe {recipe.name}",
         "name": recipe.name,
         "recipe": without_paths(recipe).to_dict(),

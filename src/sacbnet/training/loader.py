@@ -1,4 +1,4 @@
-"""Batches: which pairs, read ahead of the step that needs them."""
+"""Batches: which pairs they hold, and a thread that reads them ahead."""
 
 from __future__ import annotations
 
@@ -24,7 +24,19 @@ from .team import Team
 
 @dataclass(frozen=True)
 class Data:
-    """A packed set and the (moving, fixed) pairs of it that are trained on and validated. labels: the scored ones."""
+    """A packed set, and its pairs (moving, fixed) for training and validation.
+
+    Parameters
+    ----------
+    pack : Pack
+        The packed set.
+    training, validation : tuple of pairs of int
+        Numbers of the moving and the fixed case of each pair.
+    labels : tuple of int
+        Labels that are scored.
+    factor : int, default 1
+        A voxel of the images is as long as this many voxels of the set, along each axis.
+    """
 
     pack: Pack
     training: tuple[tuple[int, int], ...]
@@ -34,17 +46,37 @@ class Data:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the images."""
+        """Voxels of the images along each axis."""
         return tuple(n // self.factor for n in self.pack.shape)
 
     @property
     def spacing_mm(self) -> float:
-        """Of the images, cubes."""
+        """Side of the images' voxels, which are cubes, in mm."""
         return self.factor * self.pack.spacing_mm[0]
 
 
 def choose(recipe: Recipe, pack: Pack) -> Data:
-    """The pairs that the recipe names. InputError where it names none, or labels that the set lacks."""
+    """Choose the pairs and labels that a recipe names.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The options.
+    pack : Pack
+        The packed set.
+
+    Returns
+    -------
+    Data
+        Set, pairs and labels.
+
+    Raises
+    ------
+    InputError
+        Where the set is not what the recipe needs: images or label maps, cubic voxels, enough
+        voxels for all scales, labels for a Dice loss; or where the recipe names no pairs, or labels
+        that the set does not have.
+    """
     o, made = recipe.data, recipe.synthesis
     if pack.pictured is not (made is None):
         holds, wants = ("images", "label maps") if pack.pictured else ("label maps", "images")
@@ -69,7 +101,8 @@ def choose(recipe: Recipe, pack: Pack) -> Data:
         )
     if (least := min(data.shape) >> (recipe.loss.scales - 1)) < 5:
         raise InputError(
-            f"loss.scales is {recipe.loss.scales}, which leaves {least} voxels of {data.shape}; 5 are needed"
+            f"loss.scales is {recipe.loss.scales}, which leaves {least} voxels of {data.shape}; at"
+            " least 5 were expected"
         )
     limit = recipe.run.validation_limit
     validation = spread(validation, limit) if limit else validation
@@ -79,7 +112,10 @@ def choose(recipe: Recipe, pack: Pack) -> Data:
 def _pairs(
     o: DataOptions, pack: Pack
 ) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
-    """Those to train on and to validate. Noise maps are no subjects: only alone are they pairs, each with itself."""
+    """The pairs to train on, and those to validate.
+
+    Noise maps are no subjects. Where a set holds nothing else, each is a pair with itself.
+    """
     names = pack.names[: pack.noise.start]
     if not names:
         alone = tuple((n, n) for n in pack.noise)
@@ -93,12 +129,53 @@ def _pairs(
 def pairs_of(
     names: Sequence[str], subset: str, how: str, atlas: str, listed: Sequence[tuple[int, int]]
 ) -> tuple[tuple[int, int], ...]:
-    """The (moving, fixed) pairs that a subset and a pairing mean. InputError where there are none."""
+    """List the pairs that a subset and a pairing mean.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the cases.
+    subset : str
+        Which cases, as `DataOptions.train`.
+    how : str
+        Which pairs, as `DataOptions.train_pairs`.
+    atlas : str
+        Name of the moving case of atlas pairs.
+    listed : sequence of pairs of int
+        The pairs that the source lists.
+
+    Returns
+    -------
+    tuple of pairs of int
+        Numbers of the moving and the fixed case of each pair.
+
+    Raises
+    ------
+    InputError
+        Where there are none.
+    """
     return pair_up(names, select(names, subset), how, atlas=atlas, listed=listed)
 
 
 class Loader:
-    """The batches of this process's steps, on its device. The next step's are made by a thread meanwhile."""
+    """The batches of this process's steps, on its device.
+
+    A thread makes the batches of the next step during the present one.
+
+    Parameters
+    ----------
+    data : Data
+        Set, pairs and labels.
+    recipe : Recipe
+        The options.
+    team : Team
+        The processes that share each batch.
+
+    Raises
+    ------
+    InputError
+        Where the batch cannot be shared by so many processes.
+    """
 
     def __init__(self, data: Data, recipe: Recipe, team: Team) -> None:
         check_batch(recipe, team.world)
@@ -111,7 +188,18 @@ class Loader:
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
 
     def step(self, step: int) -> list[Batch]:
-        """The batches of one step, to be accumulated."""
+        """Make the batches of one step, whose gradients are accumulated.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step, from 0.
+
+        Returns
+        -------
+        list of Batch
+            The batches of this process.
+        """
         found = (
             self._ahead[1]
             if self._ahead and self._ahead[0] == step
@@ -123,6 +211,7 @@ class Loader:
         return batches
 
     def close(self) -> None:
+        """End the thread."""
         self._thread.shutdown(cancel_futures=True)
 
     def _make(self, step: int) -> list[Batch]:
@@ -146,7 +235,7 @@ class Loader:
             images, labels = augment(
                 self.augmentation, (seed, sample, 2), images, labels, pack.spacing_mm
             )
-            if inside is not None:  # the same places of the same seed
+            if inside is not None:  # the same geometry from the same seed
                 places = replace(self.augmentation, gamma=0.0, bias=0.0, noise=0.0)
                 inside, _ = augment(places, (seed, sample, 2), inside, None, pack.spacing_mm)
         maps = labels or (None, None)
@@ -156,7 +245,18 @@ class Loader:
         )
 
     def validation(self, n: int) -> Batch:
-        """The n-th pair to validate, with all its labels; made from label maps, it is the same one each time."""
+        """Make a pair for validation, with all its labels.
+
+        Parameters
+        ----------
+        n : int
+            Number of the pair.
+
+        Returns
+        -------
+        Batch
+            The pair. A pair that is made from label maps is the same each time.
+        """
         pair = self.data.validation[n]
         if self.maps is not None:
             return self.maps.pair(*pair, (self.recipe.run.seed, n, 4))
@@ -165,14 +265,14 @@ class Loader:
     def _labels(
         self, moving: int, fixed: int, seed: tuple[int, ...]
     ) -> tuple[Tensor | None, Tensor | None] | None:
-        """Both label maps, with those labels that the Dice loss is to see in this sample; None where one is missing."""
+        """Both label maps, with the labels that the Dice loss sees; None where a map is missing."""
         m, f = self.data.pack.labels(moving), self.data.pack.labels(fixed)
         if not self.recipe.loss.dice_weight or m is None or f is None:
             return None
         return self._seen(m.to(self.team.device), f.to(self.team.device), seed)
 
     def _seen(self, m: Tensor, f: Tensor, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Label maps with those labels alone that the Dice loss is to see in the sample of this seed."""
+        """Label maps with the labels alone that the Dice loss sees in the sample of this seed."""
         seen = seen_labels(self.data.labels, self.recipe.loss, seed)
         if len(seen) == len(self.data.labels):
             return m, f
@@ -181,11 +281,26 @@ class Loader:
 
 
 def check_batch(recipe: Recipe, world: int) -> None:
-    """InputError where the batch cannot be shared by so many processes."""
+    """Check that processes can share a batch.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The options.
+    world : int
+        Number of processes.
+
+    Raises
+    ------
+    InputError
+        Where the batch is no multiple of what the processes take at once, or where pairs of
+        different shapes would go through the network together.
+    """
     each = world * recipe.run.pairs_at_once
     if recipe.run.batch % each:
         raise InputError(
-            f"run.batch is {recipe.run.batch}; a multiple of {each} was expected (processes × run.pairs_at_once)"
+            f"run.batch is {recipe.run.batch}; a multiple of {each} was expected (processes ×"
+            " run.pairs_at_once)"
         )
     made = recipe.synthesis
     if made is not None and made.box[0] < made.box[1] and recipe.run.pairs_at_once > 1:
@@ -195,7 +310,22 @@ def check_batch(recipe: Recipe, world: int) -> None:
 
 
 def stored_pair(pack: Pack, moving: int, fixed: int, device: torch.device | str = "cpu") -> Batch:
-    """Two cases of a pack of images as they are; labels stay on the CPU, where they are counted."""
+    """Read two cases of a set of images, as they are.
+
+    Parameters
+    ----------
+    pack : Pack
+        The packed set.
+    moving, fixed : int
+        Numbers of the cases.
+    device : torch.device or str, default "cpu"
+        Where the images go. Labels stay on the CPU, where they are counted.
+
+    Returns
+    -------
+    Batch
+        The pair.
+    """
     inside = insides(pack, moving, fixed, device) or (None, None)
     images = pack.image(moving).to(device), pack.image(fixed).to(device)
     return Batch(*images, pack.labels(moving), pack.labels(fixed), *inside)
@@ -204,7 +334,22 @@ def stored_pair(pack: Pack, moving: int, fixed: int, device: torch.device | str 
 def insides(
     pack: Pack, moving: int, fixed: int, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor] | None:
-    """Where the two images are not padding, (1, 1, i, j, k) each; None where neither is padded."""
+    """Read where two images of a set are not padding.
+
+    Parameters
+    ----------
+    pack : Pack
+        The packed set.
+    moving, fixed : int
+        Numbers of the cases.
+    device : torch.device or str, default "cpu"
+        Where the masks go.
+
+    Returns
+    -------
+    tuple of 2 Tensors, shape (1, 1, i, j, k), or None
+        Masks of the moving and the fixed image; None where neither is padded.
+    """
     found = pack.inside(moving), pack.inside(fixed)
     if found == (None, None):
         return None
@@ -215,7 +360,7 @@ def insides(
 
 
 def _stack(parts: Sequence[Batch]) -> Batch:
-    """One batch of several: zeros for labels that a part lacks, ones for places."""
+    """Join batches: a part without labels gets zeros, a part without padding gets ones."""
 
     def joined(name: str, fill: float) -> Tensor | None:
         found = [getattr(part, name) for part in parts]

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: a line, metrics.csv, TensorBoard."""
+"""The log of a run: lines, metrics.csv, and TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,15 +15,32 @@ from .validate import Slices
 
 METRICS = "metrics.csv"
 COLUMNS = (
-    "step", "seconds", "learning_rate", "loss", "similarity", "smoothness", "jacobian", "dice", "inverse_consistency",
-    "gradient_norm", "validation_dice", "validation_similarity", "validation_loss", "validation_folded_percent",
+    "step", "seconds", "learning_rate",
+    "loss", "similarity", "smoothness", "jacobian", "dice", "inverse_consistency", "gradient_norm",
+    "validation_dice", "validation_similarity", "validation_loss", "validation_folded_percent",
 )  # fmt: skip
 
 
 class Log:
-    """Rows of numbers by step, to metrics.csv and (where tensorboard is installed) event files, and lines to `say`.
+    """Lines, and rows of numbers to metrics.csv and, where tensorboard is installed, event files.
 
-    Rows after `step`, of a session that was cut off, are dropped: a resumed run writes them again.
+    Rows after `step`, of a session that was cut off, are removed: the resumed run writes them
+    again.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    step : int
+        Step at which the session begins.
+    say : callable
+        Is called with each line.
+
+    Raises
+    ------
+    OutputError
+        Where metrics.csv cannot be written at the start. Later failures are said, and training goes
+        on.
     """
 
     def __init__(self, folder: Path, step: int, say: Callable[[str], None]) -> None:
@@ -41,6 +58,15 @@ class Log:
         self.board = _board(folder, step)
 
     def row(self, step: int, values: Mapping[str, float]) -> None:
+        """Write a row.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step.
+        values : mapping
+            Name of a column -> number.
+        """
         try:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, COLUMNS).writerow(
@@ -58,7 +84,15 @@ class Log:
                 self.board.add_scalar(part, value, step)
 
     def picture(self, step: int, slices: Slices | None) -> None:
-        """Fixed, moved, moving and what differs, for the three middle planes."""
+        """Write fixed, moved and moving image and their differences, for the three middle planes.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step.
+        slices : Slices or None
+            The slices; None writes nothing.
+        """
         if self.board is None or slices is None:
             return
         for plane, fixed, moved, moving in zip(
@@ -74,25 +108,65 @@ class Log:
             )
 
     def close(self) -> None:
+        """Close the event files."""
         if self.board is not None:
             self.board.close()
 
 
 class NoLog:
-    """For the processes that do not lead."""
+    """The log of the processes that do not lead: it does nothing."""
 
-    def say(self, line: str) -> None: ...
-    def row(self, step: int, values: Mapping[str, float]) -> None: ...
-    def picture(self, step: int, slices: Slices | None) -> None: ...
-    def close(self) -> None: ...
+    def say(self, line: str) -> None:
+        """Do nothing with a line.
+
+        Parameters
+        ----------
+        line : str
+            The line.
+        """
+
+    def row(self, step: int, values: Mapping[str, float]) -> None:
+        """Do nothing with a row.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step.
+        values : mapping
+            Name of a column -> number.
+        """
+
+    def picture(self, step: int, slices: Slices | None) -> None:
+        """Do nothing with slices.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step.
+        slices : Slices or None
+            The slices.
+        """
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Read a metrics.csv.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    list of dict
+        Column -> text, for each row. A last row that is cut off is left out.
+    """
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [
-        row for row in rows if (row["step"] or "").isdigit() and None not in row.values()
-    ]  # a last line may be cut
+    return [row for row in rows if (row["step"] or "").isdigit() and None not in row.values()]
 
 
 def _board(folder: Path, step: int) -> Any:

@@ -1,4 +1,7 @@
-"""Which pair is seen when: a function of the seed and the sample's number alone, so that no state has to be kept."""
+"""Which pair is seen when.
+
+It is a function of the seed and of the sample's number alone, so that no state has to be kept.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,23 @@ import numpy as np
 
 
 def pair_number(sample: int, pairs: int, seed: int) -> int:
-    """Index of the pair that is shown as the n-th sample of a run: each epoch is a new order of all pairs.
+    """Find the pair that is the n-th sample of a run. Each epoch is a new order of all pairs.
 
-    However many processes share the work, and wherever a run was interrupted, sample n is the same pair.
+    The pair does not depend on the number of processes, nor on interruptions of the run.
+
+    Parameters
+    ----------
+    sample : int
+        Number of the sample, from 0.
+    pairs : int
+        Number of pairs.
+    seed : int
+        Seed of the run.
+
+    Returns
+    -------
+    int
+        Number of the pair.
     """
     epoch, place = divmod(sample, pairs)
     return int(_order(epoch, pairs, seed)[place])
@@ -26,10 +43,26 @@ def _order(epoch: int, pairs: int, seed: int) -> np.ndarray:
 
 
 def samples_of(step: int, batch: int, at_once: int, rank: int, world: int) -> list[list[int]]:
-    """The samples of one process in one step, in the groups that go through the network together.
+    """List the samples of one process in one step, in groups that pass the network together.
 
-    Group g of the whole team is split over the processes: with world · at_once a divisor of batch, the samples of a
-    step are the same ones for every number of processes.
+    Each group of the whole team is split over the processes. Where world · at_once divides batch,
+    the samples of a step are the same for every number of processes.
+
+    Parameters
+    ----------
+    step : int
+        Number of the step, from 0.
+    batch : int
+        Samples in a step, over all processes.
+    at_once : int
+        Samples that a process passes through the network together.
+    rank, world : int
+        Number of this process, and of all processes.
+
+    Returns
+    -------
+    list of lists of int
+        Numbers of the samples.
     """
     first, each = step * batch, world * at_once
     return [

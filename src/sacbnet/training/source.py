@@ -1,4 +1,4 @@
-"""From the data that a recipe names to a packed set: a pack as it is, all else packed once, into the run folder."""
+"""The packed set of a recipe: a pack as it is, other data packed once, into the run folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sacbnet.config.recipe import Recipe
 from sacbnet.data.cases import PairList, is_source, read_cases
+from sacbnet.data.check import check
 from sacbnet.data.pack import Pack, PackOptions, build_pack, is_pack, open_pack
 from sacbnet.errors import InputError
 from sacbnet.files import check_writable, locked, sweep, writing
@@ -21,10 +22,33 @@ PACK = "data.pack"
 
 
 def open_data(recipe: Recipe, out: Path, team: Team, say: Callable[[str], None]) -> Pack:
-    """The packed set of `recipe.data.source`. The process that leads packs, the others wait.
+    """Open the packed set of `recipe.data.source`.
 
-    Raises InputError where the source is missing, where `sacbnet data check` finds an error in it, where the recipe's
-    subsets name no pairs of it, or where `out` holds a pack of other data or options.
+    The process that leads packs the data if need be, while the others wait.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The options.
+    out : Path
+        The run folder.
+    team : Team
+        The processes.
+    say : callable
+        Is called with lines that say what is done.
+
+    Returns
+    -------
+    Pack
+        The packed set.
+
+    Raises
+    ------
+    InputError
+        Where the source does not exist, where `sacbnet data check` finds an error in it, where the
+        recipe's subsets name no pairs of it, or where `out` holds a pack of other data or options.
+    OutputError
+        Where the pack cannot be written.
     """
     source, target = Path(recipe.data.source), out / PACK
     if source.is_file() and (is_pack(source) or not is_source(source)):
@@ -63,12 +87,11 @@ def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]
     if target.exists():
         _refuse_another(open_pack(target), found, options, target)
         return
-    from sacbnet.data.check import check  # which needs the readers of images; a pack does not
-
     problems = [f for f in check(found.cases, found.pairs, options.align) if f.severity == "error"]
     if problems:
         raise InputError(
-            f"{problems[0].case}: {problems[0].sentence} ({len(problems)} such; see sacbnet data check)"
+            f"{problems[0].case}: {problems[0].sentence} ({len(problems)} such errors; see sacbnet"
+            " data check)"
         )
     say(f"packing {len(found.cases)} cases into {target}")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +99,7 @@ def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]
 
 
 def _refuse_another(pack: Pack, found: PairList, options: PackOptions, target: Path) -> None:
-    """InputError where a pack is not what would be made now."""
+    """Raise InputError where a pack is not what the recipe and the data would give now."""
     files = {
         str(p.absolute())
         for case in found.cases
@@ -101,21 +124,50 @@ def _refuse_another(pack: Pack, found: PairList, options: PackOptions, target: P
 
 @contextmanager
 def alone_in(out: Path) -> Iterator[None]:
-    """Make the folder; within, no other process may train into it. InputError where one does, OutputError where the
-    folder cannot be written."""
+    """Make a run folder and lock it: within, no other process can train into it.
+
+    Parameters
+    ----------
+    out : Path
+        The run folder.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    InputError
+        Where another process trains into the folder.
+    OutputError
+        Where the folder cannot be written.
+    """
     check_writable(out)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     busy = f"another sacbnet train works in {out}; wait for it, or choose another --out"
     with locked(out / ".lock", busy):
-        sweep(out)  # what sessions that were killed have left
+        sweep(out)  # files of sessions that were killed
         yield
 
 
 def with_source(recipe: Recipe, source: str | Path | None) -> Recipe:
-    """With another data.source, and with absolute paths: a run must not depend on where it is started.
+    """Put another source into a recipe, and make paths absolute.
 
-    Weights that run.start_from names stay a name.
+    So a run does not depend on the folder where it is started. Names of weights in run.start_from
+    stay names.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The options.
+    source : str or Path, optional
+        The new data.source; None keeps that of the recipe.
+
+    Returns
+    -------
+    Recipe
+        The changed recipe.
     """
     place, start = str(source) if source is not None else recipe.data.source, recipe.run.start_from
     data = replace(recipe.data, source=str(Path(place).absolute()) if place else "")

@@ -1,4 +1,4 @@
-"""When to stop before the end: a limit of time, or a signal."""
+"""When a session stops before the end of a run: at a limit of time, or after a signal."""
 
 from __future__ import annotations
 
@@ -13,16 +13,28 @@ SIGNALS = (
     signal.SIGINT,
     signal.SIGUSR1,
 )  # SLURM sends SIGTERM, or what --signal asks for
-SAME_SIGNAL = 3.0  # seconds
+# seconds; a terminal or SLURM signals torchrun and its children alike, and torchrun signals its
+# children again
+SAME_SIGNAL = 3.0
 
 
 class Stop:
-    """Within `with`, signals are noted instead of ending the process; one more, some seconds later, ends it at once.
+    """A context in which signals are noted, and do not end the process.
 
-    Within those seconds it is taken for the same one: a terminal or SLURM signals torchrun and its children alike, and
-    torchrun signals the children again.
+    A second signal ends the process at once. Within 3 seconds of the first one it counts as the
+    same signal.
 
-    max_minutes counts from `since` (time.monotonic(); None: now). `signal` is the number of the one that came, or 0.
+    Parameters
+    ----------
+    max_minutes : float, optional
+        Limit of time; None (default) means no limit.
+    since : float, optional
+        Time of ``time.monotonic()`` from which the limit counts; None (default) means now.
+
+    Attributes
+    ----------
+    signal : int
+        Number of the signal that came, or 0.
     """
 
     def __init__(self, max_minutes: float | None = None, since: float | None = None) -> None:
@@ -33,7 +45,18 @@ class Stop:
         self._former: dict[int, Any] = {}
 
     def due(self, seconds_needed: float) -> bool:
-        """Whether to stop now, given what the next stretch of work will take."""
+        """Tell whether to stop now.
+
+        Parameters
+        ----------
+        seconds_needed : float
+            Time that the next stretch of work takes.
+
+        Returns
+        -------
+        bool
+            Whether a signal came, or the work would pass the limit of time.
+        """
         return self.signal != 0 or time.monotonic() + seconds_needed > self.deadline
 
     def __enter__(self) -> Stop:

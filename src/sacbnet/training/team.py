@@ -1,4 +1,4 @@
-"""The processes that train together: one, or those that torchrun or SLURM's srun started."""
+"""The processes that train together: one, or those that torchrun or SLURM's srun starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,17 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Team:
-    """rank of world processes, each with its device. Without company every method is the identity."""
+    """The processes that train together, seen by one of them. Alone, each method is the identity.
+
+    Parameters
+    ----------
+    rank : int, default 0
+        Number of this process.
+    world : int, default 1
+        Number of all processes.
+    device : torch.device, default cpu
+        Device of this process.
+    """
 
     rank: int = 0
     world: int = 1
@@ -35,17 +45,51 @@ class Team:
         return self.rank == 0
 
     def together(self, module: nn.Module) -> nn.Module:
-        """A module whose backward pass averages the gradients over the team."""
+        """Wrap a module so that its backward pass averages the gradients over the team.
+
+        Parameters
+        ----------
+        module : nn.Module
+            The module.
+
+        Returns
+        -------
+        nn.Module
+            The wrapped module; alone, the module itself.
+        """
         return module if self.world == 1 else DistributedDataParallel(module)
 
     def mean(self, x: Tensor) -> Tensor:
+        """Average a tensor over the team.
+
+        Parameters
+        ----------
+        x : Tensor
+            This process's values; they may be overwritten.
+
+        Returns
+        -------
+        Tensor
+            The mean.
+        """
         if self.world > 1:
             dist.all_reduce(x)
             x = x / self.world
         return x
 
     def largest(self, value: float) -> float:
-        """The largest of the processes' values: what all must agree on (how late it is, whether to stop)."""
+        """Find the largest value in the team: what all must agree on, such as whether to stop.
+
+        Parameters
+        ----------
+        value : float
+            This process's value.
+
+        Returns
+        -------
+        float
+            The largest value.
+        """
         if self.world == 1:
             return value
         x = torch.tensor(value, dtype=torch.float64, device=self.device)
@@ -53,7 +97,18 @@ class Team:
         return float(x)
 
     def gather(self, value: T) -> list[T]:
-        """Every process's value, in order of rank."""
+        """Collect a value of each process.
+
+        Parameters
+        ----------
+        value : object
+            This process's value.
+
+        Returns
+        -------
+        list
+            The values, in the order of ranks.
+        """
         if self.world == 1:
             return [value]
         out: list[Any] = [None] * self.world
@@ -61,7 +116,19 @@ class Team:
         return out
 
     def lead(self, action: Callable[[], None]) -> None:
-        """The process that leads does it while the others wait; what it raises is raised by all."""
+        """Let the process that leads do something while the others wait.
+
+        Parameters
+        ----------
+        action : callable
+            What it does, without arguments.
+
+        Raises
+        ------
+        InputError
+            In the other processes, where the action fails. The process that leads raises the error
+            of the action itself.
+        """
         failure: Exception | None = None
         if self.leads:
             try:
@@ -77,7 +144,24 @@ class Team:
 
 @contextmanager
 def join_team(device: torch.device) -> Iterator[Team]:
-    """The team that the environment describes: torchrun's variables, or SLURM's where srun started several tasks."""
+    """Join the team that the environment describes.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device of this process; of several GPUs each process gets one.
+
+    Yields
+    ------
+    Team
+        The team. torchrun describes it by variables of its own, srun by those of SLURM where it
+        starts several tasks. Without these variables the process is alone.
+
+    Raises
+    ------
+    InputError
+        Where the variables are incomplete.
+    """
     places = team_variables(os.environ)
     if places is None:
         yield Team(device=device)
@@ -95,19 +179,38 @@ def join_team(device: torch.device) -> Iterator[Team]:
 
 
 def team_variables(environment: Mapping[str, str]) -> dict[str, str] | None:
-    """RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT of this process; None for a process on its own."""
+    """Read the variables that describe a team.
+
+    Parameters
+    ----------
+    environment : mapping
+        Name -> text, as of ``os.environ``.
+
+    Returns
+    -------
+    dict or None
+        RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT of this process; None for a
+        process on its own.
+
+    Raises
+    ------
+    InputError
+        Where the variables are incomplete.
+    """
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     if "RANK" in environment and "WORLD_SIZE" in environment:
         if missing := [name for name in names if name not in environment]:
             raise InputError(
-                f"RANK is set but not {', '.join(missing)}; start several processes by torchrun or srun"
+                f"RANK is set but not {', '.join(missing)}; start several processes by torchrun or"
+                " srun"
             )
         return (
             {name: environment[name] for name in names}
             if int(environment["WORLD_SIZE"]) > 1
             else None
         )
-    # of a step that srun started; the batch script itself has a SLURM_NTASKS as well, but is one process
+    # this is the number of tasks of a step of srun; the batch script itself has SLURM_NTASKS, but
+    # is one process
     if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in environment:
         job = int(environment.get("SLURM_JOB_ID", "0"))
         return {

@@ -1,4 +1,4 @@
-"""Other makers' tools: their transforms as we read them; and small registrations by those that are installed.
+"""Tools of other makers: how we read their transforms, and small registrations by them.
 
 The tools are looked for in this Python, or in the one that PEERS_PYTHON names.
 """
@@ -38,14 +38,14 @@ def subject(name, labels, affine=RAS, data=None):
 
 
 def shifted(by):
-    """A fixed subject, and a moving one with the same anatomy `by` voxels further along (i, j, k)."""
+    """A fixed subject, and a moving one whose anatomy lies `by` voxels farther along (i, j, k)."""
     of_fixed = np.zeros((24, 25, 26), np.int16)
     of_fixed[6:12, 7:13, 8:14], of_fixed[14:18, 8:16, 9:14] = 3, 300
     return subject("m", np.roll(of_fixed, by, (0, 1, 2))), subject("f", of_fixed)
 
 
 def head(name, shape, affine, pose):
-    """A head of four labels, and its image, on any grid; pose: its world -> the world in which the head is drawn."""
+    """A head of four labels and its image on any grid; pose: its world -> that of the drawing."""
     p = Affine(pose)(Grid(shape, affine).world(np.moveaxis(np.indices(shape), 0, -1))) - 24.0
     labels = np.zeros(shape, np.int16)
     labels[(p**2 / [19**2, 16**2, 17**2]).sum(-1) < 1] = 7
@@ -61,14 +61,14 @@ def test_every_tool_can_be_named():
 
 @pytest.mark.parametrize("aligned", [True, False])
 def test_what_a_tool_finds_is_read_the_right_way(fake_python, aligned):
-    """2 voxels along i by its field, and 1 along j by its affine: moving(p + u) = fixed(p) makes both agree."""
+    """2 voxels along i by the field and 1 along j by the affine: moving(p + u) = fixed(p)."""
     moving, fixed = shifted((2, 0 if aligned else 1, 0))
     tool = Tool("greedy", fake_python(), 3, aligned)
     assert tool.version() == "fake-greedy 1.0"
-    found = tool(moving, fixed)
+    found = tool(fixed=fixed, moving=moving)
     assert (found.seconds, found.peak_memory_mb) == (1.5, 77.0)
     assert found.affine(np.zeros(3)).tolist() == [0, 0 if aligned else 1, 0]
-    row, labels = score(moving, fixed, found.transform, (3, 300))
+    row, labels = score(fixed=fixed, moving=moving, point_map=found.transform, labels=(3, 300))
     assert (
         row["dice_nearest"] == row["dice_onehot"] == 1 and row["hd95_mm"] == 0 and len(labels) == 2
     )
@@ -77,7 +77,7 @@ def test_what_a_tool_finds_is_read_the_right_way(fake_python, aligned):
 def test_a_transform_that_does_not_move_the_labels_where_the_tool_does_is_refused(fake_python):
     moving, fixed = shifted((2, 0, 0))
     with pytest.raises(GridError, match="the transform of syn, as it is read here"):
-        Tool("syn", fake_python(shift=-2, moves=2), 3, True)(moving, fixed)
+        Tool("syn", fake_python(shift=-2, moves=2), 3, True)(fixed=fixed, moving=moving)
 
 
 def test_a_tool_that_is_not_there_is_told(fake_python):
@@ -87,7 +87,8 @@ def test_a_tool_that_is_not_there_is_told(fake_python):
     ):
         Tool("elastix", python, 3, True).version()
     with pytest.raises(RegistrationError, match="elastix failed: ModuleNotFoundError"):
-        Tool("elastix", python, 3, True)(*shifted((0, 0, 0)))
+        moving, fixed = shifted((0, 0, 0))
+        Tool("elastix", python, 3, True)(fixed=fixed, moving=moving)
     with pytest.raises(InputError, match="cannot be run"):
         Tool("syn", "/no/such/python", 3, True).version()
 
@@ -126,11 +127,11 @@ def test_a_tool_registers_a_pair(name, aligned):
     pose = Affine.translation([4.0, -3.0, 2.0]).matrix @ np.diag([1.06, 0.95, 1.0, 1.0])
     fixed = head("a", (40, 40, 38), RAS, np.diag([1.2, 1.2, 1.2, 1]))
     moving = head("b", (48, 50, 42), LAS @ np.diag([1.2, 1.2, 1.2, 1]), pose)
-    found = tool(moving, fixed)
+    found = tool(fixed=fixed, moving=moving)
     before = dice(
         carry(moving.labels, fixed.image, Affine(), "nearest").data, fixed.labels.data
     ).mean
-    row, _ = score(moving, fixed, found.transform, (3, 7, 12, 200))
+    row, _ = score(fixed=fixed, moving=moving, point_map=found.transform, labels=(3, 7, 12, 200))
     assert row["dice_nearest"] > before + 0.3
     assert found.seconds > 0 and found.peak_memory_mb > 20
     assert found.transform.grid == fixed.image.grid

@@ -103,6 +103,12 @@ def test_idle_memory_is_bounded_and_returned(monkeypatch):
     assert memory._STORE.idle == []
 
 
+def test_memory_that_the_system_does_not_have():
+    with pytest.raises(MemoryError, match=r"no 1073741824 MiB of memory for the result of a kern"):
+        empty((1, 1, 1 << 20, 1 << 20, 1 << 8))
+    assert empty((1, 8, 40, 40, 40)).numel() == 512_000  # and the next one is served
+
+
 def test_dtypes_and_forms():
     for dtype in (torch.float32, torch.bfloat16):
         planar = empty((2, 3, 80, 40, 40), dtype, planar=True)

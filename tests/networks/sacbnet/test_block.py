@@ -13,7 +13,7 @@ def _seeded():
 
 
 def test_two_dimensions_are_the_middle_of_three():
-    """A slice between zeros, with the 9 taps as the middle ones of 27: all but the norm's and the mean's counts."""
+    """In 3-D, a slice between zeros with the 9 taps as the middle ones of 27 gives the same."""
     flat, volume = SACB(4, 3, dims=2), SACB(4, 3)
     with torch.no_grad():
         volume.project[0].weight.zero_()[:, :, 1] = flat.project[0].weight
@@ -54,7 +54,7 @@ def test_cold_the_soft_form_is_the_hard_one(dims):
 
 
 def test_only_the_soft_form_learns_by_its_clusters():
-    """With a kernel of which only the taps matter, the gradient of the descriptor is all there is for the input."""
+    """With a kernel of zeros, the input can get a gradient through the descriptor only."""
     for soft in (False, True):
         block = SACB(3, 3, soft=soft)
         block.kernel.data.zero_()  # what is left of y: the bias of the cluster

@@ -78,7 +78,7 @@ def test_every_parameter_that_can_learns():
     model = SACBNet()
     moving, fixed = images(1, 1, 32, 32, 32)
     model(moving, fixed).square().mean().backward()
-    # a bias before an instance norm cancels, so its gradient is only rounding; all others must be reached
+    # A bias before an instance norm cancels, so its gradient is rounding. All others must arrive.
     dead = [
         n for n, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()
     ]
@@ -141,7 +141,7 @@ def test_other_shapes_are_refused(model, moving, fixed):
 
 @pytest.mark.parametrize("window", [3, 5])
 def test_scaled_scores_are_those_of_attention(window):
-    """Against torch's own scaled dot-product attention: queries fixed, keys moving around, values the offsets."""
+    """Equal to torch's attention: queries are fixed, keys moving features, values the offsets."""
     g = torch.Generator().manual_seed(0)
     moving, fixed = (3 * torch.randn(1, 6, 4, 3, 5, generator=g) for _ in range(2))
     r = window // 2

@@ -104,7 +104,8 @@ def test_on_the_fixed_grid():
         Seen({3: labels}, {3: spread}),
         Pair(working, 2.0, 1),
         fixed,
-        {"clusters": True, "uncertainty": True},
+        clusters=True,
+        uncertainty=True,
     )
     assert set(found) == {
         "clusters_fixed_level3.nii.gz",

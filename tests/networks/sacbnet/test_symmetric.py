@@ -10,7 +10,8 @@ from sacbnet.spatial.jacobian import non_diffeomorphic_volume
 from sacbnet.spatial.warp import compose
 
 ALL = {
-    "assignment": "soft", "number": "image", "clusters": (9, 9, 9, 9), "level1": "both", "iterations": 2,
+    "assignment": "soft", "number": "image", "clusters": (9, 9, 9, 9), "level1": "both",
+    "iterations": 2,
     "diffeomorphic": True,
 }  # fmt: skip
 
@@ -106,7 +107,7 @@ def test_not_even_where_the_head_finds_what_no_lattice_can_show(symmetric):
 
 @torch.inference_mode()
 def test_what_would_fold_between_the_samples_is_not_walked_to_its_end():
-    """Training takes whole steps; out of it they are shortened where they fold, and nowhere else."""
+    """Training takes whole steps. Evaluation shortens a step where it folds, and nowhere else."""
     moving, fixed = images(seed=1)
     net = network(1, symmetric=False, level1="both", diffeomorphic=True, iterations=2)
     list(net.head.parameters())[-2].mul_(1000)

@@ -1,1 +1,4 @@
-"""Other registration tools, each in a Python that has it, scored as our own results are."""
+"""Registration tools of other makers, scored as our own results are.
+
+`worker` runs in a Python environment that has the tool; `adapter` starts it and reads its result.
+"""

@@ -1,6 +1,7 @@
-"""Tools that are not ours, as registrations of subjects: run by `worker.py` in a Python that has them.
+"""Registration tools of other makers as registrations of subjects.
 
-Their transform is read, and then everything is scored as ours is: the same warp of the labels, the same numbers.
+`worker.py` runs the tool in a Python environment that has it. Its transform is read here. From then
+on everything is the same as for our own results: the warp of the labels and all numbers.
 """
 
 from __future__ import annotations
@@ -27,14 +28,26 @@ from .worker import FIXED, LABELS, MOVED_LABELS, MOVING, TOOLS, WARP
 
 WORKER = Path(__file__).with_name("worker.py")
 ACCOUNT, LOG = "worker.json", "log.txt"
-SAME = 0.98  # of the labelled voxels; the rest lie half-way between two of the moving image
+# Least share of labelled voxels that must agree. Others lie half-way between two moving voxels.
+SAME = 0.98
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A registration (`scoring.Registration`) by one of `worker.TOOLS`, with the options that its docstring tells.
+    """A registration (`scoring.Registration`) by a tool of another maker.
 
-    python: the interpreter of an environment that has the tool. aligned: the images are, so no affine stage.
+    The tool's options are those that the docstring of `worker` lists.
+
+    Parameters
+    ----------
+    name : {"syn", "greedy", "elastix"}
+        The tool.
+    python : str
+        Interpreter of a Python environment that has the tool.
+    threads : int
+        Threads that the tool may use.
+    aligned : bool
+        The images are aligned already: the tool runs without its affine stage.
     """
 
     name: str
@@ -43,19 +56,33 @@ class Tool:
     aligned: bool
 
     def version(self) -> str:
-        """Its package and version. InputError where that Python does not have it."""
+        """Ask for the tool's package and version.
+
+        Returns
+        -------
+        str
+            "antspyx 0.6.3".
+
+        Raises
+        ------
+        InputError
+            Where this Python does not have the tool, or cannot be run.
+        """
         with tempfile.TemporaryDirectory() as folder:
             try:
                 return str(self._run(Path(folder), "--version")["tool"])
             except RegistrationError as error:
                 raise InputError(
-                    f"{self.python} has no {self.name} ({error}); install {TOOLS[self.name][2]}, best in an environment"
-                    " of its own, and name its Python by --tools-python"
+                    f"{self.python} has no {self.name} ({error}); install {TOOLS[self.name][2]},"
+                    " best in an environment of its own, and name its Python by --tools-python"
                 ) from error
 
     def __call__(self, *, fixed: Subject, moving: Subject) -> Found:
-        """Raises RegistrationError where the tool fails, GridError where its transform, as we read it, is not what
-        moved the labels for it."""
+        """Register a pair.
+
+        Raises RegistrationError where the tool fails, and GridError where the transform, as it is
+        read here, moves the labels elsewhere than the tool itself did.
+        """
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)  # without spaces, at which greedy would split a name
             for name, image in ((FIXED, fixed.image), (MOVING, moving.image)):
@@ -71,7 +98,10 @@ class Tool:
         return Found(transform, account["seconds"], account["peak_memory_mb"], affine)
 
     def _run(self, folder: Path, *options: str) -> dict[str, Any]:
-        """The worker in `folder`; its account. RegistrationError with the last line of what it said."""
+        """Run the worker in `folder`, and return its account.
+
+        The message of a RegistrationError is the last line that the worker printed.
+        """
         command = [
             self.python,
             str(WORKER.resolve()),
@@ -80,9 +110,8 @@ class Tool:
             str(self.threads),
             *options,
         ]
-        environment = os.environ | {
-            "PYTHONSAFEPATH": "1"
-        }  # the worker's own folder is no place to import from
+        # nothing is imported from the worker's own folder
+        environment = os.environ | {"PYTHONSAFEPATH": "1"}
         with (folder / LOG).open("w") as log:
             try:
                 done = subprocess.run(
@@ -99,7 +128,8 @@ class Tool:
                 f"exit code {done.returncode}",
             )
             raise RegistrationError(f"{self.name} failed: {last[:300]}")
-        return json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
+        account: dict[str, Any] = json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
+        return account
 
     def _check(
         self, folder: Path, moving: Subject, fixed: Subject, transform: DisplacementField
@@ -111,13 +141,14 @@ class Tool:
         same = float((theirs == ours)[labelled].mean()) if labelled.any() else 1.0
         if same < SAME:
             raise GridError(
-                f"the transform of {self.name}, as it is read here, moves {same:.1%} of the labels to where {self.name}"
-                f" itself moves them ({SAME:.0%} were expected); use one of the versions that were tested"
+                f"the transform of {self.name}, as it is read here, moves {same:.1%} of the labels"
+                f" to where {self.name} itself moves them ({SAME:.0%} were expected); use one of"
+                " the versions that were tested"
             )
 
 
 def _affine_of(folder: Path) -> Affine:
-    """What a fixed point goes through after the displacement field: the affine, where the field does not hold it."""
+    """The affine that a point passes after the displacement field, if the field lacks it."""
     if (folder / "affine_ras.txt").exists():
         return Affine(np.loadtxt(folder / "affine_ras.txt"))
     return load_affine(folder / "affine.mat") if (folder / "affine.mat").exists() else Affine()

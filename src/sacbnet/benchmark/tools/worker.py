@@ -1,17 +1,28 @@
-"""One registration by a tool that is not ours, in any Python that has it; `adapter` runs this file.
+"""One registration by a tool of another maker, in any Python that has it; `adapter` runs this file.
 
     cd FOLDER; ENV/bin/python worker.py {syn,greedy,elastix} --threads N [--aligned] [--version]
 
-Imports nothing of sacbnet. FOLDER holds fixed.nii, moving.nii and, perhaps, labels.nii (of the moving image). Into it
-go moved_labels.nii.gz (nearest, warped once through the whole transform), warp.nii.gz (ITK's displacement field on the
-fixed grid), where the affine is not within it affine.mat (ITK's) or greedy's affine_ras.txt (4x4, fixed -> moving,
-world in mm RAS), and worker.json: tool, seconds, peak memory. --aligned: without an affine stage. --version: nothing
-is registered, worker.json is only of the tool.
+This file imports nothing of sacbnet.
 
-syn is `ants.registration(..., "SyN")` with its defaults: affine and SyN by mutual information, reg_iterations 40x20x0,
-random seed 1; --aligned: "SyNOnly", which starts from the identity. greedy is `-m NCC 4x4x4 -n 100x50x20`, in the
-affine stage (`-a -dof 12 -ia-image-centers`) and in the deformable one; `-wp 0`: the field is not rounded to tenths of
-a voxel. elastix takes its default parameter maps: rigid, affine, bspline; --aligned: bspline.
+FOLDER holds fixed.nii, moving.nii and, if there are labels, labels.nii (of the moving image). The
+worker writes into it:
+
+- warp.nii.gz: a displacement field in ITK's convention, on the fixed grid;
+- affine.mat (ITK's) or affine_ras.txt (greedy's: 4x4, fixed to moving, world in mm RAS), where the
+  field does not contain the affine;
+- moved_labels.nii.gz: the labels, warped once through the whole transform, nearest neighbour;
+- worker.json: tool, seconds, peak memory.
+
+With --aligned the tool runs without its affine stage. With --version nothing is registered, and
+worker.json holds the tool alone.
+
+The tools' options:
+
+- syn: `ants.registration(..., "SyN")` with its defaults: affine and SyN by mutual information,
+  reg_iterations 40x20x0, random seed 1. With --aligned: "SyNOnly", which starts from the identity.
+- greedy: `-m NCC 4x4x4 -n 100x50x20`, both in the affine stage (`-a -dof 12 -ia-image-centers`) and
+  in the deformable stage. `-wp 0`: the field is not rounded to tenths of a voxel.
+- elastix: its default parameter maps rigid, affine, bspline. With --aligned: bspline.
 """
 
 from __future__ import annotations
@@ -29,12 +40,12 @@ from typing import Any
 FIXED, MOVING, LABELS = "fixed.nii", "moving.nii", "labels.nii"
 WARP, MOVED_LABELS = "warp.nii.gz", "moved_labels.nii.gz"
 GREEDY = f"-d 3 -m NCC 4x4x4 -i {FIXED} {MOVING} -n 100x50x20"
-Outcome = tuple[
-    float, Callable[[], None]
-]  # seconds of the registration; what then warps the labels
+# seconds of the registration, and a function that then warps the labels
+Outcome = tuple[float, Callable[[], None]]
 
 
 def syn(aligned: bool, threads: int) -> Outcome:
+    """ANTs' SyN."""
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
     os.environ["ANTS_RANDOM_SEED"] = "1"
     import ants
@@ -60,7 +71,7 @@ def syn(aligned: bool, threads: int) -> Outcome:
 
 
 def greedy(aligned: bool, threads: int) -> Outcome:
-    """Its seconds hold the reading of the files, too."""
+    """Greedy; its seconds include the reading of the files."""
     from picsl_greedy import Greedy3D
 
     tool = Greedy3D()
@@ -82,6 +93,7 @@ def greedy(aligned: bool, threads: int) -> Outcome:
 
 
 def elastix(aligned: bool, threads: int) -> Outcome:
+    """elastix by its ITK package."""
     import itk
 
     itk.MultiThreaderBase.SetGlobalMaximumNumberOfThreads(threads)
@@ -113,7 +125,10 @@ TOOLS = {
 
 
 def peak_memory_mb() -> float:
-    """This process's, in MiB. On Linux not getrusage's, which would count the process that started this one."""
+    """Peak memory of this process in MiB.
+
+    On Linux not from getrusage, which would also count the process that started this one.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         return next(
@@ -124,7 +139,7 @@ def peak_memory_mb() -> float:
     import psutil
 
     found = psutil.Process().memory_info()  # only Windows keeps the peak; else the present size
-    return getattr(found, "peak_wset", found.rss) / 2**20
+    return float(getattr(found, "peak_wset", found.rss)) / 2**20
 
 
 def main() -> None:

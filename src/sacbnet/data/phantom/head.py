@@ -171,7 +171,7 @@ class Anatomy:
 
     def _distance_to_sulcus(self, p: Array, cerebrum: Array) -> Array:
         """Distance in mm to the middle of the nearest sulcus, or of the longitudinal fissure."""
-        out = np.hypot(p[..., 0], np.maximum(-_CALLOSUM.distance(p), 0))
+        out: Array = np.hypot(p[..., 0], np.maximum(-_CALLOSUM.distance(p), 0))
         # the sulci matter only here
         near = (cerebrum < 2) & (cerebrum > -_SULCUS_DEPTH - 6)
         inside, depth = p[near], -cerebrum[near]

@@ -32,7 +32,8 @@ def times(rows: Array, matrix: NDArray[np.float64]) -> Array:
     flat, m = rows.reshape(-1, rows.shape[-1]), matrix.astype(rows.dtype)
     whole = len(flat) // _ROWS * _ROWS
     many = (flat[:whole].reshape(-1, _ROWS, flat.shape[1]) @ m).reshape(whole, m.shape[1])
-    return np.concatenate([many, flat[whole:] @ m]).reshape(*rows.shape[:-1], m.shape[1])
+    product: Array = np.concatenate([many, flat[whole:] @ m])
+    return product.reshape(*rows.shape[:-1], m.shape[1])
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Ellipsoid:
         local /= np.asarray(self.radii, points.dtype)
         # the length of the gradient, times the radius
         gradient = np.sqrt(np.einsum("...i,...i", local, local) + 1e-12 / self.radii[0] ** 2)
-        return radius * (radius - 1) / gradient
+        return np.asarray(radius * (radius - 1) / gradient)
 
     def surface(self, directions: Array) -> NDArray[np.float64]:
         """Give points of the surface.
@@ -194,11 +195,8 @@ def rotation(axis: object, degrees: float) -> NDArray[np.float64]:
     """
     x, y, z = np.asarray(axis, dtype=np.float64)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) / np.sqrt(x * x + y * y + z * z)
-    return (
-        np.eye(3)
-        + np.sin(np.deg2rad(degrees)) * cross
-        + (1 - np.cos(np.deg2rad(degrees))) * cross @ cross
-    )
+    sine, cosine = np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees))
+    return np.asarray(np.eye(3) + sine * cross + (1 - cosine) * cross @ cross)
 
 
 def union(*distances: Array, blend: float = 0.0) -> Array:

@@ -81,7 +81,7 @@ def _folder_files(folder: Path) -> tuple[str, ...]:
             f"the folder {folder} holds {len(named)} DICOM series ({listed}); pass one file of the"
             " series that you mean"
         )
-    return named[series[0]]
+    return tuple(named[series[0]])
 
 
 def _sibling_files(path: Path) -> tuple[str, ...]:

@@ -121,7 +121,8 @@ def _one_list(text: str, path: Path) -> dict[str, Any]:
     unit = markups[0].get("coordinateUnits", "mm")
     if unit != "mm":
         raise InputError(f"{path} is in {unit}; mm was expected")
-    return markups[0]
+    found: dict[str, Any] = markups[0]
+    return found
 
 
 def _frame(value: object, path: Path) -> str:

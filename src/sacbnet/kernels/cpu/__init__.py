@@ -1,1 +1,1 @@
-"""The hot kernels compiled for the CPU at hand: C++ sources, and how they are built, loaded and called."""
+"""The kernels in C++, compiled for the CPU of this machine: build, load, check and call."""

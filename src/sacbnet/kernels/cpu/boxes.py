@@ -1,6 +1,7 @@
-"""Box means, local correlation and mean square gradient in C++: memory is read a few times, not once per operation.
+"""Box means, local correlation and mean square gradient in C++.
 
-Definitions: `sacbnet.losses.similarity` and `sacbnet.losses.smoothness`, which dispatch here.
+They read memory a few times, not once for each operation. `sacbnet.losses.similarity` and
+`sacbnet.losses.smoothness` define the results and choose these forms.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ from .memory import empty
 
 
 def takes(*tensors: Tensor | None) -> bool:
-    """Whether the functions below can take these: float32, dense, not empty, and `native.usable`."""
+    """Whether the functions of this module can take these tensors.
+
+    Parameters
+    ----------
+    *tensors : Tensor or None
+        The arguments. None is ignored.
+
+    Returns
+    -------
+    bool
+        True if all are float32, not empty, of at least three axes, and `native.usable`.
+    """
     given = [t for t in tensors if t is not None]
     return all(
         t.dtype == torch.float32 and t.numel() > 0 and t.ndim >= 3 for t in given
@@ -21,7 +33,20 @@ def takes(*tensors: Tensor | None) -> bool:
 
 
 def box_mean(x: Tensor, window: int) -> Tensor:
-    """Mean over the window³ box around each voxel, zeros beyond the edge: (..., i, j, k) -> same shape."""
+    """Mean over the box of window³ voxels around each voxel, with zeros beyond the edge.
+
+    Parameters
+    ----------
+    x : Tensor of float32, shape (..., i, j, k)
+        The volumes.
+    window : int
+        Side of the box in voxels, an odd number.
+
+    Returns
+    -------
+    Tensor of float32, shape (..., i, j, k)
+        The means.
+    """
     x = x.contiguous()
     between, out = _like(x), _like(x)
     native.call("box_mean", x, between, out, *_sizes(x), window // 2, torch.get_num_threads())
@@ -36,7 +61,30 @@ def correlation(
     epsilon: float,
     with_slope: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """ncc_loss of (b, 1, i, j, k), and its gradient by `moved`. weight adds up to 1; epsilon is of means, not sums."""
+    """Loss of the local correlation, and its gradient with respect to `moved`.
+
+    Parameters
+    ----------
+    moved : Tensor of float32, shape (b, 1, i, j, k)
+        The warped moving image.
+    fixed : Tensor of float32, shape (b, 1, i, j, k)
+        The fixed image.
+    window : int
+        Side of the box in voxels, an odd number.
+    weight : Tensor of float32, shape (b, 1, i, j, k), or None
+        Weights of the voxels, with the sum 1. None weighs all voxels equally.
+    epsilon : float
+        The number that is added to the product of the variances. They are means, not sums.
+    with_slope : bool
+        Whether the gradient is computed.
+
+    Returns
+    -------
+    loss : Tensor, shape ()
+        The negative weighted mean of the squared correlation.
+    slope : Tensor of float32, shape (b, 1, i, j, k), or None
+        The gradient; None if not requested.
+    """
     share = 1 / moved.numel()
     moved, fixed = moved.contiguous(), fixed.contiguous()
     weight = None if weight is None else weight.contiguous()
@@ -52,7 +100,22 @@ def correlation(
 
 
 def square_gradient(u: Tensor, with_slope: bool) -> tuple[Tensor, Tensor | None]:
-    """gradient_loss of (b, 3, i, j, k), and its gradient."""
+    """Mean square of the forward differences of a displacement, and its gradient.
+
+    Parameters
+    ----------
+    u : Tensor of float32, shape (b, 3, i, j, k)
+        The displacement.
+    with_slope : bool
+        Whether the gradient is computed.
+
+    Returns
+    -------
+    loss : Tensor, shape ()
+        Mean over the three axes of the mean squares along each axis.
+    slope : Tensor of float32, shape (b, 3, i, j, k), or None
+        The gradient; None if not requested.
+    """
     u = u.contiguous()
     sizes = _sizes(u)
     differences = [u.numel() // n * (n - 1) for n in sizes[1:]]
@@ -70,5 +133,5 @@ def _sizes(x: Tensor) -> tuple[int, int, int, int]:
 
 
 def _like(x: Tensor) -> Tensor:
-    """Not initialised, of x's shape, contiguous."""
+    """Memory for a tensor of the shape of x: contiguous, not initialised."""
     return empty((1, *_sizes(x)), planar=True).view(x.shape)

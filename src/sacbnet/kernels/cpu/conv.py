@@ -1,7 +1,8 @@
-"""The compiled convolutions and their gradients: blocks of convolution, norm and leaky ReLU, and the adaptive one.
+"""The compiled convolutions and their gradients.
 
-Volumes are (b, c, i, j, k) with their channels side by side (torch.channels_last_3d), stored as float32 or bfloat16
-and computed in float32.
+There are blocks of convolution, norm and leaky ReLU, and the adaptive convolution. Volumes are
+(b, c, i, j, k) with their channels side by side (torch.channels_last_3d). They are stored as
+float32 or bfloat16, and the arithmetic is float32.
 """
 
 from __future__ import annotations
@@ -16,39 +17,45 @@ from .memory import empty
 from .native import call, channels_last
 
 
-class Volume(NamedTuple):
-    """A volume; with scale and shift (b, c), what is meant is leaky ReLU of values·scale + shift, not yet computed."""
+class _Volume(NamedTuple):
+    """A volume, perhaps with a norm and a leaky ReLU that are not computed yet.
+
+    With `scale` and `shift` (b, c), it stands for the leaky ReLU of values · scale + shift.
+    """
 
     values: Tensor
     scale: Tensor | None = None
     shift: Tensor | None = None
-    slope: float = 1.0  # of that leaky ReLU; without scale and shift there is none
+    slope: float = 1.0  # of the leaky ReLU; not used without scale and shift
 
     def arguments(self) -> tuple[Tensor | int | float | None, ...]:
+        """The first arguments of the kernels that read a volume."""
         return self.values, _is_bf16(self.values), self.scale, self.shift, self.slope
 
 
-class Regions(NamedTuple):
-    """Clusters: labels (b, i, j, k) int64, tap weights (b, n, 27) float32."""
+class _Regions(NamedTuple):
+    """Clusters: labels (b, i, j, k) int64, and tap weights (b, n, 27) float32."""
 
     labels: Tensor
     taps: Tensor
 
 
-def convolve(
-    x: Volume,
+def _convolve(
+    x: _Volume,
     weight: Tensor,
     dtype: torch.dtype,
     *,
     bias: Tensor | None = None,
-    regions: Regions | None = None,
+    regions: _Regions | None = None,
     transposed: bool = False,
     sums: bool = False,
     out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """3×3×3, zero padded, weight (c_out, c, 27), bias (b, n, c_out) -> (b, c_out, i, j, k), its Σ and Σ² (b, 2, c_out).
+    """3×3×3 convolution, zero padded.
 
-    transposed: the gradient for the input of such a convolution, weight being the one of the forward pass.
+    Returns y (b, c_out, i, j, k), and its Σ and Σ² (b, 2, c_out) where `sums` asks for them.
+    weight: (c_out, c, 27). bias: (b, n, c_out). transposed: compute the gradient for the input of a
+    convolution, from the weight of its forward pass. out: memory for y.
     """
     b, c, *size = x.values.shape
     c_out = weight.shape[1 if transposed else 0]
@@ -58,7 +65,8 @@ def convolve(
         assert x.scale is None and not sums
         n = regions.taps.shape[1]
         call(
-            "adaptive_conv", x.values, _is_bf16(x.values), weight, transposed, bias, *regions, n, y, _is_bf16(y), *shape
+            "adaptive_conv", x.values, _is_bf16(x.values), weight, transposed, bias, *regions, n,
+            y, _is_bf16(y), *shape,
         )  # fmt: skip
         return y, None
     total = (
@@ -70,8 +78,11 @@ def convolve(
     return y, None if total is None else total.sum(1)
 
 
-def kernel_gradient(x: Volume, g: Tensor) -> Tensor:
-    """For tap t the sum over all voxels v of x(v + t) ⊗ g(v): (27·c + 1, c_out), the last row Σ g."""
+def _kernel_gradient(x: _Volume, g: Tensor) -> Tensor:
+    """For each tap t, the sum over all voxels v of x(v + t) ⊗ g(v): (27 · c + 1, c_out).
+
+    The last row is Σ g.
+    """
     b, c, *size = x.values.shape
     out = torch.empty(27 * c + 1, g.shape[1])
     shape = (b, *size, c, g.shape[1], torch.get_num_threads())
@@ -79,8 +90,11 @@ def kernel_gradient(x: Volume, g: Tensor) -> Tensor:
     return out
 
 
-def regional_gradient(z: Tensor, g: Tensor, labels: Tensor, clusters: int) -> Tensor:
-    """The same over the voxels of each cluster: labels (b, i, j, k) -> (b, n, 27·c + 1, c_out)."""
+def _regional_gradient(z: Tensor, g: Tensor, labels: Tensor, clusters: int) -> Tensor:
+    """The sums of `_kernel_gradient` over each cluster: (b, n, 27 · c + 1, c_out).
+
+    labels: (b, i, j, k).
+    """
     b, c, *size = z.shape
     out = empty((1, b, clusters, 27 * c + 1, g.shape[1]), planar=True)[0]
     shape = (b, *size, c, g.shape[1], torch.get_num_threads())
@@ -89,22 +103,24 @@ def regional_gradient(z: Tensor, g: Tensor, labels: Tensor, clusters: int) -> Te
 
 
 class Blocks(torch.autograd.Function):
-    """Blocks one after the other: (x, storage type, eps, slope, weights..., biases...) -> activation.
+    """Blocks of convolution, norm and leaky ReLU, one after the other.
 
-    Between two blocks only the raw convolution is stored, with the scale and shift that would normalise it: the next
-    convolution applies them while it reads. The biases change nothing, for the norm removes them.
+    Its arguments are x (b, c, i, j, k), storage type, eps, slope, weights..., biases...; the result
+    is the activation of the last block. Between two blocks only the raw convolution is stored, with
+    the scale and shift that normalise it: the next convolution applies them while it reads. The
+    biases have no effect, because the norm removes them.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, dtype: torch.dtype, eps: float, slope: float, *parameters: Tensor
     ) -> Tensor:
+        """Run the blocks; without gradients one sample at a time, to save memory."""
         count = len(parameters) // 2
         weights = [w.detach().reshape(*w.shape[:2], 27).contiguous() for w in parameters[:count]]
         x = channels_last(x)
-        if not any(
-            ctx.needs_input_grad
-        ):  # one sample at a time: only one's intermediate volumes exist
+        # one sample at a time: only the intermediate volumes of one sample exist
+        if not any(ctx.needs_input_grad):
             out = empty((len(x), len(weights[-1]), *x.shape[2:]), dtype)
             for sample, into in zip(x.split(1), out.split(1), strict=True):
                 _row_of_blocks(sample, weights, dtype, eps, slope, into)
@@ -117,10 +133,11 @@ class Blocks(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the input and the weights; those of the biases are 0."""
         count = ctx.count
         saved = ctx.saved_tensors
         volumes = [
-            Volume(*saved[3 * n : 3 * n + 3])._replace(slope=ctx.slope) for n in range(count + 1)
+            _Volume(*saved[3 * n : 3 * n + 3])._replace(slope=ctx.slope) for n in range(count + 1)
         ]
         weights = saved[3 * count + 3 :]
         gradients: list[Tensor | None] = []
@@ -130,13 +147,13 @@ class Blocks(torch.autograd.Function):
             b, c, *size = y.shape
             dy = empty(tuple(y.shape), g.dtype)
             call(
-                "norm_gradient", g, _is_bf16(g), y, _is_bf16(y), n == count - 1, scale, shift, slope,
-                dy, b, size[0] * size[1] * size[2], c, torch.get_num_threads(),
+                "norm_gradient", g, _is_bf16(g), y, _is_bf16(y), n == count - 1,
+                scale, shift, slope, dy, b, size[0] * size[1] * size[2], c, torch.get_num_threads(),
             )  # fmt: skip
             del g
-            gradients.insert(0, _as_kernel(kernel_gradient(volumes[n], dy)[:-1], weights[n]))
+            gradients.insert(0, _as_kernel(_kernel_gradient(volumes[n], dy)[:-1], weights[n]))
             if n > 0 or ctx.needs_input_grad[0]:
-                g, _ = convolve(Volume(dy), weights[n], volumes[n].values.dtype, transposed=True)
+                g, _ = _convolve(_Volume(dy), weights[n], volumes[n].values.dtype, transposed=True)
         biases = [w.new_zeros(len(w)) for w in weights]
         return g if ctx.needs_input_grad[0] else None, None, None, None, *gradients, *biases
 
@@ -148,14 +165,17 @@ def _row_of_blocks(
     eps: float,
     slope: float,
     into: Tensor | None = None,
-) -> list[Volume]:
-    """The input and each block's convolution, the last one normalised; with `into`, for that alone, only the last."""
-    volumes = [Volume(x)]
+) -> list[_Volume]:
+    """The input and the convolution of each block; the last one is normalised.
+
+    With `into`, only the last volume is returned. It uses the memory of `into`.
+    """
+    volumes = [_Volume(x)]
     for n, weight in enumerate(weights):
         out = into if n == len(weights) - 1 else None
-        y, sums = convolve(volumes[-1], weight, dtype, sums=True, out=out)
+        y, sums = _convolve(volumes[-1], weight, dtype, sums=True, out=out)
         assert sums is not None
-        volumes.append(Volume(y, *_norm(sums, y[0, 0].numel(), eps), slope))
+        volumes.append(_Volume(y, *_norm(sums, y[0, 0].numel(), eps), slope))
         if into is not None:
             del volumes[0]
     y, scale, shift, _ = volumes[-1]
@@ -168,7 +188,11 @@ def _row_of_blocks(
 
 
 class AdaptiveConv(torch.autograd.Function):
-    """(z, labels, tap weights, kernel (c_out, c, 27), bias (b, n, c_out), storage type) -> (b, c_out, i, j, k)."""
+    """The adaptive convolution of `sacbnet.ops.adaptive_conv`.
+
+    Its arguments are z (b, c, i, j, k), labels (b, i, j, k), tap weights (b, n, 27), kernel
+    (c_out, c, 27), bias (b, n, c_out) and storage type; the result is (b, c_out, i, j, k).
+    """
 
     @staticmethod
     def forward(
@@ -180,26 +204,28 @@ class AdaptiveConv(torch.autograd.Function):
         bias: Tensor,
         dtype: torch.dtype,
     ) -> Tensor:
+        """Run the convolution."""
         z, labels = channels_last(z), labels.contiguous()
         taps, kernel, bias = (t.contiguous() for t in (taps, kernel, bias))
-        y, _ = convolve(Volume(z), kernel, dtype, bias=bias, regions=Regions(labels, taps))
+        y, _ = _convolve(_Volume(z), kernel, dtype, bias=bias, regions=_Regions(labels, taps))
         ctx.save_for_backward(z, labels, taps, kernel)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of z, tap weights, kernel and bias."""
         z, labels, taps, kernel = ctx.saved_tensors
         g = channels_last(g)
         b, n, _ = taps.shape
         dz = None
         if ctx.needs_input_grad[0]:
-            dz, _ = convolve(
-                Volume(g), kernel, z.dtype, regions=Regions(labels, taps), transposed=True
+            dz, _ = _convolve(
+                _Volume(g), kernel, z.dtype, regions=_Regions(labels, taps), transposed=True
             )
         if not any(ctx.needs_input_grad[2:5]):
             return dz, None, None, None, None, None
-        sums = regional_gradient(z, g, labels, n)  # (b, n, 27·c + 1, c_out)
+        sums = _regional_gradient(z, g, labels, n)  # (b, n, 27·c + 1, c_out)
         per_tap = sums[:, :, :-1].view(b * n, 27, -1).transpose(0, 1)  # (27, b·n, c·c_out)
         d_kernel = torch.bmm(taps.view(1, b * n, 27).permute(2, 0, 1), per_tap)  # (27, 1, c·c_out)
         d_kernel = d_kernel.view(27, z.shape[1], g.shape[1]).permute(2, 1, 0)
@@ -209,27 +235,35 @@ class AdaptiveConv(torch.autograd.Function):
 
 
 class Conv(torch.autograd.Function):
-    """(x, weight (c_out, c, 3, 3, 3), bias (c_out,), storage type) -> (b, c_out, i, j, k)."""
+    """A 3×3×3 convolution.
+
+    Its arguments are x (b, c, i, j, k), weight (c_out, c, 3, 3, 3), bias (c_out,) and storage type;
+    the result is (b, c_out, i, j, k).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+        """Run the convolution."""
         x = channels_last(x)
         flat = weight.detach().reshape(*weight.shape[:2], 27).contiguous()
-        y, _ = convolve(Volume(x), flat, dtype, bias=bias.detach().expand(len(x), -1).contiguous())
+        y, _ = _convolve(
+            _Volume(x), flat, dtype, bias=bias.detach().expand(len(x), -1).contiguous()
+        )
         ctx.save_for_backward(x, flat)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias."""
         x, weight = ctx.saved_tensors
         g = channels_last(g)
         dx = (
-            convolve(Volume(g), weight, x.dtype, transposed=True)[0]
+            _convolve(_Volume(g), weight, x.dtype, transposed=True)[0]
             if ctx.needs_input_grad[0]
             else None
         )
-        sums = kernel_gradient(Volume(x), g)
+        sums = _kernel_gradient(_Volume(x), g)
         return dx, _as_kernel(sums[:-1], weight), sums[-1], None
 
 
@@ -241,7 +275,7 @@ def _norm(sums: Tensor, voxels: int, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def _as_kernel(sums: Tensor, weight: Tensor) -> Tensor:
-    """(27·c, c_out) -> (c_out, c, 3, 3, 3), as the parameter that `weight` (c_out, c, 27) came from."""
+    """(27 · c, c_out) -> (c_out, c, 3, 3, 3), as the parameter behind `weight` (c_out, c, 27)."""
     c_out, c, _ = weight.shape
     return sums.view(27, c, c_out).permute(2, 1, 0).reshape(c_out, c, 3, 3, 3)
 

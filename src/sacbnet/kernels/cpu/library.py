@@ -1,4 +1,4 @@
-"""A compiled file of kernels: its signatures are compared with the table, and calls raise what fails within."""
+"""A compiled file of kernels: its signatures are checked at load, and each call is checked."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Library:
     OSError
         If the file cannot be loaded.
     RuntimeError
-        If the file lacks a kernel of the table, or a kernel has other arguments than the table says.
+        If the file lacks a kernel of the table, or a kernel has other arguments than in the table.
     """
 
     def __init__(self, file: Path, table: Mapping[str, str] = SIGNATURES) -> None:

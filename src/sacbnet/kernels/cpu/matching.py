@@ -1,6 +1,10 @@
 """Local matching in C++: scores, softmax and expectation in one pass.
 
-Source: Cheng et al., SACB-Net, CVPR 2025, section 3.3. Definition: `sacbnet.ops.matching`.
+`sacbnet.ops.matching` defines the result.
+
+References
+----------
+Cheng et al., SACB-Net, CVPR 2025, section 3.3.
 """
 
 from __future__ import annotations
@@ -14,14 +18,27 @@ from torch.autograd.function import once_differentiable
 from . import native
 from .memory import empty
 
-KERNELS = {3: "matching", 5: "matching_wide"}  # by the side of the window
+KERNELS = {3: "matching", 5: "matching_wide"}  # for each side of the window
 
 
 def match(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
-    """Expected offset of each fixed voxel's match: moving, fixed (b, c, i, j, k) -> (b, 3, i, j, k) float32.
+    """Expected offset of the match of each fixed voxel.
 
-    For tensors that are `native.usable`, and a window of 3 or 5; sums are float32, gradients have the type of what they
-    are of.
+    The tensors must be `native.usable`. Sums are float32. Each gradient has the type of its tensor.
+
+    Parameters
+    ----------
+    moving : Tensor, shape (b, c, i, j, k)
+        Features of the moving image.
+    fixed : Tensor, shape (b, c, i, j, k)
+        Features of the fixed image.
+    window : {3, 5}, default 3
+        Number of candidates along each axis.
+
+    Returns
+    -------
+    Tensor of float32, shape (b, 3, i, j, k)
+        The offsets in voxels.
     """
     out: Tensor = _Match.apply(moving, fixed, KERNELS[window])
     return out
@@ -47,7 +64,8 @@ class _Match(torch.autograd.Function):
         )
         volumes = _volumes(moving, fixed)
         native.call(
-            f"{ctx.kernel}_backward", *volumes, g.float().contiguous(), of_moving, of_fixed, *_sizes(fixed)
+            f"{ctx.kernel}_backward", *volumes, g.float().contiguous(), of_moving, of_fixed,
+            *_sizes(fixed),
         )  # fmt: skip
         return of_moving, of_fixed, None
 

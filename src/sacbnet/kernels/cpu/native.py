@@ -1,10 +1,12 @@
 """Builds, loads and calls the C++ kernels of this folder.
 
-They are compiled once for the processor at hand (some seconds) by the first C++ compiler found, into the user's cache
-folder; where there is none, `library()` is None and the plain PyTorch forms serve. They are plain C functions: no
-torch header is compiled, which would take a minute and tie the result to one version of torch.
+The first C++ compiler that is found compiles them once for this processor, in some seconds, into
+the user's cache folder. Without a compiler, `library` gives None and the plain PyTorch forms run.
+The kernels are plain C functions. They include no header of torch: that would take a minute to
+compile, and would tie the result to one version of torch.
 
-Environment: SACBNET_KERNELS=plain never compiles; SACBNET_CACHE names the cache folder; CXX the compiler.
+Environment variables: SACBNET_KERNELS=plain switches the kernels off; SACBNET_CACHE names the cache
+folder; CXX names the compiler.
 """
 
 from __future__ import annotations
@@ -40,7 +42,14 @@ _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 @contextlib.contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Within it the plain PyTorch forms are used, whatever is compiled: what the fast ones are compared with."""
+    """A context in which the plain PyTorch forms run, also where kernels are compiled.
+
+    The fast forms are compared with them.
+
+    Yields
+    ------
+    None
+    """
     token = _plain.set(True)
     try:
         yield
@@ -49,14 +58,32 @@ def plain_kernels() -> Iterator[None]:
 
 
 def switched_off() -> bool:
-    """Whether the plain forms are asked for."""
+    """Whether the plain forms are requested, by `plain_kernels` or by the environment.
+
+    Returns
+    -------
+    bool
+        True if they are.
+    """
     return _plain.get() or os.environ.get("SACBNET_KERNELS", "auto") == "plain"
 
 
 def usable(*tensors: Tensor | None) -> bool:
-    """Whether the compiled kernels can take these: on the CPU, float32 or bfloat16, compiled and not switched off.
+    """Whether the compiled kernels can take these tensors.
 
-    Under torch.compile the plain forms are traced instead: there is no memory yet to point at.
+    Under ``torch.compile`` they cannot: the plain forms are traced, because tensors have no memory
+    yet.
+
+    Parameters
+    ----------
+    *tensors : Tensor or None
+        The arguments of a kernel. None is ignored.
+
+    Returns
+    -------
+    bool
+        True if all tensors lie on the CPU in float32 or bfloat16, the kernels are compiled, and
+        they are not switched off.
     """
     if (
         switched_off()
@@ -73,7 +100,18 @@ def usable(*tensors: Tensor | None) -> bool:
 
 @functools.cache
 def library() -> Library | None:
-    """The compiled kernels, built if need be; None where they cannot be (the reason is logged once)."""
+    """The compiled kernels, built if necessary.
+
+    Returns
+    -------
+    Library or None
+        None if they cannot be built or loaded. The reason is logged once.
+
+    Raises
+    ------
+    RuntimeError
+        If the library does not have the kernels or the arguments that `signatures` declares.
+    """
     try:
         compiler = _compiler()
         sources = sorted(SOURCES.glob("*.cpp"))
@@ -88,13 +126,14 @@ def library() -> Library | None:
         said = str(getattr(why, "stderr", None) or why).strip().splitlines() or [type(why).__name__]
         reason = next((line for line in said if "error" in line), said[0])
         LOG.warning(
-            "the compiled kernels are not to be had (%s); the plain ones are used, which are slower",
+            "the compiled kernels are not available (%s); the plain ones run, which are slower",
             reason,
         )
         return None
 
 
 def _compiler() -> str:
+    """The first C++ compiler that is found."""
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
         if name and (path := shutil.which(name)):
             return path
@@ -102,7 +141,7 @@ def _compiler() -> str:
 
 
 def _fingerprint(compiler: str, files: list[Path]) -> str:
-    """Of all that the machine code depends on: one cache may be shared by unlike machines."""
+    """A hash of all that the machine code depends on; different machines may share one cache."""
     version = subprocess.run(
         [compiler, "--version"], capture_output=True, check=True, timeout=60
     ).stdout
@@ -120,6 +159,7 @@ def _fingerprint(compiler: str, files: list[Path]) -> str:
 
 
 def _build(compiler: str, sources: list[Path], to: Path) -> None:
+    """Compile the sources in parallel and link them. The file appears as a whole or not at all."""
     LOG.info("compiling the kernels for this processor, once")
     with tempfile.TemporaryDirectory(dir=to.parent) as folder:
 
@@ -132,7 +172,7 @@ def _build(compiler: str, sources: list[Path], to: Path) -> None:
             objects = list(pool.map(compiled, sources))
         linked = Path(folder, to.name)
         _run([compiler, *FLAGS, "-shared", *objects, "-o", str(linked)])
-        linked.replace(to)  # whole or not at all, also when two processes build at once
+        linked.replace(to)  # whole or not at all, also if two processes build at once
 
 
 def _run(command: list[str]) -> None:
@@ -175,5 +215,16 @@ def call(name: str, *arguments: Value) -> int:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """x (b, c, i, j, k) with its channels side by side in memory, as the kernels read it."""
+    """A volume with its channels side by side in memory, as the kernels read it.
+
+    Parameters
+    ----------
+    x : Tensor, shape (b, c, i, j, k)
+        The volume.
+
+    Returns
+    -------
+    Tensor, shape (b, c, i, j, k)
+        The same values; x itself if it already has this layout.
+    """
     return x.contiguous(memory_format=torch.channels_last_3d)

@@ -1,4 +1,4 @@
-"""The compiled small steps between the convolutions, channels side by side in memory."""
+"""The compiled small steps between the convolutions, with channels side by side in memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from .native import call, channels_last
 
 
 class Pool2(torch.autograd.Function):
-    """Mean of 2×2×2 voxels: (b, c, i, j, k), sides even -> (b, c, i/2, j/2, k/2)."""
+    """Means of 2×2×2 voxels: (b, c, i, j, k) with even sides -> (b, c, i/2, j/2, k/2)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Compute the means."""
         ctx.shape = b, c, *size = tuple(x.shape)
         y = empty((b, c, *(n // 2 for n in size)), x.dtype)
         return _pool(channels_last(x), y, back=False)[1]
@@ -24,14 +25,16 @@ class Pool2(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Tensor:
+        """Give each of the eight voxels an eighth of the gradient."""
         return _pool(empty(ctx.shape, g.dtype), channels_last(g), back=True)[0]
 
 
 class LeakyAdd(torch.autograd.Function):
-    """(y, x, slope) of one shape -> leaky ReLU of y, plus x."""
+    """(y, x, slope) -> leaky ReLU of y, plus x; y and x have one shape."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, x: Tensor, slope: float) -> Tensor:
+        """Compute the sum."""
         y, x = channels_last(y), channels_last(x)
         ctx.slope = slope
         ctx.save_for_backward(y)
@@ -40,6 +43,7 @@ class LeakyAdd(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Gradients of y and x."""
         (y,) = ctx.saved_tensors
         return _leaky_add(y, channels_last(g), ctx.slope, back=True), g, None
 

@@ -1,17 +1,20 @@
-"""The arguments of every compiled kernel: the one table of them, and what is checked before a call.
+"""The arguments of every compiled kernel: one table, and the checks before each call.
 
-A line of the table names the arguments in order. Each one has a kind and a name:
+An entry of the table names the arguments in order. Each argument has a kind and a name:
 
 - ``long``, ``double``: a whole number, a real number;
-- ``float32``, ``float64``, ``int64``, ``bool``: an array of this type, dense, its last axis contiguous;
-- ``any``: an array of any type, dense, its last axis contiguous;
-- ``voxels``: a tensor of float32 or bfloat16 with its channels side by side (torch.channels_last_3d);
-- ``image``: a tensor of float32 or bfloat16, dense in either of these two ways;
-- ``voxels32``, ``image32``: the same, of float32 only;
+- ``float32``, ``float64``, ``int64``, ``bool``: an array of this type, dense, with its last axis
+  contiguous;
+- ``any``: an array of any type, dense, with its last axis contiguous;
+- ``voxels``: a tensor of float32 or bfloat16 with its channels side by side
+  (torch.channels_last_3d);
+- ``image``: a tensor of float32 or bfloat16, dense in either of these two layouts;
+- ``voxels32``, ``image32``: the same in float32 only;
 - ``bf16 of NAME``: whether the argument NAME is bfloat16.
 
-``out`` before the kind: the kernel writes to the array. ``?`` after the kind: None is allowed. ``like NAME`` after the
-name: both have one type. Arrays are tensors on the CPU or NumPy arrays; NumPy has no bfloat16.
+``out`` before the kind means that the kernel writes to the array. ``?`` after the kind means that
+None is allowed. ``like NAME`` after the name means that both arrays have the same type. Arrays are
+tensors on the CPU or NumPy arrays; NumPy has no bfloat16.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ SIGNATURES = {
     "conv": f"voxels x, bf16 of x, {_NORM}, float32 weight, long transposed, float32? bias, "
     f"out voxels y, bf16 of y, out float64? sums, {_CONV}",
     "conv_tasks": "long i, long j, long k, long c_in",
-    "conv_gradient": f"voxels x, bf16 of x, {_NORM}, voxels g, bf16 of g, out float32 sums, {_CONV}",
+    "conv_gradient": f"voxels x, bf16 of x, {_NORM}, voxels g, bf16 of g, out float32 sums, "
+    f"{_CONV}",
     "close_norm": "voxels y, bf16 of y, float32 scale, float32 shift, double slope, "
     "out voxels out like y, long b, long voxels, long c, long threads",
     "norm_gradient": "voxels g, bf16 of g, voxels y, bf16 of y, long closed, float32 scale, "
@@ -71,7 +75,7 @@ SIGNATURES = {
     "long b, long p, long c, long clusters, long threads",
     "lloyd": "float32 x, out float32 centres, long max_rounds, double tolerance, out int64 labels, "
     "out int64 rounds, long b, long p, long c, long clusters, long threads",
-    # local matching, by the side of its window: 3, and 5
+    # local matching, with a window of 3 and of 5
     "matching": f"{_PAIR}, out float32 out, {_SIZE}, long c, long threads",
     "matching_wide": f"{_PAIR}, out float32 out, {_SIZE}, long c, long threads",
     "matching_backward": f"{_PAIR}, float32 g, {_PUSHED}, {_SIZE}, long c, long threads",
@@ -113,7 +117,7 @@ class _Array:
     """What an array must be. letter: of the C type it is passed as (export.h)."""
 
     letter: str
-    types: tuple[torch.dtype, ...]  # none: all
+    types: tuple[torch.dtype, ...]  # an empty tuple stands for all types
     layouts: tuple[str, ...]
 
 
@@ -163,7 +167,7 @@ class Signature:
     def __init__(self, kernel: str, declaration: str) -> None:
         self.kernel = kernel
         self.names: list[str] = []
-        self.letters = ""  # of the C types, as export.h has them
+        self.letters = ""  # of the C types; export.h defines them
         self._checks: list[Callable[[Value], int | float | None]] = []
         flags: list[tuple[int, str]] = []  # place of a flag, the array that it describes
         alike: list[tuple[int, str]] = []  # place of an array, another one of the same type

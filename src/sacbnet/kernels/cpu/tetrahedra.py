@@ -1,6 +1,6 @@
-"""Volumes on a lattice in C++: its cells' tetrahedra, which are too small, how their corners are pushed; det J.
+"""Folds of a lattice in C++: small tetrahedra of its cells, pushes on their corners, and det J.
 
-Definitions: `sacbnet.spatial.jacobian` and `sacbnet.spatial.unfold`, which dispatch here.
+`sacbnet.spatial.jacobian` and `sacbnet.spatial.unfold` define the results and choose these forms.
 """
 
 from __future__ import annotations
@@ -12,12 +12,36 @@ from . import native
 
 
 def takes(u: Tensor) -> bool:
-    """Whether the functions below can take a displacement (3, i, j, k)."""
+    """Whether the functions of this module can take a displacement.
+
+    Parameters
+    ----------
+    u : Tensor, shape (3, i, j, k)
+        The displacement.
+
+    Returns
+    -------
+    bool
+        True if it is float32, `native.usable`, and each axis has at least two voxels.
+    """
     return u.dtype == torch.float32 and min(u.shape[1:]) >= 2 and native.usable(u)
 
 
 def folded_cells(u: Tensor, margin: float) -> Tensor:
-    """(3, i, j, k) voxels -> (i-1, j-1, k-1) bool."""
+    """Cells with a tetrahedron whose relative volume is at most a margin.
+
+    Parameters
+    ----------
+    u : Tensor of float32, shape (3, i, j, k)
+        The displacement in voxels.
+    margin : float
+        Largest relative volume that counts as folded.
+
+    Returns
+    -------
+    Tensor of bool, shape (i - 1, j - 1, k - 1)
+        True for folded cells.
+    """
     i, j, k = u.shape[1:]
     bad = torch.empty(i - 1, j - 1, k - 1, dtype=torch.bool)
     native.call(
@@ -27,7 +51,18 @@ def folded_cells(u: Tensor, margin: float) -> Tensor:
 
 
 def jacobian(u: Tensor) -> Tensor:
-    """det J of p + u(p) by central differences: (3, i, j, k) voxels -> (i, j, k)."""
+    """Determinant of the Jacobian of p + u(p), by central differences.
+
+    Parameters
+    ----------
+    u : Tensor of float32, shape (3, i, j, k)
+        The displacement in voxels.
+
+    Returns
+    -------
+    Tensor of float32, shape (i, j, k)
+        The determinant.
+    """
     out = torch.empty(u.shape[1:])
     native.call("jacobian", u.contiguous(), out, *u.shape[1:], torch.get_num_threads())
     return out
@@ -42,7 +77,32 @@ def push_apart(
     margin: float,
     goal: float,
 ) -> Tensor:
-    """As `sacbnet.spatial.unfold` says; all contiguous, touched an int64 for each voxel. Returns those touched."""
+    """Pushes on the corners of small tetrahedra.
+
+    `sacbnet.spatial.unfold.push_apart` defines the result. All tensors are contiguous.
+
+    Parameters
+    ----------
+    u : Tensor of float32, shape (3, i, j, k)
+        The displacement in voxels.
+    cells : Tensor of int64, shape (n,)
+        Voxel numbers of the first corners of the cells.
+    push : Tensor of float32, shape (3, i, j, k)
+        Zeros; the pushes are added to it.
+    times : Tensor of float32, shape (i, j, k)
+        Zeros; the number of pushes at each voxel is added to it.
+    touched : Tensor of int64, shape (i * j * k,)
+        Memory for the result.
+    margin : float
+        Tetrahedra with at most this relative volume are pushed.
+    goal : float
+        Relative volume that the pushes aim at.
+
+    Returns
+    -------
+    Tensor of int64
+        Numbers of the voxels that were pushed.
+    """
     found = native.call(
         "push_apart",
         u,

@@ -1,6 +1,6 @@
-"""Trilinear warping in C++: no sampling grid is built, and both layouts of the image are read as they lie.
+"""Trilinear warping in C++, without a sampling grid in memory, for both layouts of the image.
 
-Definition: `sacbnet.spatial.warp`, which dispatches here.
+`sacbnet.spatial.warp` defines the results and chooses these forms.
 """
 
 from __future__ import annotations
@@ -16,12 +16,26 @@ from .memory import empty
 
 
 def takes(image: Tensor, at: Tensor) -> bool:
-    """Whether `warp` can sample image (b, c, i, j, k) at (b, 3, i', j', k')."""
+    """Whether `warp` can take these tensors.
+
+    Parameters
+    ----------
+    image : Tensor, shape (b, c, i, j, k)
+        The sampled image.
+    at : Tensor, shape (b, 3, i', j', k')
+        Displacements or coordinates.
+
+    Returns
+    -------
+    bool
+        True if both are `native.usable` and their shapes fit. Each axis of the image must have at
+        least two voxels.
+    """
     return (
         native.usable(image, at)
         and image.ndim == at.ndim == 5
         and at.shape[:2] == (image.shape[0], 3)
-        and min(image.shape[2:]) >= 2  # one point has no neighbour to read
+        and min(image.shape[2:]) >= 2  # a single voxel has no neighbour
         and image.shape[2:].numel() < 2**31
         and image.numel() > 0
         and at.numel() > 0
@@ -31,11 +45,29 @@ def takes(image: Tensor, at: Tensor) -> bool:
 def warp(
     image: Tensor, at: Tensor, *, absolute: bool = False, border: bool = False, add: bool = False
 ) -> Tensor:
-    """Values of image (b, c, i, j, k) at p + at(p), or where `absolute` at at(p) -> (b, c, i', j', k').
+    """Values of an image at p + at(p), or at at(p).
 
-    at (b, 3, i', j', k'), voxels; `takes` says what is possible. Beyond the edge the image fades to zero within one
-    voxel, or where `border` it repeats its edge. `add` adds `at` to the result: for c = 3, the composition of
-    displacements. Arithmetic is float32, the result of the image's type and layout; what is not finite samples as 0.
+    The tensors must satisfy `takes`. The arithmetic is float32. A place that is not finite samples
+    as 0.
+
+    Parameters
+    ----------
+    image : Tensor, shape (b, c, i, j, k)
+        The sampled image.
+    at : Tensor, shape (b, 3, i', j', k')
+        Displacements or coordinates in voxels of the image, axes in the order (i, j, k).
+    absolute : bool, default False
+        Whether `at` holds coordinates. Otherwise it holds displacements.
+    border : bool, default False
+        Whether the image repeats its edge outside. Otherwise it fades to 0 within one voxel.
+    add : bool, default False
+        Whether `at` is added to the result. For an image of three channels this is the composition
+        of displacements.
+
+    Returns
+    -------
+    Tensor, shape (b, c, i', j', k')
+        The values, in the type and layout of the image.
     """
     if add:
         image, at = image.float(), at.float()
@@ -86,16 +118,25 @@ class _Warp(torch.autograd.Function):
 def _described(
     image: Tensor, at: Tensor, planar: bool, absolute: bool, border: bool, add: bool
 ) -> tuple[Tensor | int, ...]:
-    """What both kernels are told first."""
+    """The first arguments of both kernels."""
     about = image, int(image.dtype == torch.bfloat16), int(planar), *image.shape
     return *about, at, int(absolute), int(border), *at.shape[2:], int(add)
 
 
 def up(displacement_vox: Tensor) -> Tensor:
-    """To twice the resolution, in its voxels: (b, 3, i, j, k) -> (b, 3, 2i, 2j, 2k), float32.
+    """Displacement on a lattice twice as fine, as `sacbnet.spatial.warp.up` defines it.
 
-    `F.interpolate(2 * displacement_vox, scale_factor=2, mode="trilinear", align_corners=True)`, for a tensor that is
-    `native.usable`; one axis after the other.
+    One axis is interpolated after the other. The tensor must be `native.usable`.
+
+    Parameters
+    ----------
+    displacement_vox : Tensor, shape (b, 3, i, j, k)
+        Displacement in voxels of the coarse lattice.
+
+    Returns
+    -------
+    Tensor of float32, shape (b, 3, 2i, 2j, 2k)
+        Displacement in voxels of the fine lattice.
     """
     out: Tensor = _Up.apply(displacement_vox.float().contiguous())
     return out

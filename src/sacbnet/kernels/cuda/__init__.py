@@ -1,1 +1,4 @@
-"""The hot kernels in Triton, for GPUs; equal to the plain definitions one folder up. Import only where triton is."""
+"""The kernels in Triton, for GPUs. Import them only where Triton is installed.
+
+They agree with the plain definitions in `sacbnet.ops`.
+"""

@@ -1,11 +1,18 @@
-"""The adaptive convolution of the SACB in Triton: one convolution's arithmetic, whatever the number of clusters.
+"""The adaptive convolution of the SACB in Triton, at the cost of one convolution.
 
-Source: Cheng et al., SACB-Net, CVPR 2025, section 3.2. Definition: `sacbnet.ops.adaptive_conv`.
+`sacbnet.ops.adaptive_conv` defines the result.
 
-An implicit matrix product: for each tap, a block of voxels × input channels, weighted row by row by the tap weight of
-the voxel's cluster, times that tap's input × output channels, summed in float32. No window is ever written out. The
-gradient by z is the same product with the taps mirrored; those of the parameters are sums over all voxels, each
-program leaving a partial sum that torch adds up, so that they come out the same each time (no atomic additions).
+The kernel is an implicit matrix product. For each tap, a block of voxels × input channels is
+multiplied by the input × output channels of this tap. Before that, each row of the block is scaled
+by the tap weight of the cluster of its voxel. Sums are float32. No window is ever stored.
+
+The gradient of z is the same product with mirrored taps. The gradients of the parameters are sums
+over all voxels: each program stores a partial sum, and torch adds the partial sums. There are no
+atomic additions, so every run gives the same bits.
+
+References
+----------
+Cheng et al., SACB-Net, CVPR 2025, section 3.2.
 """
 
 from __future__ import annotations
@@ -25,11 +32,35 @@ from .layout import WARPS, check, flattened, on_device, strides, voxel_block
 def adaptive_conv(
     z: Tensor, labels: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor
 ) -> Tensor:
-    """y(v) = Σ_t a_n[t] · W[:, :, t] · z(v + t) + b_n at each voxel v of cluster n; zero padded.
+    """Convolve each voxel with the taps of its cluster, zero padded.
 
-    z (b, c, i, j, k); labels (b, i, j, k), clusters 0..n-1; tap_weights a (b, n, 27); kernel W (c_out, c, 27), taps
-    row-major over the window; bias (b, n, c_out) -> (b, c_out, i, j, k) of z's type (autocast's inside autocast) and
-    memory format. Sums are float32; float32 products use TF32 exactly if torch lets cuDNN's convolutions use it.
+    Computes ``y(v) = Σ_t a_n[t] · W[:, :, t] · z(v + t) + b_n`` at each voxel ``v`` of cluster
+    ``n``. Sums are float32. Products of float32 use TF32 if and only if torch allows TF32 in
+    convolutions of cuDNN.
+
+    Parameters
+    ----------
+    z : Tensor, shape (b, c, i, j, k)
+        The features, in float32, float16 or bfloat16.
+    labels : Tensor of int64, shape (b, i, j, k)
+        The cluster of each voxel, from 0 to n - 1.
+    tap_weights : Tensor, shape (b, n, 27)
+        The weights ``a`` of the 27 taps of each cluster.
+    kernel : Tensor, shape (c_out, c, 27)
+        The convolution ``W``, its taps in row-major order over the window.
+    bias : Tensor, shape (b, n, c_out)
+        The bias of each cluster.
+
+    Returns
+    -------
+    Tensor, shape (b, c_out, i, j, k)
+        The result, in the layout of z. Its type is that of z, or that of autocast where this is
+        active.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the kernels cannot take z; see `sacbnet.kernels.cuda.layout.check`.
     """
     if torch.is_autocast_enabled(z.device.type):
         z = z.to(torch.get_autocast_dtype(z.device.type))
@@ -63,7 +94,7 @@ class _AdaptiveConv(torch.autograd.Function):
 
 
 def _bias_gradient(g: Tensor, labels: Tensor, n: int) -> Tensor:
-    """g (b, c_out, i, j, k) -> (b, n, c_out) float32: its sum over the voxels of each cluster."""
+    """Sums of g (b, c_out, i, j, k) over the voxels of each cluster: (b, n, c_out) float32."""
     g = flattened(g)
     b, c_out = g.shape[:2]
     voxels = g[0, 0].numel()

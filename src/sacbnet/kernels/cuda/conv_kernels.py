@@ -1,8 +1,12 @@
-"""The programs that the adaptive convolution launches: output and its mirror, and the gradients by the parameters.
+"""The programs of the adaptive convolution: its output, its mirror image, and the gradients.
 
-Source: Cheng et al., SACB-Net, CVPR 2025, section 3.2. Volumes are given as (sample, channel, voxel) strides, labels
-(b, voxels), tap weights (b, n, 27) and biases (b, n, c_out) contiguous, the kernel as (27, c, c_out). Where tap weights
-are PER_VOXEL, (b, 27, voxels), n is the number of voxels, and labels are not read.
+Volumes are given with (sample, channel, voxel) strides. Labels (b, voxels), tap weights (b, n, 27)
+and biases (b, n, c_out) are contiguous. The kernel is (27, c, c_out). Where tap weights are
+PER_VOXEL, they are (b, 27, voxels), n is the number of voxels, and labels are not read.
+
+References
+----------
+Cheng et al., SACB-Net, CVPR 2025, section 3.2.
 """
 
 from __future__ import annotations
@@ -15,7 +19,10 @@ from .layout import faces, rows, step
 
 @triton.jit
 def at_voxels(taps_ptr, t, voxels, v, inside):  # type: ignore[no-untyped-def]
-    """The tap weights (block,) float32 of tap t at voxels v, of (27, voxels) of one sample. Offsets in 64 bits."""
+    """Tap weights (block,) in float32 of tap t at voxels v, from (27, voxels) of one sample.
+
+    Offsets have 64 bits.
+    """
     return tl.load(taps_ptr + tl.cast(t, tl.int64) * voxels + v, mask=inside, other=0.0).to(
         tl.float32
     )
@@ -50,7 +57,10 @@ def conv_kernel(  # type: ignore[no-untyped-def]
     TILES_IN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """One program: BLOCK voxels of one sample × TILE_OUT output channels. Grid (voxel blocks, samples × tiles out)."""
+    """One program: BLOCK voxels of one sample × TILE_OUT output channels.
+
+    The grid is (voxel blocks, samples × output tiles).
+    """
     voxels = size_i * size_j * size_k
     tiles_out = tl.cdiv(c_out, TILE_OUT)
     sample = (tl.program_id(1) // tiles_out).to(tl.int64)
@@ -63,9 +73,8 @@ def conv_kernel(  # type: ignore[no-untyped-def]
     label = 0 if PER_VOXEL else tl.load(labels_ptr + v, mask=v < voxels, other=0)
     touched = faces(v, size_i, size_j, size_k)
     total = tl.zeros((BLOCK, TILE_OUT), tl.float32)
-    for turn in range(
-        27 * TILES_IN
-    ):  # one loop, not two: the compiler overlaps the loads of the innermost only
+    # one loop instead of two: the compiler overlaps only the loads of the innermost loop
+    for turn in range(27 * TILES_IN):
         t = turn // TILES_IN
         channel = turn % TILES_IN * TILE_IN + tl.arange(0, TILE_IN)
         shift, crossed = step(t, size_j, size_k, -1 if MIRROR else 1)
@@ -121,12 +130,14 @@ def weights_kernel(  # type: ignore[no-untyped-def]
     TILE_N: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """One program: one tap, one share of one sample's voxels, one tile of (input, output channels, clusters).
+    """One program: one tap, one share of a sample's voxels, one tile of channels and clusters.
 
-    Grid (27, shares, samples × tiles): the taps come first, so that programs that read the same voxels run at the
-    same time and share them in the L2 cache. Of the kernel it sums Σ_v a[t]·z(v + t)·g(v); of the tap weights
-    Σ_v g(v)·W[t]·z(v + t), by cluster, each voxel of the block in a row of its own until the end; PER_VOXEL, it writes
-    each voxel's.
+    The grid is (27, shares, samples × tiles). The taps come first: programs that read the same
+    voxels then run at the same time and share these voxels in the L2 cache.
+
+    For the kernel, the program sums Σ_v a[t]·z(v + t)·g(v). For the tap weights, it sums
+    Σ_v g(v)·W[t]·z(v + t) by cluster; until the end, each voxel of the block has its own row. With
+    PER_VOXEL it stores the value of each voxel.
     """
     voxels = size_i * size_j * size_k
     tiles_in, tiles_out, tiles_n = (
@@ -176,7 +187,8 @@ def weights_kernel(  # type: ignore[no-untyped-def]
             tl.store(dtaps_ptr + tl.cast(t, tl.int64) * voxels + v, product, mask=v < voxels)
         else:
             dtaps += tl.where(label[:, None] == cluster[None, :], product[:, None], 0.0)
-    # whoever else has these channels (for other clusters) has the same sum: no matter which of them comes last
+    # Programs of other clusters with the same channels store the same sum, so their order is
+    # irrelevant.
     slot = (sample * shares + share) * 27 + t
     tl.store(
         dkernel_ptr + (slot * c_in + channel[:, None]) * c_out + out[None, :], dkernel, mask=kept
@@ -201,7 +213,7 @@ def bias_kernel(  # type: ignore[no-untyped-def]
     TILE_OUT: tl.constexpr,
     TILE_N: tl.constexpr,
 ):
-    """One program: one share of one sample's voxels, one tile of (output channels, clusters)."""
+    """One program: one share of a sample's voxels, one tile of output channels and clusters."""
     tiles_out, tiles_n = tl.cdiv(c_out, TILE_OUT), tl.cdiv(n, TILE_N)
     share, shares, tile = tl.program_id(0), tl.num_programs(0), tl.program_id(1)
     sample = (tile // (tiles_n * tiles_out)).to(tl.int64)
@@ -212,12 +224,10 @@ def bias_kernel(  # type: ignore[no-untyped-def]
         v = start + tl.arange(0, BLOCK)
         label = tl.load(labels_ptr + sample * voxels + v, mask=v < voxels, other=-1)
         g = rows(g_ptr + sample * g_b, v, v < voxels, out, c_out, g_c, g_v)
-        member = (
-            (cluster[:, None] == label[None, :]).to(tl.float32).to(g.dtype)
-        )  # the interpreter needs both steps
-        dbias = tl.dot(
-            member, g, dbias, input_precision="ieee"
-        )  # a plain sum: its terms are not to be rounded
+        # the interpreter of Triton needs both conversions
+        member = (cluster[:, None] == label[None, :]).to(tl.float32).to(g.dtype)
+        # a plain sum, whose terms must not be rounded
+        dbias = tl.dot(member, g, dbias, input_precision="ieee")
     slot = (sample * shares + share) * n
     kept = (cluster < n)[:, None] & (out < c_out)[None, :]
     tl.store(dbias_ptr + (slot + cluster[:, None]) * c_out + out[None, :], dbias, mask=kept)

@@ -1,7 +1,8 @@
-"""What the Triton kernels share: how a volume lies in memory, and where a voxel's neighbours are.
+"""What all Triton kernels use: the layout of a volume in memory, and the neighbours of a voxel.
 
-Shapes are written as everywhere: volumes (b, c, i, j, k), 27 taps row-major over the 3×3×3 window. The voxels of one
-sample are numbered row-major, so one stride reaches them all, in the contiguous layout as in channels_last_3d.
+Volumes are (b, c, i, j, k). The 27 taps of a 3×3×3 window are in row-major order. The voxels of one
+sample are numbered in row-major order, so a single stride reaches all of them, in the contiguous
+layout and in channels_last_3d.
 """
 
 from __future__ import annotations
@@ -15,32 +16,79 @@ import triton.language as tl
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-WARPS = 4  # one Hopper warpgroup: the unit of its matrix instructions, and at 128 voxels one thread for each of them
+# One Hopper warpgroup: the unit of its matrix instructions. With 128 voxels, each has one thread.
+WARPS = 4
 
 
 def voxel_block(voxels: int) -> int:
-    """Voxels per program, for so many voxels in the whole batch.
+    """Number of voxels that one program handles.
 
-    128 let a warpgroup's 64-row matrix instruction run twice on one load of the weights. A coarse level has too few
-    voxels to give each of the H100's 132 multiprocessors such a block: there, shorter blocks fill more of them.
+    With 128 voxels, the 64-row matrix instruction of a warpgroup runs twice on one load of the
+    weights. A coarse level has too few voxels to give such a block to each of the 132
+    multiprocessors of an H100. There, smaller blocks occupy more multiprocessors.
+
+    Parameters
+    ----------
+    voxels : int
+        Number of voxels of the whole batch.
+
+    Returns
+    -------
+    int
+        128 or 32.
     """
     return 128 if voxels >= 128 * 256 else 32
 
 
 def flattened(x: Tensor) -> Tensor:
-    """x (b, c, i, j, k) itself if one stride steps from voxel to voxel, row-major, else a contiguous copy."""
+    """A volume whose voxels are reached by a single stride, in row-major order.
+
+    Parameters
+    ----------
+    x : Tensor, shape (b, c, i, j, k)
+        The volume.
+
+    Returns
+    -------
+    Tensor, shape (b, c, i, j, k)
+        x itself if its layout allows this, otherwise a contiguous copy.
+    """
     j, k = x.shape[3:]
     s_i, s_j, s_k = x.stride()[2:]
     return x if s_j == k * s_k and s_i == j * s_j else x.contiguous()
 
 
 def strides(x: Tensor) -> tuple[int, int, int]:
-    """Elements from sample to sample, channel to channel and voxel to voxel of a flattened volume (b, c, i, j, k)."""
+    """Strides of a flattened volume.
+
+    Parameters
+    ----------
+    x : Tensor, shape (b, c, i, j, k)
+        A result of `flattened`.
+
+    Returns
+    -------
+    tuple of 3 int
+        Number of elements from sample to sample, from channel to channel, and from voxel to voxel.
+    """
     return x.stride(0), x.stride(1), x.stride(4)
 
 
 def empty_like(x: Tensor, channels: int) -> Tensor:
-    """Uninitialised (b, channels, i, j, k) of x's type, in the memory format of x (b, c, i, j, k)."""
+    """Memory for a volume, not initialised, with the type and layout of another volume.
+
+    Parameters
+    ----------
+    x : Tensor, shape (b, c, i, j, k)
+        The other volume.
+    channels : int
+        Number of channels of the result.
+
+    Returns
+    -------
+    Tensor, shape (b, channels, i, j, k)
+        The memory.
+    """
     last = x.is_contiguous(memory_format=torch.channels_last_3d) and not x.is_contiguous()
     memory_format = torch.channels_last_3d if last else torch.contiguous_format
     shape = (x.shape[0], channels, *x.shape[2:])
@@ -48,31 +96,59 @@ def empty_like(x: Tensor, channels: int) -> Tensor:
 
 
 def check(*volumes: Tensor) -> None:
-    """Refuse what the kernels cannot do, rather than compute something else."""
+    """Raise an error for volumes that the kernels cannot take.
+
+    Parameters
+    ----------
+    *volumes : Tensor, each of shape (b, c, i, j, k)
+        The volumes.
+
+    Raises
+    ------
+    TypeError
+        If a type is not float32, float16 or bfloat16.
+    ValueError
+        If a sample has too many voxels for numbers of 32 bits.
+    """
     for x in volumes:
         if x.dtype not in DTYPES:
             raise TypeError(
-                f"the GPU kernels compute in float32, float16 or bfloat16, not {x.dtype}"
+                f"a volume for the GPU kernels is {x.dtype}; "
+                "float32, float16 or bfloat16 was expected"
             )
-        if x[0, 0].numel() >= 2**31 - 2**20:  # voxels, not elements, are counted in 32 bits
+        if x[0, 0].numel() >= 2**31 - 2**20:  # numbers of voxels have 32 bits, elements have 64
             raise ValueError(
-                f"the GPU kernels take fewer than 2^31 voxels a sample, not {tuple(x.shape[2:])}"
+                f"a sample for the GPU kernels has {tuple(x.shape[2:])} voxels; "
+                "fewer than 2^31 - 2^20 were expected"
             )
 
 
 def on_device(x: Tensor) -> AbstractContextManager[Any]:
-    """Triton launches on the current GPU, which need not be that of the tensors."""
+    """A context in which the GPU of a tensor is the current GPU, as Triton's launches require.
+
+    Parameters
+    ----------
+    x : Tensor
+        The tensor.
+
+    Returns
+    -------
+    context manager
+        It does nothing for a tensor on the CPU.
+    """
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
-# The arguments of a Triton kernel have no annotations but tl.constexpr: its compiler would try to evaluate them.
+# The arguments of a Triton kernel have no annotations except tl.constexpr, because the compiler of
+# Triton would evaluate them.
 
 
 @triton.jit
 def faces(v, size_i, size_j, size_k, WINDOW: tl.constexpr = 3):  # type: ignore[no-untyped-def]
-    """The faces of the volume that voxels v (block,) touch, one bit each, low and high by axis; bit 6: not inside.
+    """Bits of the faces of the volume that the voxels v (block,) touch.
 
-    For a window of 5, six bits more: the faces that are within two voxels.
+    There is one bit for each face, low and high, axis by axis. Bit 6 marks voxels outside the
+    volume. For a window of 5 there are six more bits, for the faces within two voxels.
     """
     i, j, k = v // (size_j * size_k), v // size_k % size_j, v % size_k
     low = (i == 0) * 1 + (j == 0) * 4 + (k == 0) * 16
@@ -86,7 +162,7 @@ def faces(v, size_i, size_j, size_k, WINDOW: tl.constexpr = 3):  # type: ignore[
 
 @triton.jit
 def tap_offset(t, WINDOW: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Of tap t: row-major over the window, its middle is (0, 0, 0)."""
+    """Offset of tap t, in row-major order; the middle of the window has the offset (0, 0, 0)."""
     return (
         t // (WINDOW * WINDOW) - WINDOW // 2,
         t // WINDOW % WINDOW - WINDOW // 2,
@@ -96,7 +172,11 @@ def tap_offset(t, WINDOW: tl.constexpr):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def step(t, size_j, size_k, SIGN: tl.constexpr, WINDOW: tl.constexpr = 3):  # type: ignore[no-untyped-def]
-    """SIGN × the offset of tap t: by how much the voxel number changes, and the faces it must not start from."""
+    """The step to the neighbour at SIGN times the offset of tap t.
+
+    Returns the change of the voxel number, and the bits of the faces from which the step leaves the
+    volume.
+    """
     i, j, k = tap_offset(t, WINDOW)
     i, j, k = SIGN * i, SIGN * j, SIGN * k
     low = (i < 0) * 1 + (j < 0) * 4 + (k < 0) * 16
@@ -110,7 +190,10 @@ def step(t, size_j, size_k, SIGN: tl.constexpr, WINDOW: tl.constexpr = 3):  # ty
 
 @triton.jit
 def rows(pointer, v, inside, channel, channels, stride_c, stride_v):  # type: ignore[no-untyped-def]
-    """Voxels v (block,) of one sample -> (block, channels of this block); zeros outside. Offsets in 64 bits."""
+    """Values at voxels v (block,) of one sample: (block, channels of this block); zeros outside.
+
+    Offsets have 64 bits.
+    """
     offset = v.to(tl.int64)[:, None] * stride_v + channel.to(tl.int64)[None, :] * stride_c
     return tl.load(
         pointer + offset, mask=inside[:, None] & (channel < channels)[None, :], other=0.0

@@ -1,10 +1,15 @@
-"""Local matching in Triton: scores, softmax and expectation in one pass over the candidates, 27 or 125.
+"""Local matching in Triton: scores, softmax and expectation in one pass over the candidates.
 
-Source: Cheng et al., SACB-Net, CVPR 2025, section 3.3. Definition: `sacbnet.ops.matching`.
+`sacbnet.ops.matching` defines the result. There are 27 or 125 candidates.
 
-A program holds a block of feature vectors in registers, and meets the blocks around it one after the other. Of the
-scores it keeps only the running sums of the softmax; the backward pass computes them again from the stored
-log-sum-exp. Both gradients gather (nothing is added atomically), so they come out the same each time.
+A program holds a block of feature vectors in registers. It reads the shifted blocks one after the
+other. It keeps only the running sums of the softmax, not the scores. The backward pass computes the
+scores again from the stored log-sum-exp. Both gradients gather values, without atomic additions, so
+every run gives the same bits.
+
+References
+----------
+Cheng et al., SACB-Net, CVPR 2025, section 3.3.
 """
 
 from __future__ import annotations
@@ -31,17 +36,37 @@ from .layout import (
     voxel_block,
 )
 
-# Values of a block of vectors: 128 voxels × 32 channels are 32 registers for each of 128 threads, as many again for
-# the candidates and for a gradient; with twice that, the backward pass runs out of a thread's 255. Longer vectors come
-# in shorter blocks.
+# Values of a block of vectors. 128 voxels × 32 channels take 32 registers of each of 128 threads.
+# The candidates and a gradient take as many each. With twice that, the backward pass would exceed
+# the 255 registers of a thread. Longer vectors come in smaller blocks.
 VALUES = 128 * 32
 
 
 def match(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
-    """Expected offset of each fixed voxel's match: moving, fixed (b, c, i, j, k) -> (b, 3, i, j, k), voxels.
+    """Expected offset of the match of each fixed voxel.
 
-    Softmax over the raw dot products of a fixed feature vector with the window³ moving ones around it, window 3 or 5;
-    zeros beyond the edge compete like others. Products, sums and result are float32, whatever the input.
+    The expectation is over a softmax of raw dot products: of a fixed feature vector with the
+    window³ moving vectors around it. Zeros beyond the edge are candidates like others. Products,
+    sums and result are float32 for every input.
+
+    Parameters
+    ----------
+    moving : Tensor, shape (b, c, i, j, k)
+        Features of the moving image.
+    fixed : Tensor, shape (b, c, i, j, k)
+        Features of the fixed image.
+    window : {3, 5}, default 3
+        Number of candidates along each axis.
+
+    Returns
+    -------
+    Tensor of float32, shape (b, 3, i, j, k)
+        The offsets in voxels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the kernels cannot take the volumes; see `sacbnet.kernels.cuda.layout.check`.
     """
     check(moving, fixed)
     out: Tensor = _Match.apply(moving, fixed, window)
@@ -79,7 +104,7 @@ class _Match(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         moving, fixed, out, log_sum = ctx.saved_tensors
-        mean = (g * out).sum(1)  # (b, i, j, k): the expectation, along the gradient
+        mean = (g * out).sum(1)  # (b, i, j, k): the product of gradient and expectation
         g = g.contiguous()
         sums, (of_moving, of_fixed) = (g, mean, log_sum, ctx.window), ctx.needs_input_grad[:2]
         return (
@@ -90,7 +115,7 @@ class _Match(torch.autograd.Function):
 
 
 def _block(x: Tensor) -> int:
-    """Voxels of a program, for vectors as long as those of x (b, c, i, j, k)."""
+    """Voxels of a program, for vectors of the length of those of x (b, c, i, j, k)."""
     return max(
         16,
         min(
@@ -109,7 +134,7 @@ def _gradient(
     *,
     of_moving: bool,
 ) -> Tensor:
-    """Gradient by `own` (b, c, i, j, k), which is the moving or the fixed volume; g (b, 3, i, j, k)."""
+    """Gradient of `own` (b, c, i, j, k), the moving or the fixed volume; g is (b, 3, i, j, k)."""
     b, c, *size = own.shape
     gradient = empty_like(own, c)
     block = _block(own)
@@ -155,7 +180,7 @@ def _match_kernel(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """One program: BLOCK fixed voxels of one sample. Grid (voxel blocks, samples)."""
+    """One program: BLOCK fixed voxels of one sample. The grid is (voxel blocks, samples)."""
     voxels = size_i * size_j * size_k
     sample = tl.program_id(1).to(tl.int64)
     v = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -170,7 +195,7 @@ def _match_kernel(  # type: ignore[no-untyped-def]
         shift, crossed = step(t, size_j, size_k, 1, WINDOW)
         inside = (touched & crossed) == 0
         moving = rows(moving_ptr, v + shift, inside, channel, c, m_c, m_v).to(tl.float32)
-        score = tl.sum(fixed * moving, 1)  # 0 beyond the edge, and counted
+        score = tl.sum(fixed * moving, 1)  # 0 beyond the edge, and a candidate
         higher = tl.maximum(peak, score)
         shrink, p = tl.exp(peak - higher), tl.exp(score - higher)
         total = total * shrink + p
@@ -213,10 +238,12 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """One program: BLOCK voxels of one sample of `own`, and the voxels of `other` that each of them met.
+    """One program: BLOCK voxels of one sample of `own`, and all their partners in `other`.
 
-    By the score of a pair, the result has the gradient p·(g·offset − g·expectation), where p, g and the expectation
-    are of the fixed voxel of the pair: the own voxel, or for the moving volume the other one, as many different ones.
+    The derivative of the result with respect to the score of a pair is p·(g·offset −
+    g·expectation). Here p, g and the expectation belong to the fixed voxel of the pair. For the
+    fixed volume this is the own voxel. For the moving volume it is the other voxel, another one for
+    each pair.
     """
     voxels = size_i * size_j * size_k
     sample = tl.program_id(1).to(tl.int64)
@@ -241,9 +268,8 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
         p = tl.exp(tl.sum(own * other, 1) - log_sum)
         o_i, o_j, o_k = tap_offset(t, WINDOW)
         along = g_i * o_i + g_j * o_j + g_k * o_k
-        gradient += (p * (along - mean))[
-            :, None
-        ] * other  # nothing from beyond the edge, where `other` is zero
+        # beyond the edge `other` is zero and adds nothing
+        gradient += (p * (along - mean))[:, None] * other
     to = v.to(tl.int64)[:, None] * gradient_v + channel.to(tl.int64)[None, :] * gradient_c
     gradient = gradient.to(gradient_ptr.dtype.element_ty)
     tl.store(
@@ -255,7 +281,7 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _at(g_ptr, mean_ptr, log_sum_ptr, v, inside, voxels):  # type: ignore[no-untyped-def]
-    """The gradient (3 ×), expectation along it and log-sum-exp at voxels v (block,) of one sample."""
+    """Gradient (3 values), its product with the expectation, and log-sum-exp at voxels v."""
     v = v.to(tl.int64)
     g_i = tl.load(g_ptr + v, mask=inside, other=0.0)
     g_j = tl.load(g_ptr + voxels + v, mask=inside, other=0.0)

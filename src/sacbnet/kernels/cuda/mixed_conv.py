@@ -1,7 +1,8 @@
-"""The soft adaptive convolution of the SACB in Triton: the programs of the hard one, with tap weights of each voxel.
+"""The mixed convolution of the SACB in Triton: the programs of the adaptive one, per voxel.
 
-Definition: `sacbnet.ops.mixed_conv`. A voxel's 27 tap weights, Σ_n m_n a_n, are written out (27 numbers a voxel, where
-a window would be 27 for each channel) by one product of torch, whose gradients lead on to shares and clusters.
+`sacbnet.ops.mixed_conv` defines the result. A product of torch computes the 27 tap weights of each
+voxel, Σ_n m_n a_n, and stores them. That is 27 numbers for a voxel, where a window would take 27
+numbers for each channel. The gradients of this product lead to shares and clusters.
 """
 
 from __future__ import annotations
@@ -19,9 +20,33 @@ from .layout import check
 def mixed_conv(
     z: Tensor, membership: Tensor, tap_weights: Tensor, kernel: Tensor, bias: Tensor
 ) -> Tensor:
-    """y(v) = Σ_t (Σ_n m_n(v) a_n[t]) · W[:, :, t] · z(v + t) + Σ_n m_n(v) b_n at each voxel v; zero padded.
+    """Convolve each voxel with the mixture of the taps of all clusters, zero padded.
 
-    Shapes as of `sacbnet.ops.mixed_conv`; types, memory format and precision as of the hard form beside it.
+    `sacbnet.ops.mixed_conv.mixed_conv` gives the formula. Types, layout and precision are those of
+    `sacbnet.kernels.cuda.adaptive_conv.adaptive_conv`.
+
+    Parameters
+    ----------
+    z : Tensor, shape (b, c, i, j, k)
+        The features, in float32, float16 or bfloat16.
+    membership : Tensor, shape (b, n, i, j, k)
+        The shares of each voxel in the clusters; they sum to 1 over n.
+    tap_weights : Tensor, shape (b, n, 27)
+        The weights of the 27 taps of each cluster.
+    kernel : Tensor, shape (c_out, c, 27)
+        The convolution, its taps in row-major order over the window.
+    bias : Tensor, shape (b, n, c_out)
+        The bias of each cluster.
+
+    Returns
+    -------
+    Tensor, shape (b, c_out, i, j, k)
+        The result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the kernels cannot take z; see `sacbnet.kernels.cuda.layout.check`.
     """
     if torch.is_autocast_enabled(z.device.type):
         z = z.to(torch.get_autocast_dtype(z.device.type))
@@ -35,7 +60,10 @@ def mixed_conv(
 
 
 class _ScaledConv(torch.autograd.Function):
-    """z (b, c, i, j, k), taps (b, 27, i, j, k), kernel (c_out, c, 27) -> Σ_t taps_t(v) · W[:, :, t] · z(v + t)."""
+    """Σ_t taps_t(v) · W[:, :, t] · z(v + t), with weights of each voxel.
+
+    z (b, c, i, j, k), taps (b, 27, i, j, k), kernel W (c_out, c, 27) -> (b, c_out, i, j, k).
+    """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, taps: Tensor, kernel: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ climbs from the best results on a medium lattice, and refines the best of all on
 fine lattice.
 """
 
-from .align import AffineKind, AffineOptions, align
+from sacbnet.config.choices import AffineKind
+
+from .align import AffineOptions, align
 
 __all__ = ["AffineKind", "AffineOptions", "align"]
