@@ -1,4 +1,4 @@
-"""Training on pairs made from label maps: what the loader gives; a run works and resumes exactly."""
+"""Training on pairs made from label maps: what the loader gives; runs work and resume exactly."""
 
 from dataclasses import replace
 
