@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from sacbnet.config.choices import ALIGNMENTS
 from sacbnet.config.registration import Options
+from sacbnet.config.validation import choices
 from sacbnet.data.cases import Case
 from sacbnet.data.subjects import Subject
 from sacbnet.environment import environment, peak_memory_mb, reset_peak_memory
@@ -109,8 +111,8 @@ def evaluate(
         raise InputError(
             "there are no pairs to evaluate; name a source, a subset or a pairing that has some"
         )
-    if align not in ("header", "centre"):
-        raise InputError(f"the alignment is {align!r}; 'header' or 'centre' was expected")
+    if align not in ALIGNMENTS:
+        raise InputError(f"the alignment is {align!r}; {choices(ALIGNMENTS)} was expected")
     engine, centre = Engine.of(options, repair), align == "centre" and options.affine == "none"
     baseline = options.affine if options.affine != "none" else "centre" if centre else "identity"
     found, errors, interrupted = Evaluation(), [], False
