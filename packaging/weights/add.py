@@ -1,10 +1,11 @@
-"""Put weights into the package, under a name, and into its catalogue: for those who maintain sacbnet.
+"""Add weights to the package and to its catalogue, under a name; for the maintainers of sacbnet.
 
     python packaging/weights/add.py runs/brain --name brain --about "T1 brains, 1 mm" \\
         --licence-text "CC BY 4.0: ..." --default
 
-What the file says of itself (licence, data, spacing, validation) goes into the catalogue. --half stores the tensors as
-float16, in half the bytes; they are loaded as float32 all the same. Its validation figures stay those of the original.
+The catalogue repeats what the file says about itself: licence, training data, spacing, validation.
+With --half the file stores float16 numbers and has half the size; loading converts them to float32.
+The validation figures remain those of the original.
 """
 
 from __future__ import annotations
@@ -31,28 +32,53 @@ NO_LICENCE = ("", "not stated", "unknown")
 def add(
     weights: str, name: str, *, half: bool = False, replace: bool = False, **facts: Any
 ) -> Entry:
-    """Copy the weights into the package's folder and write their entry; facts: fields of Entry that no file states.
+    """Copy weights into the package and write their entry into the catalogue.
 
-    Raises WeightsError for a name that cannot be one, or is taken, for weights that cannot be loaded or state no
-    licence, and for values beyond the range of float16.
+    Parameters
+    ----------
+    weights : str
+        A .safetensors file, the folder of a training run, or a name.
+    name : str
+        The name of the weights in the catalogue: small letters, digits and hyphens.
+    half : bool, default False
+        Store float16 numbers.
+    replace : bool, default False
+        Accept a name that the catalogue already has.
+    **facts
+        The fields of `Entry` that the file does not state: `about`, `licence_text`, `restricted`,
+        `default`, `flags`.
+
+    Returns
+    -------
+    Entry
+        The new entry.
+
+    Raises
+    ------
+    WeightsError
+        For a name that is not valid or already taken, for weights that cannot be loaded or state
+        no licence, for a second default, and for values beyond the range of float16.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or name == "none":
         raise WeightsError(f"the name is {name!r}; small letters, digits and hyphens were expected")
     listed = {entry.name: entry for entry in entries()}
     if name in listed and not replace:
         raise WeightsError(
-            f"{name} is in the catalogue already; choose another --name, or give --replace"
+            f"the catalogue already has weights named {name}; choose another --name, or give"
+            " --replace"
         )
     told = load_weights(weights)[1]
     if told.licence.partition(":")[0].partition(";")[0].strip() in NO_LICENCE:
         raise WeightsError(
-            f"{weights} states no licence ({told.licence!r}); weights go into the package only with one"
+            f"{weights} states no licence ({told.licence!r}); the package takes only weights"
+            " that state one"
         )
     if facts.get("default") and any(
         entry.default for entry in listed.values() if entry.name != name
     ):
         raise WeightsError(
-            f"{catalogue.default()} are the default already; take the mark from them in {CATALOGUE} first"
+            f"the weights {catalogue.default()} are already the default; remove their mark in"
+            f" {CATALOGUE} first"
         )
     target = catalogue.FOLDER / f"{name}{SUFFIX}"
     content = weights_file(weights).read_bytes()
@@ -71,7 +97,7 @@ def add(
         **facts,
     )
     _write({**listed, name: entry})
-    load_weights(name)  # what was written can be read
+    load_weights(name)  # a check that the written file can be read
     return entry
 
 
@@ -79,13 +105,14 @@ def _halved(content: bytes, told: WeightsInfo) -> bytes:
     state = {name: tensor.half() for name, tensor in load(content).items()}
     if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
         raise WeightsError(
-            f"{', '.join(bad)} hold values beyond float16; add these weights without --half"
+            f"{', '.join(bad)} hold values beyond the range of float16; add these weights without"
+            " --half"
         )
     return save(state, metadata=told.to_metadata())
 
 
 def _figures(told: WeightsInfo) -> dict[str, float]:
-    """The scores at validation, and those before training, to four digits."""
+    """The validation scores, and the scores before training, with four digits."""
     found = dict(told.validation)
     found |= {f"{name}_before": value for name, value in told.baseline.items()}
     return {
@@ -111,25 +138,30 @@ def main() -> None:
     )
     parser.add_argument("weights", help="a .safetensors file or the folder of a training run")
     parser.add_argument("--name", required=True)
-    parser.add_argument("--about", required=True, help="what they are for, one line")
+    parser.add_argument("--about", required=True, help="the purpose of the weights, in one line")
     parser.add_argument(
-        "--licence-text", required=True, help="what the licence asks for, and where it is written"
+        "--licence-text", required=True, help="the terms of the licence, and where they are written"
     )
-    parser.add_argument("--restricted", action="store_true", help="the licence forbids some use")
-    parser.add_argument("--default", action="store_true", help="taken where no weights are named")
+    parser.add_argument("--restricted", action="store_true", help="the licence forbids some uses")
+    parser.add_argument(
+        "--default", action="store_true", help="use these weights if no weights are named"
+    )
     parser.add_argument(
         "--flags",
         default="",
-        help="options of sacbnet register that they call for: '--affine none'",
+        help="options of `sacbnet register` that the weights need: '--affine none'",
     )
-    parser.add_argument("--half", action="store_true", help="store float16")
-    parser.add_argument("--replace", action="store_true", help="the name may be taken")
+    parser.add_argument("--half", action="store_true", help="store float16 numbers")
+    parser.add_argument(
+        "--replace", action="store_true", help="accept a name that the catalogue has"
+    )
     try:
         entry = add(**vars(parser.parse_args()))
     except SacbnetError as error:
         parser.error(str(error))
     print(
-        f"written: {entry.path} ({entry.path.stat().st_size / 2**20:.1f} MiB), sha256 {entry.sha256}"
+        f"written: {entry.path} ({entry.path.stat().st_size / 2**20:.1f} MiB),"
+        f" sha256 {entry.sha256}"
     )
 
 

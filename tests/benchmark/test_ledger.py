@@ -62,6 +62,19 @@ def test_labels_without_their_pair_are_dropped(filled):
     ledger.add("ours", 0, NAMES, ROW, OF_LABELS)
     ledger.save()
     assert len((filled / LABELS).read_text().splitlines()) == 3
+    (filled / PAIRS).write_text((filled / PAIRS).read_text().splitlines(keepends=True)[0])
+    Ledger(filled).save()
+    assert len((filled / LABELS).read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_scores_are_written_after_a_pause(tmp_path, monkeypatch, waits):
+    monkeypatch.setattr("sacbnet.benchmark.ledger.PAUSE", 1e6 if waits else -1)
+    ledger = Ledger(tmp_path)
+    ledger.begin("ours", {})
+    ledger.add("ours", 0, NAMES, ROW, OF_LABELS)
+    assert (tmp_path / PAIRS).exists() == (tmp_path / LABELS).exists() == (not waits)
+    assert Ledger(tmp_path).has("ours", 0, NAMES) == (not waits)
 
 
 def test_another_definition_is_refused_where_there_are_scores(filled):

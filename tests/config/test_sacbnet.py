@@ -15,10 +15,12 @@ def test_round_trip_through_json():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("base_channels", 0), ("base_channels", 2.0), ("base_channels", True), ("clusters", (7, 7, 7)), ("clusters", 7),
-        ("clusters", (7, 7, 7, 0)), ("clusters", (7, 7, 7, "7")), ("sacb_levels", (1, 2)), ("sacb_levels", (2, 2)),
-        ("descriptor", "spacial"), ("assignment", "warm"), ("number", 7), ("window", 4), ("iterations", 0),
-        ("scores", "soft"), ("level1", "conv"), ("diffeomorphic", 1.5), ("symmetric", "yes"), ("least_share", 0),
+        ("base_channels", 0), ("base_channels", 2.0), ("base_channels", True),
+        ("clusters", (7, 7, 7)), ("clusters", 7), ("clusters", (7, 7, 7, 0)),
+        ("clusters", (7, 7, 7, "7")), ("sacb_levels", (1, 2)), ("sacb_levels", (2, 2)),
+        ("descriptor", "spacial"), ("assignment", "warm"), ("number", 7), ("window", 4),
+        ("iterations", 0), ("scores", "soft"), ("level1", "conv"), ("diffeomorphic", 1.5),
+        ("symmetric", "yes"), ("least_share", 0),
         ("least_share", 1.0), ("kmeans_rounds", 0), ("kmeans_seed", -1),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacbnet.config.recipe import Recipe, read_recipe
-from sacbnet.config.toml import MOST_BYTES, parse_toml, parse_value, write_toml
+from sacbnet.config.toml import MOST_BYTES, flat, parse_toml, parse_value, write_toml
 from sacbnet.errors import InputError
 
 
@@ -78,6 +78,7 @@ TABLES = st.recursive(
         st.floats(allow_nan=False),
         st.text(max_size=20).filter(lambda x: "\r" not in x),
         st.lists(st.integers(0, 9), max_size=3),
+        st.lists(st.lists(st.text(',[]\n" \\', max_size=5), max_size=2), max_size=3),
     ),
     lambda inner: st.dictionaries(st.text("abcü .-'\"", max_size=6), inner, max_size=4),
     max_leaves=12,
@@ -88,6 +89,14 @@ TABLES = st.recursive(
 @given(st.dictionaries(st.text("abcü .-'\"", max_size=6), TABLES, max_size=4))
 def test_what_is_written_reads_the_same(tree):
     assert parse_toml(write_toml(tree)) == tree
+
+
+def test_each_option_has_a_line():
+    recipe = Recipe(about='a [1,\n 2] "b,').with_changes(["data.labels=[1, 2]"])
+    text = recipe.to_toml()
+    lines = [line for line in text.splitlines() if line and not line.startswith("[")]
+    assert len(lines) == len(dict(flat(recipe.to_dict())))
+    assert "labels = [1, 2]" in lines and "shape = []" in lines
 
 
 def test_options_made_in_python_are_checked_as_those_of_a_file():

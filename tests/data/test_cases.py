@@ -336,7 +336,7 @@ def test_pairings() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (((0, 1), "some"), "'some' is unknown; one of all, cyclic, atlas, listed"),
+        (((0, 1), "some"), "'some' is unknown; all, cyclic, atlas or listed was expected"),
         (((0,), "all"), "makes no pair of 1 chosen cases"),
         (((0,), "cyclic"), "makes no pair"),
         (((0, 1), "listed"), "no pair of 2 chosen cases and 0 listed pairs"),

@@ -31,8 +31,8 @@ from sacbnet.registration.registrar import Registrar, register
 from sacbnet.reporting.describe import describe
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
-from sacbnet.training.loader import stored_pair
 from sacbnet.training.loop import train
+from sacbnet.training.pairs import stored_pair
 from sacbnet.training.team import Team
 from sacbnet.training.validate import validate
 

@@ -17,8 +17,8 @@ from sacbnet.io.images import save_image
 from sacbnet.registration.inputs import read_inputs
 from sacbnet.registration.prepare import prepare
 from sacbnet.spatial.grid import Grid
-from sacbnet.training.loader import insides
 from sacbnet.training.objective import Batch, similarity
+from sacbnet.training.pairs import insides
 
 sides = st.tuples(*[st.sampled_from([0, 2, 3, 7])] * 6)
 

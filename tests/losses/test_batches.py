@@ -1,4 +1,7 @@
-"""A batch costs the mean of what its samples cost alone: training on it and accumulating over them are one thing."""
+"""The loss of a batch is the mean of the losses of its samples.
+
+So a step on a batch, and a step that accumulates over its samples, are the same.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ def test_a_batch_is_the_mean_of_its_samples(name):
 
 @pytest.mark.parametrize("name", [n for n in ALL if n != "dice"])
 def test_the_host_is_asked_once_at_most(name, monkeypatch):
-    """Each answer makes it wait for a GPU. (Dice picks voxels by their labels, which takes answers.)"""
+    """Each transfer makes the host wait for a GPU. (Dice picks voxels by labels: it transfers.)"""
     asked = []
     for method in ("tolist", "item", "__bool__", "__float__", "__int__"):
         original = getattr(torch.Tensor, method)

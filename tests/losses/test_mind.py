@@ -18,7 +18,7 @@ def noise(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.T
 
 
 def naive(image: np.ndarray, radius: int, dilation: int) -> np.ndarray:
-    """(12, i, j, k) from the definition: pairs of the six neighbours that are √2 apart, patch by patch."""
+    """(12, i, j, k) by the definition, patch by patch: pairs of neighbours that are √2 apart."""
 
     def around(centre: np.ndarray) -> np.ndarray:
         return image[tuple(np.clip(centre + patch, 0, np.array(image.shape) - 1).T)]

@@ -17,7 +17,7 @@ def noise(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.T
 
 
 def levels(seed: int, n: int, *shape: int) -> torch.Tensor:
-    """Equally likely values n bins apart from each other, so that the windows of two levels hardly overlap."""
+    """Equally likely values n bins apart, so that the windows of two levels hardly overlap."""
     drawn = torch.randint(0, n, shape, generator=torch.Generator().manual_seed(seed))
     return drawn.double() / (n - 1)
 

@@ -76,14 +76,17 @@ def test_gradients():
 
 
 def test_dice_of_shifted_boxes():
-    """Boxes of 4 voxels' length that lie d apart: 1 - d / 4, also for parts of a voxel; u = d brings them together."""
+    """Boxes of 4 voxels' length that lie d apart: 1 - d / 4, also for parts of a voxel.
+
+    u = d brings them together.
+    """
     moving, fixed = torch.zeros(2, 1, 1, 12, 6, 6, dtype=torch.long)
     moving[..., 6:10, 1:5, 1:5] = 3
     fixed[..., 4:8, 1:5, 1:5] = 3
     for shift, expected in ((0.0, 0.5), (0.5, 0.625), (2.0, 1.0), (3.0, 0.75), (-2.0, 0.0)):
         u = torch.zeros(1, 3, 12, 6, 6)
         u[:, 0] = shift
-        # half a voxel beside a whole one two half voxels of a warped box spill over both ends of the overlap
+        # half a voxel off: two half voxels of a warped box lie beyond both ends of the overlap
         assert float(dice_loss(u, moving, fixed, (3,))) == pytest.approx(1 - expected), shift
 
 

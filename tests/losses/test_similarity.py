@@ -7,7 +7,7 @@ from sacbnet.losses.similarity import _banded, _pooled
 
 
 def naive_ncc_map(moved, fixed, window):
-    """Squared local correlation from its definition: deviations from the means of the zero-padded box."""
+    """Squared local correlation by its definition: deviations from means of zero-padded boxes."""
     r = window // 2
     a, b = (torch.nn.functional.pad(t, (r,) * 6) for t in (moved, fixed))
     out = torch.empty_like(moved)

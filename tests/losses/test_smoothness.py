@@ -36,7 +36,7 @@ def some(seed: int, *size: int, scale: float = 1.0) -> torch.Tensor:
     return (torch.randn(2, 3, *size, generator=g, dtype=torch.float64) * scale).requires_grad_()
 
 
-# -- mean square gradient -----------------------------------------------------------------------------------------
+# -- mean square gradient --------------------------------------------------------------------------
 def test_gradient_loss_of_a_linear_field_is_its_slope():
     i, j, k = lattice(5, 6, 7)
     u = torch.stack([2 * i + 3 * j, -k, 0 * i])[None]
@@ -52,7 +52,7 @@ def test_gradient_loss_gradients_and_thin_images():
         assert torch.autograd.gradcheck(gradient_loss, (u,))
 
 
-# -- bending energy -----------------------------------------------------------------------------------------------
+# -- bending energy --------------------------------------------------------------------------------
 def test_bending_energy_of_a_quadratic_field_is_known():
     i, j, k = lattice(5, 6, 7)
     fields = {  # one component, the other two 0; second derivatives written out
@@ -91,10 +91,10 @@ def test_bending_energy_gradients_and_thin_images():
     assert float(bending_energy_loss(u)) == pytest.approx((4 + 0 + 2) / 3)
 
 
-# -- folding ------------------------------------------------------------------------------------------------------
+# -- folding ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("margin", [0.0, 0.25])
 def test_jacobian_loss_of_a_known_fold(margin):
-    """All planes run backwards along i at speed s: det J = -s in every tetrahedron of every cell."""
+    """All planes run backwards along i at speed s: det J = -s in each tetrahedron of each cell."""
     i, _, _ = lattice(2 * ROWS + 3, 4, 5)
     for speed in (0.5, 2.0):
         u = torch.stack([-(1 + speed) * i, 0 * i, 0 * i])[None]
@@ -143,7 +143,7 @@ def test_slabs_do_not_show(monkeypatch):
     torch.testing.assert_close(torch.autograd.grad(slabs, u), torch.autograd.grad(whole, u))
 
 
-# -- inverse consistency ------------------------------------------------------------------------------------------
+# -- inverse consistency ---------------------------------------------------------------------------
 def test_a_translation_is_undone_by_its_opposite():
     u = torch.zeros(1, 3, 6, 7, 8, dtype=torch.float64)
     u[0, 0], u[0, 1] = 1.5, -2.0
@@ -154,11 +154,11 @@ def test_a_translation_is_undone_by_its_opposite():
 
 
 def test_an_affine_is_undone_by_its_inverse_where_it_stays_inside():
-    """Twice as large about the corner and half as large: linear fields, which interpolation does not change."""
+    """Twice as large about the corner, and half as large: linear fields, exact to interpolate."""
     here = torch.stack(lattice(9, 9, 9))[None]
     grow, shrink = here, -here / 2
     assert float(inverse_consistency_loss(grow, shrink)) == pytest.approx(0, abs=1e-12)
-    # the other way round all but the first half leave the grid, and there the edge of `shrink` would be repeated
+    # in the other order all but the first half leave the grid, where the edge of `shrink` counts
     assert float(inverse_consistency_loss(shrink, grow)) == pytest.approx(0, abs=1e-12)
 
 
@@ -176,7 +176,7 @@ def test_inverse_consistency_gradients():
     assert torch.autograd.gradcheck(inverse_consistency_loss, (some(0, 3, 2, 4), some(1, 3, 2, 4)))
 
 
-# -- all of them --------------------------------------------------------------------------------------------------
+# -- all of them -----------------------------------------------------------------------------------
 @pytest.mark.parametrize("loss", LOSSES)
 def test_half_precision_is_widened(loss):
     u = some(0, 5, 6, 7).detach().bfloat16()

@@ -36,7 +36,7 @@ def test_folding_of_a_uniform_stretch():
 
 
 def test_sd_log_jacobian_of_two_halves():
-    """x runs twice as fast in one half of the volume and half as fast in the other, exactly at equal counts."""
+    """x runs twice as fast in one half of the volume, half as fast in the other; equal counts."""
     steps = np.concatenate([np.full(8, 2.0), np.full(8, 0.5)])
     x = np.concatenate([[0], np.cumsum(steps)])  # 17 planes
     u = np.zeros((17, 4, 4, 3))
@@ -48,7 +48,10 @@ def test_sd_log_jacobian_of_two_halves():
 
 
 def test_folded_voxels_are_counted():
-    """Planes at x = 0 1 2 3 | 2.5 2 1.5 | 2.5 4 5 6 7: central differences are <= 0 where the neighbours turn round."""
+    """Planes at x = 0 1 2 3 | 2.5 2 1.5 | 2.5 4 5 6 7.
+
+    Central differences are <= 0 where the neighbours change their order.
+    """
     x = np.array([0, 1, 2, 3, 2.5, 2, 1.5, 2.5, 4, 5, 6, 7])
     u = np.zeros((12, 5, 6, 3))
     u[..., 0] = (x - np.arange(12))[:, None, None]

@@ -23,7 +23,7 @@ def test_error_at_landmarks_is_in_mm_of_the_moving_world():
 
 
 def test_error_at_landmarks_through_a_displacement():
-    """Linear in space, so that nothing is lost between the voxels, which are 2, 1 and 1.5 mm wide."""
+    """Linear in space, so that interpolation is exact; voxels of 2, 1 and 1.5 mm."""
     grid = Grid(
         (8, 9, 10), np.array([[-2, 0, 0, 7], [0, 1, 0, -3], [0, 0, 1.5, 2], [0, 0, 0, 1]], float)
     )

@@ -25,7 +25,7 @@ def blobs(seed: int, shape=(14, 12, 10), labels: int = 4) -> np.ndarray:
 
 
 def border(mask: np.ndarray) -> np.ndarray:
-    """Voxels of the mask with a face neighbour, possibly beyond the image, that is not of the mask: (n, 3)."""
+    """Voxels (n, 3) of the mask with a face neighbour outside the mask or outside the image."""
     padded = np.pad(mask, 1)
     steps = [sign * np.eye(3, dtype=int)[axis] for axis in range(3) for sign in (-1, 1)]
     return np.array(
@@ -71,7 +71,10 @@ def test_equals_monai(spacing):
 
 
 def test_shifted_boxes():
-    """Every border voxel of a box moved by d along one axis has its nearest no farther than d, a whole face just d."""
+    """A box moved by d along one axis.
+
+    Each border voxel has its nearest one no farther than d, those of a whole face exactly d.
+    """
     moved, fixed = np.zeros((2, 20, 12, 12), dtype=np.uint8)
     fixed[4:8, 3:9, 3:9] = 7
     for d in range(1, 9):

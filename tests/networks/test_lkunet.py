@@ -157,3 +157,13 @@ def test_weights_survive_the_file(diffeomorphic, tmp_path):
 def test_shapes_that_are_no_pair_are_refused():
     with pytest.raises(InputError, match="were expected"):
         new()(torch.zeros(1, 1, 8, 8, 8), torch.zeros(1, 1, 8, 8, 9))
+
+
+def test_the_moving_image_is_the_first_channel():
+    """Weights that others trained depend on this order."""
+    model, seen = new(), []
+    model.level1.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    moving, fixed = images(1, 1, 16, 32, 16)
+    with torch.inference_mode():
+        model(moving, fixed)
+    assert torch.equal(seen[0], torch.cat([moving, fixed], 1))

@@ -1,7 +1,7 @@
 import csv
 
-from sacbnet.training.loader import stored_pair
 from sacbnet.training.log import COLUMNS, METRICS, Log, read_metrics
+from sacbnet.training.pairs import stored_pair
 
 
 def test_rows_and_what_a_resumed_run_drops(tmp_path):

@@ -24,8 +24,8 @@ from sacbnet.errors import InputError, OutputError, RegistrationError
 from sacbnet.networks.weights.load import describe_weights
 from sacbnet.training import checkpoint, session
 from sacbnet.training.checkpoint import CHECKPOINT, read_checkpoint
-from sacbnet.training.loader import choose
 from sacbnet.training.loop import train
+from sacbnet.training.pairs import choose
 from sacbnet.training.stop import Stop
 from sacbnet.training.team import Team
 
@@ -310,7 +310,7 @@ def half_labelled(shapes, tmp_path_factory):
 
 
 def test_a_partly_labelled_set(recipe, half_labelled, tmp_path):
-    """The Dice that is told is the mean over the pairs that have labels; the loss counts 0 for the others."""
+    """The Dice of a row is the mean over the pairs with labels; the loss counts 0 for others."""
     semi = recipe.with_changes(
         ["loss.dice_weight=1", "run.steps=12", "run.log_every=12", "run.validate_every=12"]
     )

@@ -1,4 +1,4 @@
-"""Training on pairs made from label maps: what the loader shows, and that a run of them works and resumes exactly."""
+"""Training on pairs made from label maps: what the loader gives; runs work and resume exactly."""
 
 from dataclasses import replace
 
@@ -14,8 +14,9 @@ from sacbnet.errors import InputError
 from sacbnet.io.images import save_image
 from sacbnet.networks.weights.load import describe_weights, load_weights
 from sacbnet.spatial.grid import Grid
-from sacbnet.training.loader import Loader, choose
+from sacbnet.training.loader import Loader
 from sacbnet.training.loop import train
+from sacbnet.training.pairs import choose
 from sacbnet.training.source import open_data
 from sacbnet.training.team import Team
 

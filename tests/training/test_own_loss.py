@@ -1,4 +1,4 @@
-"""A loss from outside joins by the entry point `sacbnet.losses`, with no line of this repository changed."""
+"""A loss from outside joins by the entry point `sacbnet.losses`, without a change here."""
 
 from __future__ import annotations
 

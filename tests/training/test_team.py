@@ -37,7 +37,8 @@ def test_torchrun():
 def test_slurm():
     found = team_variables(SLURM | {"SLURM_JOB_NODELIST": "node7,node9"})
     assert found == {
-        "RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "node7", "MASTER_PORT": "20007"
+        "RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4",
+        "MASTER_ADDR": "node7", "MASTER_PORT": "20007",
     }  # fmt: skip
     assert team_variables(SLURM | {"MASTER_ADDR": "a", "MASTER_PORT": "9"})["MASTER_ADDR"] == "a"
 

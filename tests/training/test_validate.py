@@ -6,8 +6,8 @@ import torch
 from sacbnet.config.recipe import LossOptions
 from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.networks.registry import build
-from sacbnet.training.loader import stored_pair
 from sacbnet.training.objective import Objective
+from sacbnet.training.pairs import stored_pair
 from sacbnet.training.team import Team
 from sacbnet.training.validate import overlap, validate
 
@@ -75,7 +75,7 @@ def maps(*boxes, dtype=torch.int32):
 
 
 def test_a_label_that_vanishes_counts_as_nothing():
-    """Label 2 is in the moving map only. The identity keeps it (0), a shift throws it out of the image (0 as well)."""
+    """Label 2 is in the moving map only: the identity keeps it, a shift moves it out; Dice is 0."""
     moving, fixed = maps((1, slice(3, 5)), (2, slice(0, 1))), maps((1, slice(2, 4)))
     identity = torch.zeros(1, 3, 8, 8, 8)
     shift = Shift(1)(moving, fixed)

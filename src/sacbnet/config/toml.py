@@ -169,9 +169,12 @@ def write_toml(tree: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        The content of a file; `parse_toml` gives the same tables.
+        The content of a file, each option on one line; `parse_toml` gives the same tables.
     """
-    return tomli_w.dumps(tree)
+    # tomli-w writes one element of a list a line. Its texts hold no line breaks, so a break after
+    # "[" or "," is one of these.
+    text = re.sub(r",\n *(?=\])|(?<=\[)\n *", "", tomli_w.dumps(tree))
+    return re.sub(r",\n *", ", ", text)
 
 
 def parse_value(text: str) -> Any:

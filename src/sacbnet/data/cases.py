@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sacbnet.config.choices import PAIRINGS
+from sacbnet.config.validation import choices
 from sacbnet.errors import InputError
 
 _GOLDEN = (5**0.5 - 1) / 2  # multiples of the golden section spread evenly over an interval
@@ -235,9 +236,7 @@ def pair_up(
     elif how == "listed":
         pairs = tuple((m, f) for m, f in listed if m in chosen and f in chosen)
     else:
-        raise InputError(
-            f"the pairing {how!r} is unknown; one of {', '.join(PAIRINGS)} was expected"
-        )
+        raise InputError(f"the pairing {how!r} is unknown; {choices(PAIRINGS)} was expected")
     if not pairs:
         among = f"{len(chosen)} chosen cases" + (
             f" and {len(listed)} listed pairs" if how == "listed" else ""

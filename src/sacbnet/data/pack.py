@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sacbnet.config.choices import Alignment
+from sacbnet.config.choices import ALIGNMENTS, Alignment
+from sacbnet.config.validation import choices
 from sacbnet.errors import InputError
 from sacbnet.imaging.padding import Box, own_box
 from sacbnet.spatial.grid import Grid, Shape
@@ -89,9 +90,9 @@ class PackOptions:
             raise InputError(
                 f"the shape of a pack is {self.shape}; three sizes of at least 2 were expected"
             )
-        if self.align not in ("header", "centre"):
+        if self.align not in ALIGNMENTS:
             raise InputError(
-                f"the alignment of a pack is {self.align!r}; 'header' or 'centre' was expected"
+                f"the alignment of a pack is {self.align!r}; {choices(ALIGNMENTS)} was expected"
             )
         if self.bits not in (8, 16):
             raise InputError(f"a pack of {self.bits} bits was asked for; 8 or 16 were expected")

@@ -14,6 +14,7 @@ from typing import Any
 
 from sacbnet.config.choices import ALIGNMENTS, Alignment
 from sacbnet.config.registration import Options
+from sacbnet.config.validation import choices
 from sacbnet.data.cases import Case
 from sacbnet.data.subjects import Subject
 from sacbnet.environment import environment, peak_memory_mb, reset_peak_memory
@@ -120,12 +121,10 @@ def evaluate(
             "there are no pairs to evaluate; name a source, a subset or a pairing that has some"
         )
     if align not in ALIGNMENTS:
-        raise InputError(f"the alignment is {align!r}; {' or '.join(ALIGNMENTS)} was expected")
+        raise InputError(f"the alignment is {align!r}; {choices(ALIGNMENTS)} was expected")
     registrar = options if isinstance(options, Registrar) else Registrar.of(options)
     affine = registrar.affine
-    kernels_for(
-        registrar.engine.device
-    )  # compiles them the first time: the first pair pays nothing
+    kernels_for(registrar.engine.device)  # compiled before the first pair, whose time is measured
     centre = align == "centre" and affine == "none"
     baseline = affine if affine != "none" else "centre" if centre else "identity"
     found, errors, interrupted = Evaluation(), [], False

@@ -18,15 +18,15 @@ from sacbnet.errors import InputError, SacbnetError
 from sacbnet.imaging.resampling import carry
 from sacbnet.metrics.folding import folding
 from sacbnet.metrics.landmarks import target_registration_error
-from sacbnet.metrics.overlap import dice_of_present, present_labels
-from sacbnet.metrics.surface import hausdorff95
+from sacbnet.metrics.overlap import present_labels
+from sacbnet.metrics.registry import LABEL_METRICS
 from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap
 
 from .statistics import summarise
 
 Row = dict[str, Any]  # a row of a table: column -> value
 Scores = tuple[list[Row], list[Row]]  # rows by method; rows by method and label
-OF_A_LABEL = ("dice_nearest", "dice_onehot", "hd95_mm")
+OF_A_LABEL = tuple(LABEL_METRICS)
 OF_A_PAIR = (
     *OF_A_LABEL,
     "hd95_left_out",
@@ -196,31 +196,23 @@ def score(
     row: Row = {}
     rows: list[Row] = []
     if labels and moving.labels is not None and fixed.labels is not None:
-        reference = fixed.labels.data
-        moved = {
-            how: carry(moving.labels, fixed.image, point_map, how).data
-            for how in ("nearest", "onehot")
+        ways = sorted({metric.warped for metric in LABEL_METRICS.values()})
+        moved = {how: carry(moving.labels, fixed.image, point_map, how).data for how in ways}
+        spacing = tuple(fixed.labels.grid.spacing)
+        found = {
+            name: metric.function(moved[metric.warped], fixed.labels.data, labels, spacing)
+            for name, metric in LABEL_METRICS.items()
         }
-        overlap = {how: dice_of_present(x, reference, labels) for how, x in moved.items()}
-        distance = hausdorff95(
-            moved["nearest"], reference, labels, tuple(fixed.labels.grid.spacing)
-        )
         rows = [
-            {
-                "label": label,
-                "dice_nearest": overlap["nearest"][label],
-                "dice_onehot": overlap["onehot"][label],
-                "hd95_mm": distance[label],
-            }
+            {"label": label} | {name: values[label] for name, values in found.items()}
             for label in labels
         ]
-        both = [d for d in distance.values() if np.isfinite(d)]
-        row = {
-            "dice_nearest": float(np.mean(list(overlap["nearest"].values()))),
-            "dice_onehot": float(np.mean(list(overlap["onehot"].values()))),
-            "hd95_mm": float(np.mean(both)) if both else float("nan"),
-            "hd95_left_out": len(labels) - len(both),
+        finite = {
+            name: [value for value in values.values() if np.isfinite(value)]
+            for name, values in found.items()
         }
+        row = {name: float(np.mean(x)) if x else float("nan") for name, x in finite.items()}
+        row["hd95_left_out"] = len(labels) - len(finite["hd95_mm"])
     if moving.points is not None and fixed.points is not None:
         row["tre_mm"] = float(
             target_registration_error(point_map, fixed.points.xyz, moving.points.xyz).mean()

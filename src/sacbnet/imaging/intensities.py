@@ -48,8 +48,8 @@ def unit_range(data: NDArray[np.floating]) -> tuple[float, float]:
     above = data[data > low]
     high = low + 1.0
     if above.size:
-        # In the type of the data: numpy 2.4 would compute with a plain number in float64, numpy 2.3
-        # in float32. The results differ in the last digit, and all later stages would differ.
+        # The percentage has the type of the data. From a plain number, numpy 2.3 and 2.4 compute
+        # values that differ in the last digit, and all later stages would differ, too.
         percent = np.result_type(above.dtype, np.float32).type(_HIGHEST_PERCENT)
         high = float(np.percentile(above[:: max(1, above.size // _SAMPLE)], percent))
     return low, high if high > low else low + 1.0

@@ -15,7 +15,7 @@ from sacbnet.files import atomic_file
 from sacbnet.networks.weights.load import BEST, save_weights
 
 from .checkpoint import State
-from .loader import Data
+from .pairs import Data
 
 RECIPE, RUN = "recipe.toml", "run.json"
 

@@ -18,7 +18,8 @@ from sacbnet.errors import RegistrationError
 from sacbnet.files import writing
 
 from .checkpoint import State
-from .loader import Loader, choose
+from .loader import Loader
+from .pairs import choose
 from .session import Session
 from .stop import Stop
 from .team import Team

@@ -62,7 +62,7 @@ class Maps:
         noise = self.pack.noise
         if noise and drawn.random() < self.options.noise_share:
             moving = fixed = noise[int(drawn.integers(len(noise)))]
-        spacing = self.pack.spacing_mm[0]  # cubes: `loader.choose` refuses others
+        spacing = self.pack.spacing_mm[0]  # cubes: `pairs.choose` refuses others
         made = synthesise(
             self.options, (*seed, 1), self._anatomy(moving), self._anatomy(fixed), spacing
         )

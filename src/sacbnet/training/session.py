@@ -20,9 +20,10 @@ from sacbnet.networks.weights.load import BEST, LAST
 
 from .checkpoint import State, load_checkpoint, save_checkpoint
 from .folder import save_run_weights, write_run
-from .loader import Data, Loader
+from .loader import Loader
 from .log import Log, NoLog
 from .objective import Objective
+from .pairs import Data
 from .start import begin_from
 from .team import Team
 from .validate import Scores, validate

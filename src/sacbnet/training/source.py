@@ -15,7 +15,7 @@ from sacbnet.errors import InputError
 from sacbnet.files import check_writable, locked, sweep, writing
 from sacbnet.networks.weights.catalogue import lasting
 
-from .loader import pairs_of
+from .pairs import pairs_of
 from .team import Team
 
 PACK = "data.pack"

@@ -274,10 +274,10 @@ def test_adding_in_half_the_bytes(script, empty, saved):
     [
         ("none", {}, {}, "the name is 'none'"),
         ("a/b", {}, {}, "the name is 'a/b'"),
-        ("taken", {}, {}, "in the catalogue already"),
+        ("taken", {}, {}, "catalogue already has weights named taken"),
         ("new", {"licence": "not stated; that of the data"}, {}, "states no licence"),
         ("new", {"licence": "unknown: the publisher states no licence"}, {}, "states no licence"),
-        ("new", {}, {"default": True}, "taken are the default already"),
+        ("new", {}, {"default": True}, "weights taken are already the default"),
     ],
 )
 def test_what_is_not_added(script, empty, saved, name, facts, options, words):

@@ -1,6 +1,6 @@
-// 3×3×3 convolution, zero padded, of channels-last volumes, its taps weighted by the cluster of the voxel (Cheng et
-// al., SACB-Net, CVPR 2025, section 3.2). The cost does not depend on the number of clusters, and nothing 27 times the
-// size of the input ever exists.
+// 3×3×3 convolution of channels-last volumes, zero padded. The taps are weighted by the cluster of the voxel (Cheng et
+// al., SACB-Net, CVPR 2025, section 3.2). The cost does not depend on the number of clusters. No array of 27 times the
+// size of the input exists.
 #include "adaptive_conv.h"
 
 namespace sacbnet {
@@ -28,7 +28,7 @@ struct Clusters {
         }
     }
     INLINE auto factor(long s, long tap, long from, long here) const {
-        // in the gradient the weight is that of the cluster of the voxel read, not of the one written
+        // in the gradient, the weight belongs to the cluster of the voxel that is read, not of the one written
         const float* taps = q.taps + s * q.n * 27 + (q.transposed ? 26 - tap : tap);
         return [taps, at = labels + (q.transposed ? from : here)](long t) { return taps[at[t] * 27]; };
     }
@@ -45,8 +45,8 @@ using ByCluster = Adaptive<Clusters, L, NV, T, C>;
 }  // namespace
 
 KERNEL void adaptive_conv(const void* x, long x_bf16, const float* weight, long transposed, const float* bias,
-                       const int64_t* labels, const float* taps, long n, void* y, long y_bf16, long b, long I, long J,
-                       long K, long cin, long cout, long threads) {
+                          const int64_t* labels, const float* taps, long n, void* y, long y_bf16, long b, long I,
+                          long J, long K, long cin, long cout, long threads) {
     const Problem q{x, x_bf16, {},      weight, transposed, bias, labels, taps, n,
                     y, y_bf16, nullptr, b,      I,          J,    K,      cin,  cout};
     by_shape<ByCluster>(q, threads);

@@ -1,13 +1,13 @@
-// A direct convolution whose taps are weighted voxel by voxel, whatever a voxel's weights follow from: its cluster
-// (adaptive_conv.cpp) or its shares in all of them (mixed_conv.cpp). Each input vector is scaled by its tap's weight
-// on the way into the product.
+// A direct convolution whose taps have a weight at each voxel. The weights follow from the cluster of the voxel
+// (adaptive_conv.cpp) or from its shares in all clusters (mixed_conv.cpp). Each input vector is multiplied by the
+// weight of its tap before the product.
 #pragma once
 #include "conv.h"
 
 namespace sacbnet {
 namespace {
 
-constexpr long CHUNK = 24;  // outputs whose inputs, weighted, stay in the first cache
+constexpr long CHUNK = 24;  // outputs; their weighted inputs stay in the first cache
 
 template <int W>
 std::vector<float> kernel(const Problem& q) {  // [block][27][cin][W]
@@ -27,7 +27,7 @@ void fill(const Problem& q, const Tasks::Task& task, long i, float* plane) {
         if (i < 0 || i >= q.I || j < 0 || j >= q.J)
             std::fill_n(plane, line * c_in, 0.f);
         else
-            q.row(task.s, i, j, plane + c_in);  // the rim is zero already
+            q.row(task.s, i, j, plane + c_in);  // the rim is zero
 }
 
 // out = factor(t) · x for CHUNK voxels t
@@ -42,12 +42,12 @@ INLINE void weigh(const float* x, Factor factor, long c_in, float* out) {
     }
 }
 
-// Weights: what is known of the voxels of three planes, laid out as the planes themselves are:
-//   floats(q, area)             memory, of floats, that it needs
-//   fill(task, i)               the plane i, into the place i % 3
-//   factor(s, tap, from, here)  the weight of each of a chunk's taps; voxels are counted over the three planes
-//   start(s, here, m)           whether the product is to be added to something: then it is in m
-//   cluster(here)               of a voxel, for its bias
+// Weights: data of the voxels of three planes, in the layout of the planes:
+//   floats(q, area)             number of floats of memory that it needs
+//   fill(task, i)               reads plane i into the place i % 3
+//   factor(s, tap, from, here)  weight of a tap for each voxel of a chunk; voxels are counted over the three planes
+//   start(s, here, m)           writes the start values of the sums to m, and returns whether there are any
+//   cluster(here)               cluster of a voxel, for its bias
 template <class Weights, int L, int NV, int T, int C>
 struct Adaptive {
     static constexpr int W = L * NV;
@@ -57,7 +57,7 @@ struct Adaptive {
         Weights weights;
     };
 
-    // CHUNK outputs from `at` on, counted over the padded rows of the strip
+    // CHUNK outputs from place `at` on, counted over the padded rows of the strip
     static void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long area, const float* weights,
                       const Memory& to) {
         const long c_in = C ? C : q.cin, line = q.K + 2;
@@ -65,7 +65,7 @@ struct Adaptive {
         long offsets[9];
         for (long t = 0; t < 9; t++) offsets[t] = t * CHUNK * c_in;
         const bool started = to.weights.template start<W>(task.s, here, to.m);
-        for (long di = 0; di < 3; di++) {  // nine taps at a time: weights and inputs stay in the first cache
+        for (long di = 0; di < 3; di++) {  // nine taps at a time, so that weights and inputs stay in the first cache
             for (long t = 0; t < 9; t++) {
                 const long from = (i + di + 2) % 3 * area + at + t / 3 * line + t % 3;
                 weigh<C>(to.planes + from * c_in, to.weights.factor(task.s, di * 9 + t, from, here), c_in,
@@ -105,7 +105,8 @@ struct Adaptive {
     static void run(const Problem& q, long threads) {
         const Tasks tasks(q.I, q.J, (q.K + 2) * (q.cin + Weights::floats(q, 1) / 3));
         const auto weights = kernel<W>(q);
-        const long area = (tasks.rows + 2) * (q.K + 2) + CHUNK + 2;  // past the last voxel is read, but not used
+        const long area =
+            (tasks.rows + 2) * (q.K + 2) + CHUNK + 2;  // places after the last voxel are read, but not used
         const long floats[] = {3 * area * q.cin, 9 * CHUNK * q.cin, CHUNK * (q.cout + W), Weights::floats(q, area)};
         std::vector<Scratch> memory;
         for (long w = 0; w < std::min(threads, q.b * tasks.count()); w++) {

@@ -1,6 +1,6 @@
-// Gradient of the adaptive convolution for its kernel and tap weights: for each cluster and tap the sum over the
-// voxels v of the cluster of z(v + t) ⊗ g(v). From those sums both gradients follow by products of small matrices
-// (Cheng et al., SACB-Net, CVPR 2025, section 3.2).
+// Gradients of the adaptive convolution for its kernel and its tap weights (Cheng et al., SACB-Net, CVPR 2025, section
+// 3.2). For each cluster and tap, z(v + t) ⊗ g(v) is summed over the voxels v of the cluster. Products of small
+// matrices turn these sums into both gradients.
 //
 // Voxels are sorted by cluster, plane by plane, so that the sums stay in registers over many voxels.
 #include "outer.h"
@@ -8,7 +8,7 @@
 namespace sacbnet {
 namespace {
 
-constexpr long RUN = 256;  // voxels summed in registers: what they need of x and g stays in the second cache
+constexpr long RUN = 256;  // voxels summed in registers; their values of x and g stay in the second cache
 
 struct Problem {
     const void* x;  // (b, I, J, K, cin)
@@ -17,11 +17,11 @@ struct Problem {
     long g_bf16;
     const int64_t* labels;  // (b, I, J, K)
     long n, b, I, J, K, cin, cout;
-    long padded;                                               // cout, filled up to whole vectors
-    long size() const { return n * (27 * cin + 1) * padded; }  // of one sum: row 27·cin is that of g itself
+    long padded;                                               // cout, padded to whole vectors
+    long size() const { return n * (27 * cin + 1) * padded; }  // of one sum; the row 27·cin is Σ g
 };
 
-// Rows of the plane i into a padded plane, J + 2 by K + 2; its rim is zero already. Beyond the volume: zeros.
+// Copies the rows of plane i into a padded plane, J + 2 by K + 2, whose rim is zero. Zeros outside the volume.
 void fill(const Problem& q, long b, long i, float* plane) {
     const long line = (q.K + 2) * q.cin;
     if (i < 0 || i >= q.I) {
@@ -45,7 +45,7 @@ void fill_gradient(const Problem& q, long b, long i, float* plane) {
     }
 }
 
-// The plane's voxels sorted by cluster: `at` their indices in a padded plane, cluster n from start[n] to start[n + 1].
+// Voxels of a plane, sorted by cluster. at: indices in a padded plane. Cluster n: from start[n] to start[n + 1].
 void sort(const Problem& q, long b, long i, int32_t* at, std::vector<long>& start) {
     const int64_t* labels = q.labels + (b * q.I + i) * q.J * q.K;
     std::fill(start.begin(), start.end(), 0);
@@ -92,14 +92,14 @@ void slab(const Problem& q, long b, long from, long to, float* memory, float* su
 template <int L, int NV>
 void run(Problem& q, float* out, long threads) {
     q.padded = (q.cout + L * NV - 1) / (L * NV) * (L * NV);
-    // planes of a task: by the shape alone, and so that the sums of all tasks stay below some 64 MB
+    // The shape alone decides the planes of a task. The sums of all tasks stay below about 64 MB.
     long tasks = std::max(1L, std::min((q.I + slab_of(q.I) - 1) / slab_of(q.I), (16L << 20) / q.size() / q.b));
     const long planes = (q.I + tasks - 1) / tasks;
     tasks = (q.I + planes - 1) / planes;
     const long floats = (q.J + 2) * (q.K + 2) * (3 * q.cin + q.padded + 1);
     std::vector<Scratch> memory;
     for (long w = 0; w < std::min(threads, q.b * tasks); w++) memory.push_back(scratch(floats));
-    const bool whole = tasks == 1 && q.padded == q.cout;  // nothing to add up
+    const bool whole = tasks == 1 && q.padded == q.cout;  // there is nothing to add up
     Scratch sums = scratch(whole ? 0 : q.b * tasks * q.size());
     float* to = whole ? out : sums.get();
     parallel(q.b * tasks, threads, [&](long task, long worker) {
@@ -121,9 +121,10 @@ void run(Problem& q, float* out, long threads) {
 
 }  // namespace
 
-// out (b, n, 27·cin + 1, cout), the last row Σ g.
-KERNEL void adaptive_conv_gradient(const void* x, long x_bf16, const void* g, long g_bf16, const int64_t* labels, long n,
-                                float* out, long b, long I, long J, long K, long cin, long cout, long threads) {
+// out: (b, n, 27·cin + 1, cout); the last row is Σ g.
+KERNEL void adaptive_conv_gradient(const void* x, long x_bf16, const void* g, long g_bf16, const int64_t* labels,
+                                   long n, float* out, long b, long I, long J, long K, long cin, long cout,
+                                   long threads) {
     Problem q{x, x_bf16, g, g_bf16, labels, n, b, I, J, K, cin, cout, 0};
     if (cout <= 8) return run<8, 1>(q, out, threads);
     if (WIDE == 8) return run<8, 2>(q, out, threads);

@@ -1,7 +1,8 @@
-// Sums over boxes, and local correlation, which is made of them; the mean square gradient of a displacement.
+// Sums over boxes, the local correlation that uses them, and the mean square gradient of a displacement.
 //
-// A box sum is three passes of direct sums along k, j and i (no running sums: their rounding drifts, and the variances
-// of flat regions do not survive that). The first two stay within a plane, the last within the rows of one j.
+// A box sum has three passes of direct sums, along k, j and i. Running sums would be faster, but their rounding errors
+// drift, which destroys the variances of flat regions. The first two passes stay within a plane, the last one within
+// the rows of one j.
 #include "simd.h"
 
 namespace sacbnet {
@@ -12,7 +13,7 @@ struct Box {
     long plane() const { return J * K; }
 };
 
-// sum over n rows of K numbers, `stride` apart -> out (K,)
+// Sum over n rows of K numbers, `stride` apart: out (K,).
 INLINE void add_rows(const float* rows, long n, long stride, long K, float* out) {
     long k = 0;
     for (; k + 8 <= K; k += 8) {
@@ -27,13 +28,13 @@ INLINE void add_rows(const float* rows, long n, long stride, long K, float* out)
     }
 }
 
-// The sum over the rows within the radius of row `at` of `count`, `stride` apart.
+// Sum over the rows that lie within the radius around row `at`. There are `count` rows, `stride` apart.
 INLINE void add_around(const float* first, long at, long count, long radius, long stride, long K, float* out) {
     const long low = std::max(at - radius, 0L), high = std::min(at + radius, count - 1);
     add_rows(first + low * stride, high - low + 1, stride, K, out);
 }
 
-// Box sums within one plane: value(e), e < J·K -> y (J, K), which value may read at places not yet written over.
+// Box sums within one plane of value(e), e < J·K: y (J, K). value may read y at places that are not written yet.
 template <class F>
 void sum_plane(const Box& b, F value, float* y) {
     const long wide = b.K + 2 * b.radius;
@@ -47,18 +48,18 @@ void sum_plane(const Box& b, F value, float* y) {
     for (long j = 0; j < b.J; j++) add_around(sums, j, b.J, b.radius, b.K, b.K, y + j * b.K);
 }
 
-struct Moments {  // of one row, sums over boxes: of x, y, x², y², x·y
+struct Moments {  // of one row: the sums over boxes of x, y, x², y² and x·y
     const float *x, *y, *xx, *yy, *xy;
 };
 
-// One row of the correlation: returns the sum of w c²/(v v + ε), and leaves in a, b, c what the gradient is made of.
+// One row of the correlation: returns the sum of w c²/(v v + ε), and stores in a, b, c the parts of the gradient.
 double correlate(const Moments& s, const float* weight, float share, float inverse, float epsilon, long K, float* a,
                  float* b, float* c, float* score) {
     for (long k = 0; k < K; k++) {
         const float m_x = s.x[k] * inverse, m_y = s.y[k] * inverse;
         const float v_x = std::max(s.xx[k] * inverse - m_x * m_x, 0.f);
         const float v_y = std::max(s.yy[k] * inverse - m_y * m_y, 0.f);
-        // |cross| cannot pass √(v v) but by rounding, in flat regions: without the bound they could score beyond 1
+        // |cross| exceeds √(v v) by rounding only, in flat regions. Without this bound they could score above 1.
         const float both = v_x * v_y, bound = std::sqrt(both);
         const float cross = std::min(std::max(s.xy[k] * inverse - m_x * m_y, -bound), bound);
         const float r = cross / (both + epsilon), r_w = r * (weight ? weight[k] : share), r2_w = r_w * r * v_y;
@@ -72,9 +73,10 @@ double correlate(const Moments& s, const float* weight, float share, float inver
 
 }  // namespace
 
-// Means over boxes of side 2·radius + 1, zeros beyond the edge: x (volumes, I, J, K) -> y; between: as large as x.
+// Means over boxes of side 2·radius + 1, with zeros beyond the edge: x (volumes, I, J, K) -> y. between: memory as
+// large as x.
 KERNEL void box_mean(const float* x, float* between, float* y, long volumes, long I, long J, long K, long radius,
-                  long threads) {
+                     long threads) {
     const Box box{I, J, K, radius};
     const long plane = box.plane();
     const float inverse = float(1 / std::pow(double(2 * radius + 1), 3));
@@ -93,11 +95,12 @@ KERNEL void box_mean(const float* x, float* between, float* y, long volumes, lon
 }
 EXPORT(box_mean)
 
-// Local correlation of x and y (volumes, I, J, K): totals (volumes, J) are the sums of w c²/(v v + ε) over planes j, and
-// slope, where it is not null, is minus the gradient's direction: d(-Σ)/dx. w: weight, or `share` where that is null.
-// between: (5, volumes, I, J, K).
-KERNEL void correlation(const float* x, const float* y, const float* weight, double share, double epsilon, float* between,
-                     float* slope, double* totals, long volumes, long I, long J, long K, long radius, long threads) {
+// Local correlation of x and y (volumes, I, J, K). totals (volumes, J): the sums of w c²/(v v + ε) over the planes j.
+// slope, if not null: the gradient d(-Σ)/dx. w: the weight, or `share` where weight is null. between: memory
+// (5, volumes, I, J, K).
+KERNEL void correlation(const float* x, const float* y, const float* weight, double share, double epsilon,
+                        float* between, float* slope, double* totals, long volumes, long I, long J, long K, long radius,
+                        long threads) {
     const Box box{I, J, K, radius};
     const long plane = box.plane(), all = volumes * I * plane;
     const float inverse = float(1 / std::pow(double(2 * radius + 1), 3));
@@ -124,7 +127,7 @@ KERNEL void correlation(const float* x, const float* y, const float* weight, dou
                                float(epsilon), K, t, t + I * K, t + 2 * I * K, score);
         }
         totals[task] = total;
-        for (long q = 0; slope && q < 3; q++)  // over the sums of this row, which nobody else reads
+        for (long q = 0; slope && q < 3; q++)  // written over the sums of this row, which no other task reads
             for (long i = 0; i < I; i++)
                 std::copy_n(terms + (q * I + i) * K, K, between + q * all + at + i * plane);
     });
@@ -147,10 +150,10 @@ KERNEL void correlation(const float* x, const float* y, const float* weight, dou
 }
 EXPORT(correlation)
 
-// Squared forward differences of u (volumes, I, J, K), each axis with its weight: totals (volumes, I) of every plane, and
-// slope, where it is not null, the gradient.
-KERNEL void square_gradient(const float* u, float* slope, double* totals, long volumes, long I, long J, long K, double w_i,
-                         double w_j, double w_k, long threads) {
+// Squared forward differences of u (volumes, I, J, K), each axis with its weight. totals (volumes, I): the sum of every
+// plane. slope, if not null: the gradient.
+KERNEL void square_gradient(const float* u, float* slope, double* totals, long volumes, long I, long J, long K,
+                            double w_i, double w_j, double w_k, long threads) {
     const long plane = J * K;
     parallel(volumes * I, threads, [&](long task, long) {
         const long i = task % I;
@@ -168,8 +171,10 @@ KERNEL void square_gradient(const float* u, float* slope, double* totals, long v
                 for (long k = 0; k < K; k++) out[k] -= weight * (row[k + stride] - row[k]);
                 float sum[8] = {};
                 for (long k = 0; k + 8 <= K; k += 8)
-                    for (long l = 0; l < 8; l++) sum[l] += (row[k + l + stride] - row[k + l]) * (row[k + l + stride] - row[k + l]);
-                for (long k = K / 8 * 8; k < K; k++) sum[k % 8] += (row[k + stride] - row[k]) * (row[k + stride] - row[k]);
+                    for (long l = 0; l < 8; l++)
+                        sum[l] += (row[k + l + stride] - row[k + l]) * (row[k + l + stride] - row[k + l]);
+                for (long k = K / 8 * 8; k < K; k++)
+                    sum[k % 8] += (row[k + stride] - row[k]) * (row[k + stride] - row[k]);
                 for (float s : sum) total += w * double(s);
             };
             axis(i > 0, i < I - 1, plane, w_i);

@@ -1,4 +1,4 @@
-// What the two convolutions share: the problem, its division into tasks, the product, and the way out.
+// Common parts of the convolutions: the problem, its division into tasks, the product, and the output.
 #pragma once
 #include "rows.h"
 
@@ -8,9 +8,9 @@ namespace {
 struct Problem {
     const void* x;  // (b, I, J, K, cin)
     long x_bf16;
-    std::vector<OpenNorm> norms;  // of each sample, or none
-    const float* weight;          // (cout, cin, 27), or of the forward pass where `transposed`
-    long transposed;              // the gradient for the input: channels exchanged, taps reversed
+    std::vector<OpenNorm> norms;  // one for each sample, or none
+    const float* weight;          // (cout, cin, 27); where `transposed`, as in the forward pass
+    long transposed;              // gradient of the input: channels exchanged, taps reversed
     const float* bias;            // (b, n, cout) or null
     const int64_t* labels;        // (b, I, J, K) or null
     const float* taps;            // (b, n, 27)
@@ -19,7 +19,7 @@ struct Problem {
     long y_bf16;
     double* sums;  // (tasks, 2, cout): Σy, Σy², or null
     long b, I, J, K, cin, cout;
-    const float* shares = nullptr;  // (b, n, I, J, K), in place of labels
+    const float* shares = nullptr;  // (b, n, I, J, K), instead of labels
 
     // K voxels of the row (i, j), as floats
     void row(long s, long i, long j, float* to) const {
@@ -30,8 +30,9 @@ struct Problem {
     }
 };
 
-// Division into tasks by the shape alone, so that sums over tasks do not depend on the number of threads. A task is
-// a strip of rows, narrow enough for three planes of its input to stay in the second cache, through some planes.
+// Division into tasks. It depends on the shape alone, so that sums over tasks do not depend on the number of threads. A
+// task is a strip of rows through several planes. The strip is narrow enough for three planes of its input to stay in
+// the second cache.
 struct Tasks {
     long I, J, planes, rows, slabs, strips;
     Tasks(long I, long J, long floats_per_row, long most = 1 << 20) : I(I), J(J) {
@@ -69,7 +70,7 @@ INLINE void transform_input(const float* row, float* to, long step, long point) 
 template <int L, int NV, int T, int C, int STEP>
 __attribute__((noinline)) void product(const float* x, const long* offsets, long cin, const float* w, float* out,
                                        bool add) {
-    const long c_in = C ? C : cin, step = STEP * c_in;  // from one output's input to the next one's
+    const long c_in = C ? C : cin, step = STEP * c_in;  // from the input of one output to that of the next
     Vec<L> acc[T][NV];
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++)
@@ -117,7 +118,7 @@ struct Out {
         else
             for (int c = 0; c < width; c++) put(y + c, v[c]);
     }
-    INLINE void voxel(long at, const float* v, long label) {  // at: index of the voxel in all the batch
+    INLINE void voxel(long at, const float* v, long label) {  // at: index of the voxel in the whole batch
         float with_bias[W];
         if (bias) {
             for (int c = 0; c < width; c++) with_bias[c] = v[c] + bias[label * q.cout + c];
@@ -133,7 +134,7 @@ struct Out {
         else
             write(static_cast<float*>(q.y) + at * q.cout + block, v);
     }
-    void flush(double* total) {  // after a short run: float sums of many would lose digits
+    void flush(double* total) {  // after a short run: float sums over many voxels would lose digits
         if (!q.sums) return;
         for (int c = 0; c < width; c++) {
             total[block + c] += sum[c / L][c % L];
@@ -142,7 +143,7 @@ struct Out {
     }
 };
 
-// The template for the channels at hand: L × NV outputs in T places at once, C inputs (0: any number).
+// Runs the template for the given channels: L × NV outputs at T places at once, C inputs (0: any number).
 template <template <int, int, int, int> class Kernel, class... More>
 void by_shape(const Problem& q, long threads, More... more) {
     auto by_input = [&](auto l, auto nv, auto t) {

@@ -1,25 +1,26 @@
-// How a kernel is handed to Python. `EXPORT(name);` after the definition of the function `name` exports one C function,
-// `sacbnet_kernel_name`, which returns an Entry: the types of the arguments, and a form of the kernel that no C++
-// exception leaves. The types come from the definition itself, so they are written down once on this side; on Python's
-// side they stand in signatures.py, and native.py compares the two when it loads the library.
+// How Python gets a kernel. `EXPORT(name)` after the definition of the function `name` exports one C function,
+// `sacbnet_kernel_name`. It returns an Entry: the types of the arguments, and a form of the kernel that no C++
+// exception leaves. The types come from the definition itself. The table in signatures.py declares them for Python, and
+// library.py compares the two when it loads the library.
 #pragma once
 #include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <type_traits>
 
 #define API extern "C" __attribute__((visibility("default")))
-#define KERNEL static __attribute__((noinline))  // as a function of its own, whatever form calls it
+#define KERNEL static __attribute__((noinline))  // never inlined, so that the code does not depend on the caller
 
 namespace sacbnet {
 
-// What a kernel returns in place of a count (0 where it counts nothing), as native.py reads it.
+// Results of a kernel that failed. Otherwise it returns a count (0 if it counts nothing). library.py reads them.
 constexpr long NO_MEMORY = -1, FAILED = -2;
 
 struct Entry {
-    const char* types;      // one letter for each argument, as `letter` says; a capital one is written to
+    const char* types;      // one letter for each argument (see `letter`); capital: the kernel writes to it
     void (*function)();     // long (*)(arguments ...): a count, NO_MEMORY or FAILED
-    const char* (*reason)();  // why the last call in this thread failed
+    const char* (*reason)();  // the reason why the last call in this thread failed
 };
 
 inline char* message() {

@@ -1,16 +1,17 @@
-// Lloyd's rounds of K-means (Lloyd 1982), and the descriptors that SACB-Net clusters: means over 3×3×3 voxels.
+// Rounds of K-means (Lloyd 1982), its seeds, and the descriptors that SACB-Net clusters: means over 3×3×3 voxels.
 #include "rows.h"
 
 namespace sacbnet {
 namespace {
 
-constexpr long PART = 8192;  // voxels of a task: fixed, so that sums do not depend on the number of threads
+constexpr long PART = 8192;  // voxels of a task; fixed, so that sums do not depend on the number of threads
 constexpr int L = 8;
 
 struct Problem {
     const float* x;            // (p, c)
-    long p, c, n, lanes;       // lanes: n, filled up to whole vectors
-    std::vector<float> table;  // (c + 1, lanes): -2 s, last |s|²; infinite where a cluster takes no part
+    long p, c, n, lanes;       // lanes: n, padded to whole vectors
+    std::vector<float>
+        table;  // (c + 1, lanes): -2 s, and in the last row |s|², infinite for a cluster that takes no part
 };
 
 void tabulate(Problem& q, const float* centres, const bool* duplicate) {
@@ -24,7 +25,8 @@ void tabulate(Problem& q, const float* centres, const bool* duplicate) {
         for (long n = 0; n < q.lanes; n++) q.table[size_t(c * q.lanes + n)] = n < q.n ? -2 * centres[n * q.c + c] : 0;
 }
 
-// Nearest centre of T voxels from `x` on, the first of equals: |s|² - 2 x·s orders as the distance does.
+// Nearest centre of each of T voxels from `x` on; the first one among equals. |s|² - 2 x·s has the order of the
+// distances.
 template <int T>
 INLINE void nearest(const Problem& q, const float* x, int32_t* label) {
     float best[T];
@@ -53,7 +55,7 @@ INLINE void add(const float* x, long c, float* sum) {
     sum[c] += 1;
 }
 
-// Labels of one part and, added up, its sums (n, c + 1), the last column the count.
+// Labels of one part, and its sums (n, c + 1); the last column counts the voxels.
 void part(const Problem& q, long task, int64_t* labels, float* sums) {
     std::fill_n(sums, q.n * (q.c + 1), 0.f);
     const long from = task * PART, to = std::min(q.p, from + PART);
@@ -122,7 +124,7 @@ long until_settled(Problem& q, float* centres, long max_rounds, double tolerance
         double shift = 0;
         for (long e = 0; e < q.n * q.c; e++) shift += std::pow(double(means[size_t(e)]) - centres[e], 2);
         std::copy(means.begin(), means.end(), centres);
-        if (round == max_rounds || !(shift > tolerance)) return round;  // also where it is not a number
+        if (round == max_rounds || !(shift > tolerance)) return round;  // also if the shift is not a number
     }
 }
 
@@ -139,7 +141,8 @@ float distance(const float* a, const float* b, long c) {
     return rest;
 }
 
-// Greedy k-means++ of one sample: of `tries` voxels drawn with probability ~ d², the one that brings all nearest.
+// Greedy k-means++ of one sample: `tries` voxels are drawn with probability ~ d², and the one that reduces the
+// distances most becomes a seed.
 void seed(const float* x, const float* race, long tries, float* centres, long p, long c, long n) {
     const size_t count = size_t(p);
     std::vector<float> nearest(count, INFINITY), reached(count), best(count);
@@ -171,30 +174,31 @@ void seed(const float* x, const float* race, long tries, float* centres, long p,
 
 }  // namespace
 
-// Seeds of each sample: x (b, p, c), race (n, p) exponential variates -> centres (b, n, c).
+// Seeds of each sample, centres (b, n, c), from x (b, p, c) and exponential variates race (n, p).
 KERNEL void plus_plus(const float* x, const float* race, long tries, float* centres, long b, long p, long c, long n,
-                   long threads) {
+                      long threads) {
     parallel(b, threads, [&](long s, long) { seed(x + s * p * c, race, tries, centres + s * n * c, p, c, n); });
 }
 EXPORT(plus_plus)
 
-// Lloyd's rounds of each sample: x (b, p, c), centres (b, n, c) in and out, labels (b, p), rounds (b).
+// Rounds of K-means of each sample x (b, p, c). centres (b, n, c): read and written. Written: labels (b, p), rounds
+// (b).
 KERNEL void lloyd(const float* x, float* centres, long max_rounds, double tolerance, int64_t* labels, int64_t* rounds,
-               long b, long p, long c, long n, long threads) {
+                  long b, long p, long c, long n, long threads) {
     auto sample = [&](long s, long workers) {
         Problem q{x + s * p * c, p, c, n, (n + L - 1) / L * L, {}};
         rounds[s] = until_settled(q, centres + s * n * c, max_rounds, tolerance, labels + s * p, workers);
     };
-    if (p <= 4 * PART)  // too few for threads to share: one sample each
+    if (p <= 4 * PART)  // too few voxels for several threads: each thread takes a sample
         parallel(b, threads, [&](long s, long) { sample(s, 1); });
     else
         for (long s = 0; s < b; s++) sample(s, threads);
 }
 EXPORT(lloyd)
 
-// Mean over the 3×3×3 neighbourhood, zeros beyond the edge: z, out (b, I, J, K, c).
+// Mean over the 3×3×3 neighbourhood, with zeros beyond the edge. z, out: (b, I, J, K, c).
 KERNEL void neighbourhood_mean(const void* z, long z_bf16, float* out, long b, long I, long J, long K, long c,
-                            long threads) {
+                               long threads) {
     const long slabs = (I + slab_of(I) - 1) / slab_of(I), row = K * c, area = J * row;
     std::vector<Scratch> memory;
     for (long w = 0; w < std::min(threads, b * slabs); w++) memory.push_back(scratch(3 * area + 4 * (row + 2 * c)));

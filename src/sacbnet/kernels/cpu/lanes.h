@@ -1,4 +1,4 @@
-// Eight floats at a time between the two layouts: channels side by side, and voxels side by side.
+// Conversion of eight floats at a time between two layouts: channels side by side, and voxels side by side.
 #pragma once
 #include "rows.h"
 
@@ -11,7 +11,7 @@ struct IntsOf {
 template <int L>
 using Ints = typename IntsOf<L>::type;
 
-// Elements of a and b by number, b's from 8 on. GCC before 12 knows it by another name.
+// Selects elements of a and b by number; those of b start at 8. GCC before 12 has another name for it.
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else

@@ -1,11 +1,12 @@
-// Maps of points, written down on a grid and inverted: every voxel from start to end, and no points in memory.
+// Displacements and inverses of maps of points on a grid. Each voxel is computed from start to end, so no array of
+// points is in memory.
 #include "maps.h"
 
 namespace sacbnet {
 namespace {
 
 constexpr int NEWTON = 20;
-constexpr double STEP = 0.05;  // mm, of the central differences
+constexpr double STEP = 0.05;  // of the central differences, in mm
 constexpr double DAMPINGS[] = {1, 0.5, 0.25, 0.1};
 
 // map(p) - q, and its length.
@@ -15,7 +16,7 @@ INLINE double miss(const PointMap& map, const double* p, const double* q, double
     return std::sqrt(error[0] * error[0] + error[1] * error[1] + error[2] * error[2]);
 }
 
-// x of (JᵀJ + 1e-6) x = Jᵀ e, by Cramer's rule; J by columns.
+// Solves (JᵀJ + 1e-6) x = Jᵀ e by Cramer's rule. J is given by columns.
 void damped(const double (*j)[3], const double* e, double* x) {
     double m[3][3], r[3];
     for (int a = 0; a < 3; a++) {
@@ -23,7 +24,7 @@ void damped(const double (*j)[3], const double* e, double* x) {
         for (int b = 0; b < 3; b++)
             m[a][b] = j[a][0] * j[b][0] + j[a][1] * j[b][1] + j[a][2] * j[b][2] + (a == b ? 1e-6 : 0);
     }
-    auto minor = [&](int a, int b) {  // of a cyclic order, so that signs need no care
+    auto minor = [&](int a, int b) {  // in cyclic order, so that all signs are positive
         const int p = (a + 1) % 3, q = (a + 2) % 3, s = (b + 1) % 3, t = (b + 2) % 3;
         return m[p][s] * m[q][t] - m[p][t] * m[q][s];
     };
@@ -31,7 +32,7 @@ void damped(const double (*j)[3], const double* e, double* x) {
     for (int b = 0; b < 3; b++) x[b] = (minor(0, b) * r[0] + minor(1, b) * r[1] + minor(2, b) * r[2]) / det;
 }
 
-// One step from p, the longest that brings map(p) nearer to q; returns how near it is then.
+// One step from p: the longest step that brings map(p) nearer to q. Returns the new distance.
 double newton(const PointMap& map, const double* q, double* p, double residual) {
     double columns[3][3], error[3], move[3], trial[3], ahead[3], behind[3];
     for (int a = 0; a < 3; a++) {
@@ -55,8 +56,10 @@ double newton(const PointMap& map, const double* q, double* p, double residual) 
     return residual;
 }
 
-// From p to where map(p) = q, as near as that comes; returns |map(p) - q|. linear: of the affine that undoes the map's.
-INLINE double solve(const PointMap& map, const double* linear, const double* q, double* p, double tolerance, long rounds) {
+// Moves p until map(p) = q, as near as possible. Returns |map(p) - q|. linear: of an affine near the inverse of the
+// map.
+INLINE double solve(const PointMap& map, const double* linear, const double* q, double* p, double tolerance,
+                    long rounds) {
     double error[3], residual = miss(map, p, q, error);
     for (long round = 0; round < rounds && residual > tolerance; round++) {
         for (int a = 0; a < 3; a++)
@@ -73,9 +76,9 @@ INLINE double solve(const PointMap& map, const double* linear, const double* q, 
 
 }  // namespace
 
-// u(p) = map(p) - p at the voxels of a grid (I, J, K) -> (I, J, K, 3). to_world: its affine.
-KERNEL void displacement(const int64_t* kinds, const double* matrices, long count, const double* to_world, long I, long J,
-                      long K, float* u, long threads) {
+// Displacement u(p) = map(p) - p at the voxels p of a grid (I, J, K): u (I, J, K, 3). to_world: affine of the grid.
+KERNEL void displacement(const int64_t* kinds, const double* matrices, long count, const double* to_world, long I,
+                         long J, long K, float* u, long threads) {
     const PointMap map(kinds, matrices, count);
     const Lattice grid{{I, J, K}};
     parallel(I * J, threads, [&](long row, long) {
@@ -88,13 +91,13 @@ KERNEL void displacement(const int64_t* kinds, const double* matrices, long coun
 }
 EXPORT(displacement)
 
-// p - q with map(p) = q at the voxels q of a grid (I, J, K) -> u (I, J, K, 3), as spatial/invert.py describes it, from
-// start(q). back: an affine near the inverse. to_domain (12,) and domain (3,): the voxels inside which residuals count.
-// told (I, J, 3): of those of every row the sum of the residuals, their number, and the largest.
+// Inverse at the voxels q of a grid (I, J, K): u (I, J, K, 3) is p - q with map(p) = q, as spatial/invert.py defines
+// it. The search starts at start(q). back: an affine near the inverse. to_domain (12,) and domain (3,): the voxels
+// inside which residuals count. told (I, J, 3): sum, number and maximum of these residuals, for each row.
 KERNEL void invert(const int64_t* kinds, const double* matrices, long count, const int64_t* start_kinds,
-                const double* start_matrices, long start_count, const double* back, const double* to_domain,
-                const int64_t* domain, const double* to_world, long I, long J, long K, double tolerance, long rounds,
-                float* u, double* told, long threads) {
+                   const double* start_matrices, long start_count, const double* back, const double* to_domain,
+                   const int64_t* domain, const double* to_world, long I, long J, long K, double tolerance, long rounds,
+                   float* u, double* told, long threads) {
     const PointMap map(kinds, matrices, count), start(start_kinds, start_matrices, start_count);
     const Lattice grid{{I, J, K}}, known{{domain[0], domain[1], domain[2]}};
     parallel(I * J, threads, [&](long row, long) {
@@ -113,7 +116,7 @@ KERNEL void invert(const int64_t* kinds, const double* matrices, long count, con
 }
 EXPORT(invert)
 
-// mm (n, 3) along the world's axes -> (3, n) along those of `linear` (3, 3).
+// linear (3, 3) times each of the vectors mm (n, 3): out (3, n).
 KERNEL void along_axes(const float* mm, const double* linear, long n, float* out, long threads) {
     const long piece = 1 << 14;
     parallel((n + piece - 1) / piece, threads, [&](long task, long) {

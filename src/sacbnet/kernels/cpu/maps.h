@@ -1,5 +1,5 @@
 // Maps of points in the world (spatial/transforms.py): affines and displacement fields, one after the other. Points are
-// in mm and float64; where a field or an image is sampled its coordinates and weights are float32, as in warp.h.
+// in mm in float64. Coordinates and weights of samples of a field or image are float32, as in warp.h.
 #pragma once
 #include "simd.h"
 
@@ -14,7 +14,7 @@ INLINE void affine(const double* m, const double* p, double* out) {
 struct Lattice {
     long size[3];
     long stride(int axis) const { return axis == 0 ? size[1] * size[2] : axis == 1 ? size[2] : 1; }
-    // a hair wider than the faces, so that a grid mapped onto itself does not lose its rim to rounding
+    // slightly wider than the faces: a grid mapped onto itself must not lose its rim by rounding
     INLINE bool inside(const double* voxel, double margin = 0.5 + 1e-6) const {
         bool in = true;
         for (int a = 0; a < 3; a++) in &= voxel[a] >= -margin && voxel[a] <= double(size[a] - 1) + margin;
@@ -22,7 +22,7 @@ struct Lattice {
     }
 };
 
-// Trilinear, the edge repeated beyond it, NaN counted as 0: data (I, J, K, C) at a voxel.
+// Trilinear interpolation of data (I, J, K, C) at a place. The edge is repeated outside. A coordinate NaN counts as 0.
 template <int C>
 INLINE void interpolate(const float* data, const Lattice& lattice, const double* voxel, float* out) {
     float weight[3];
@@ -49,9 +49,9 @@ INLINE void interpolate(const float* data, const Lattice& lattice, const double*
 }
 
 struct Step {
-    const float* field;  // (I, J, K, 3) mm, or null: an affine
+    const float* field;  // (I, J, K, 3) in mm; null for an affine
     Lattice lattice;
-    const double* matrix;  // the affine; of a field, from the world to its voxels
+    const double* matrix;  // the affine; for a field, from the world to its voxels
 };
 
 struct PointMap {
@@ -60,7 +60,8 @@ struct PointMap {
     // kinds (count, 4): address of the field or 0, its sizes; matrices (count, 12)
     PointMap(const int64_t* kinds, const double* matrices, long count) {
         for (long n = 0; n < count; n++, kinds += 4)
-            steps.push_back({reinterpret_cast<const float*>(kinds[0]), {{kinds[1], kinds[2], kinds[3]}}, matrices + 12 * n});
+            steps.push_back(
+                {reinterpret_cast<const float*>(kinds[0]), {{kinds[1], kinds[2], kinds[3]}}, matrices + 12 * n});
     }
     INLINE void operator()(const double* from, double* to) const {
         double p[3] = {from[0], from[1], from[2]}, q[3];
@@ -77,7 +78,7 @@ struct PointMap {
     }
 };
 
-// f(number of the voxel, its place in the world) over a row along k.
+// Calls f(number of the voxel, its place in the world) along a row in k.
 template <class F>
 INLINE void along(const Lattice& grid, const double* to_world, long row, F f) {
     double voxel[3] = {double(row / grid.size[1]), double(row % grid.size[1]), 0}, world[3];

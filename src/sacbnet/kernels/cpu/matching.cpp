@@ -1,11 +1,11 @@
-// Local matching (Cheng et al., SACB-Net, CVPR 2025, section 3.3): 27 dot products, softmax, expected offset, in one
-// pass; the backward pass computes the scores again, and keeps three planes of what the gradients are made of.
+// Local matching (Cheng et al., SACB-Net, CVPR 2025, section 3.3): 27 dot products, softmax and expected offset in one
+// pass. The backward pass computes the scores again, and keeps three planes of the parts of the gradients.
 #include "matching.h"
 
 namespace sacbnet {
 namespace {
 
-// Softmax of the scores, left in `s` but for the factor 1 / total; `mean`: the expected offset along each axis.
+// Softmax of the scores. `s` holds it afterwards, without the factor 1 / total. mean: expected offset along each axis.
 INLINE Wide softmax(Wide* s, Wide* mean) {
     Wide top = s[0];
     for (int t = 1; t < 27; t++) top = s[t] > top ? s[t] : top;
@@ -47,7 +47,7 @@ void forward_row(const Problem& q, const Ring<1>& moving, const float* fixed, lo
     }
 }
 
-// Gradient by the scores of one row: ds_t = p_t · (g·offset_t − g·mean) -> (27, line)
+// Gradient with respect to the scores of one row: ds_t = p_t · (g·offset_t − g·mean), (27, line).
 void gradient_row(const Problem& q, const Ring<1>& moving, const float* fixed, long b, long i, long j, float* ds) {
     const long line = line_of(q.K), voxels = q.I * q.J * q.K;
     const float* of = q.g + b * 3 * voxels + (i * q.J + j) * q.K;
@@ -110,7 +110,7 @@ void backward(const Problem& q, long b, long start, long stop, float* memory) {
     const Ring<1> ds(q, 27, fixed.memory + 3 * fixed.plane);
     float* row = ds.memory + 3 * ds.plane;
     moving.clear(), fixed.clear(), ds.clear();
-    const long beside = q.d_moving ? 1 : 0;  // its planes meet the scores of those beside
+    const long beside = q.d_moving ? 1 : 0;  // its planes use the scores of the neighbouring planes
     for (long i = start - beside - 1; i <= start - beside; i++) moving.fill(q, q.moving, q.moving_bf16, b, i);
     for (long i = start - beside; i < stop + beside; i++) {
         const bool inside = i >= 0 && i < q.I;
@@ -140,14 +140,14 @@ void run(const Problem& q, long threads) {
 
 }  // namespace
 
-KERNEL void matching(const void* moving, long moving_bf16, const void* fixed, long fixed_bf16, float* out, long b, long I,
-                  long J, long K, long C, long threads) {
+KERNEL void matching(const void* moving, long moving_bf16, const void* fixed, long fixed_bf16, float* out, long b,
+                     long I, long J, long K, long C, long threads) {
     run({moving, moving_bf16, fixed, fixed_bf16, out, nullptr, nullptr, nullptr, b, I, J, K, C}, threads);
 }
 EXPORT(matching)
 
 KERNEL void matching_backward(const void* moving, long moving_bf16, const void* fixed, long fixed_bf16, const float* g,
-                           void* d_moving, void* d_fixed, long b, long I, long J, long K, long C, long threads) {
+                              void* d_moving, void* d_fixed, long b, long I, long J, long K, long C, long threads) {
     run({moving, moving_bf16, fixed, fixed_bf16, nullptr, g, d_moving, d_fixed, b, I, J, K, C}, threads);
 }
 EXPORT(matching_backward)

@@ -1,9 +1,9 @@
-// What matching in windows of three voxels and of five share.
+// Common parts of matching in windows of three and of five voxels.
 //
-// Rows of voxels are turned so that a channel's voxels lie side by side: then a register holds the same score of many
+// Rows of voxels are turned: the voxels of a channel lie side by side. Then a register holds the same score of many
 // voxels, no sum runs across a register, and the softmax is plain arithmetic. Planes of rows are kept in rings, one for
-// each plane of the window. Everything is gathered, and written by one task: no bit depends on how the planes are dealt
-// out.
+// each plane of the window. Each result is gathered and written by one task, so no bit depends on the division of the
+// planes.
 #pragma once
 #include "lanes.h"
 
@@ -18,14 +18,14 @@ struct Problem {
     const void* fixed;
     long fixed_bf16;
     float* out;      // (b, 3, I, J, K), or null in the backward pass
-    const float* g;  // (b, 3, I, J, K): the gradient by `out`
+    const float* g;  // (b, 3, I, J, K): the gradient of `out`
     void* d_moving;  // (b, I, J, K, C), of the type of `moving`, or null
     void* d_fixed;
     long b, I, J, K, C;
 };
 
-// A row in planes: LEAD zeros, K values, zeros up to `line`; so that a voxel's neighbours can be read without a test.
-// An odd number of cache lines, so that the channels of a voxel do not compete for the same places in the cache.
+// A row in planes has LEAD zeros, K values, and zeros up to `line`. So neighbours of a voxel are read without a test.
+// The row takes an odd number of cache lines, so that the channels of a voxel do not compete for the same cache sets.
 constexpr long LEAD = WIDE;
 inline long line_of(long K) { return ((K + 2 * WIDE + 15) / 16 | 1) * 16; }
 
@@ -67,12 +67,13 @@ void turn_back(const float* row, long K, long C, long line, T* y) {  // (C, line
         }
 }
 
-// e^x for x <= 0, to 1e-7 of itself; NaN stays NaN. 2^n · e^r with |r| <= ln 2 / 2: a fitted polynomial of r.
+// e^x for x <= 0, with a relative error of 1e-7; NaN stays NaN. It is 2^n · e^r with |r| <= ln 2 / 2, and e^r is a
+// fitted polynomial.
 INLINE Wide exponential(Wide x) {
     x = x < -86.f ? -86.f - Wide{} : x;
-    const float magic = 12582912.f;  // 1.5 · 2^23: adding it rounds to a whole number, left in the last bits
+    const float magic = 12582912.f;  // 1.5 · 2^23: its addition rounds to a whole number in the last bits
     Wide t = x * 1.44269504f + magic, n = t - magic;
-    Wide r = x - n * 0.693359375f + n * 2.12194440e-4f;  // ln 2 in two parts, the first exact in the product
+    Wide r = x - n * 0.693359375f + n * 2.12194440e-4f;  // ln 2 in two parts; the product with the first part is exact
     Wide p = r * 0.0013941118959337473f + 0.008375134319067001f;
     p = p * r + 0.04166635125875473f;
     p = p * r + 0.16666415333747864f;
@@ -100,7 +101,7 @@ inline void write_row(const Problem& q, const float* row, void* y, long y_bf16, 
         turn_back(row, q.K, q.C, line, static_cast<float*>(y) + to);
 }
 
-// One task's planes: 2R + 1 of them, of J + 2R rows, the first R and the last R zero.
+// Planes of a task: 2R + 1 planes of J + 2R rows. The first R rows and the last R rows are zero.
 template <int R>
 struct Ring {
     static constexpr int S = 2 * R + 1;  // the window
@@ -121,7 +122,7 @@ struct Ring {
     }
 };
 
-// Planes of a task, and floats of one worker; f(b, first plane, end, memory) for each task.
+// Divides the planes into tasks and calls f(b, first plane, end, memory) for each. A worker has memory of `floats`.
 template <class F>
 void by_slabs(const Problem& q, long floats, long threads, F f) {
     const long planes = std::max(4L, (q.b * q.I + 2 * threads - 1) / (2 * threads));

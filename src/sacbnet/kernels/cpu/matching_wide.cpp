@@ -1,7 +1,7 @@
-// Local matching in a window of five voxels: 125 dot products, softmax, expected offset, in one pass.
+// Local matching in a window of five voxels: 125 dot products, softmax and expected offset in one pass.
 //
-// The scores of a registerful of voxels are all that is ever held. The backward pass computes them twice: around each
-// fixed voxel v, and around each moving one u, where p_t(v) of v = u - t follows from the softmax' scale at v alone.
+// Memory holds the scores of one register of voxels only. The backward pass computes the scores twice: around each
+// fixed voxel v, and around each moving voxel u. There p_t(v) of v = u - t follows from the scale of the softmax at v.
 #include "matching.h"
 
 namespace sacbnet {
@@ -22,11 +22,11 @@ INLINE void scores_of(const float* x, long row, const float* own, long C, long l
     for (int t = 0; t < ROWS * S; t++) s[t] = sum[t];
 }
 
-// Products of the row `own` from voxel k on with the vectors around it.
+// Products of the vectors of the row `own`, from voxel k on, with the vectors around them.
 void scores(const Planes& around, const float* own, long i, long j, long k, long C, long line, Wide* s) {
     for (long di = 0; di < S; di++, s += S * S) {
         const float* x = around.at(i + di - R, j - R) + LEAD + k;
-        scores_of<3>(x, around.row, own + LEAD + k, C, line, s);  // five rows at once are too many registers
+        scores_of<3>(x, around.row, own + LEAD + k, C, line, s);  // five rows at once would need too many registers
         scores_of<2>(x + 3 * around.row, around.row, own + LEAD + k, C, line, s + 3 * S);
     }
 }
@@ -35,7 +35,7 @@ struct Softmax {
     Wide top, scale, mean[3];
 };
 
-// Of the scores, left in `s` but for the factor `scale`; `mean`: the expected offset along each axis.
+// Softmax of the scores. `s` holds it afterwards, without the factor `scale`. mean: expected offset along each axis.
 Softmax softmax(Wide* s) {
     Softmax out;
     out.top = s[0];
@@ -80,10 +80,10 @@ void gather(const Planes& x, const Wide* w, long i, long j, long k, long C, long
     for (; c < C; c++) gather_channels<1>(x, w, i, j, k, c, line, out);
 }
 
-// What the gradient of a moving voxel has to know of a fixed one: greatest score, scale · g, scale · g · mean.
+// Numbers of a fixed voxel for the gradient of the moving ones: greatest score, scale · g, scale · g · mean.
 constexpr long FIELDS = 5;
 
-// One row of fixed voxels: their fields, and if `out` is not null the gradient for them, (C, line).
+// One row of fixed voxels: these numbers, and if `out` is not null the gradient of the row, (C, line).
 void fixed_row(const Problem& q, const Planes& moving, const float* fixed, long b, long i, long j, float* fields,
                float* out) {
     const long line = line_of(q.K), voxels = q.I * q.J * q.K;
@@ -106,7 +106,7 @@ void fixed_row(const Problem& q, const Planes& moving, const float* fixed, long 
     }
 }
 
-// One row of the gradient for moving voxels, (C, line).
+// One row of the gradient of moving voxels, (C, line).
 void moving_row(const Problem& q, const float* moving, const Planes& fixed, const Planes& fields, long i, long j,
                 float* out) {
     const long line = line_of(q.K);
@@ -115,7 +115,7 @@ void moving_row(const Problem& q, const float* moving, const Planes& fixed, cons
         scores(fixed, moving, i, j, k, q.C, line, s);
         for (int row = 0; row < S * S; row++) {
             const float* at = fields.at(i + row / S - R, j + row % S - R) + LEAD + k - R;
-            for (int n = 0; n < S; n++, at++) {  // the offset of the candidate, seen from the fixed voxel, is reversed
+            for (int n = 0; n < S; n++, at++) {  // seen from the fixed voxel, the offset is reversed
                 const Wide ahead = float(R - row / S) * load<WIDE>(at + line) +
                                    float(R - row % S) * load<WIDE>(at + 2 * line) +
                                    float(R - n) * load<WIDE>(at + 3 * line);
@@ -154,7 +154,7 @@ void backward(const Problem& q, long b, long start, long stop, float* memory) {
     const Planes fields(q, FIELDS, fixed.memory + S * fixed.plane);
     float* out = fields.memory + S * fields.plane;
     moving.clear(), fixed.clear(), fields.clear();
-    const long beside = q.d_moving ? R : 0;  // moving voxels meet the fixed ones of the planes beside
+    const long beside = q.d_moving ? R : 0;  // moving voxels use the fixed ones of the neighbouring planes
     for (long i = start - beside - R; i < start - beside + R; i++) moving.fill(q, q.moving, q.moving_bf16, b, i);
     for (long i = start - beside; i < stop + beside; i++) {
         const bool inside = i >= 0 && i < q.I, own = i >= start && i < stop;
@@ -182,14 +182,14 @@ void run(const Problem& q, long threads) {
 }  // namespace
 
 KERNEL void matching_wide(const void* moving, long moving_bf16, const void* fixed, long fixed_bf16, float* out, long b,
-                       long I, long J, long K, long C, long threads) {
+                          long I, long J, long K, long C, long threads) {
     run({moving, moving_bf16, fixed, fixed_bf16, out, nullptr, nullptr, nullptr, b, I, J, K, C}, threads);
 }
 EXPORT(matching_wide)
 
 KERNEL void matching_wide_backward(const void* moving, long moving_bf16, const void* fixed, long fixed_bf16,
-                                const float* g, void* d_moving, void* d_fixed, long b, long I, long J, long K, long C,
-                                long threads) {
+                                   const float* g, void* d_moving, void* d_fixed, long b, long I, long J, long K,
+                                   long C, long threads) {
     run({moving, moving_bf16, fixed, fixed_bf16, nullptr, g, d_moving, d_fixed, b, I, J, K, C}, threads);
 }
 EXPORT(matching_wide_backward)

@@ -1,11 +1,11 @@
-// Voxels that have a share in every cluster: their taps' weights, and sums over eight of them.
+// Tap weights of voxels with a share in every cluster, and sums over eight numbers.
 #pragma once
 #include "lanes.h"
 
 namespace sacbnet {
 namespace {
 
-// Up to eight numbers, the rest zeros.
+// Loads up to eight numbers; the rest are zeros.
 INLINE Vec<8> load_some(const float* p, long count) {
     if (count >= 8) return load<8>(p);
     Vec<8> v = {};
@@ -13,7 +13,7 @@ INLINE Vec<8> load_some(const float* p, long count) {
     return v;
 }
 
-// The weights of K voxels: Σ_n shares[n · voxels + k] · taps[n, t] into out[t · step + k]; up to seven zeros follow.
+// Tap weights of K voxels: out[t · step + k] = Σ_n shares[n · voxels + k] · taps[n, t]. Up to seven zeros follow.
 inline void mix_row(const float* shares, long voxels, const float* taps, long n, long K, float* out, long step) {
     for (long k = 0; k < K; k += 8)
         for (long t = 0; t < 27; t += 9) {
@@ -28,7 +28,7 @@ inline void mix_row(const float* shares, long voxels, const float* taps, long n,
         }
 }
 
-// The sum over each of eight vectors.
+// The sum of the elements of each of eight vectors.
 INLINE Vec<8> sums_of(Vec<8>* v) {
     transpose8(v);
     return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));

@@ -1,14 +1,14 @@
 // Gradients of the mixed convolution (mixed_conv.cpp) for its input and for the weights a_t(v) of the voxels' taps.
 //
-// Both are made of K_t(v) = W_t' g(v): that for the input, at u, is the sum of a_t(v) K_t(v) over the 27 voxels
-// v = u - t, and that for the weight a_t(v) is K_t(v) · z(u). So a voxel u meets each pair (v, t) once, no two voxels
-// the same one, and K is computed once and never stored.
+// Both use K_t(v) = W_t' g(v). The gradient of the input at u is the sum of a_t(v) K_t(v) over the 27 voxels v = u - t.
+// The gradient of the weight a_t(v) is K_t(v) · z(u). Each pair (v, t) belongs to exactly one voxel u. So each K is
+// computed once and never stored.
 #include "shares.h"
 
 namespace sacbnet {
 namespace {
 
-// Here x is g, of cin channels, and y the input's gradient, of cout.
+// Here x is g, with cin channels, and y is the gradient of the input, with cout channels.
 template <int L, int NV, int T, int C>
 struct Spread {
     static constexpr int W = L * NV;
@@ -18,7 +18,7 @@ struct Spread {
         Shares shares;
     };
 
-    // K = W' g of T voxels and W channels: dz += a · K, dots += K · z, whose sum over the lanes is left to be done
+    // K = W' g of T voxels and W channels: dz += a · K, dots += K · z. The sum over the lanes follows later.
     static __attribute__((noinline)) void product(const float* g, long cin, const float* w, const float* z, long step,
                                                   const float* a, float* dz, float* dots) {
         const long c_in = C ? C : cin;
@@ -61,7 +61,7 @@ struct Spread {
     static void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long area, const float* weights,
                       float* d_weights, const Memory& to) {
         const long c_in = C ? C : q.cin, line = q.K + 2, padded = (q.cout + W - 1) / W * W;
-        // the last two places of the last row are no voxels
+        // the last two places of the last row are not voxels
         const long count = std::min(CHUNK, (task.j1 - task.j0) * line - 2 - at);
         std::fill_n(to.dz, CHUNK * padded, 0.f);
         for (long n = 0; n < 27; n++) {
@@ -110,7 +110,8 @@ struct Spread {
         const long padded = (q.cout + W - 1) / W * W;
         const Tasks tasks(q.I, q.J, (q.K + 2) * (q.cin + padded / 3 + 27 + q.n));
         const auto weights = kernel<W>(q);
-        const long area = (tasks.rows + 2) * (q.K + 2) + CHUNK + 2;  // past the last voxel is read, but not used
+        const long area =
+            (tasks.rows + 2) * (q.K + 2) + CHUNK + 2;  // places after the last voxel are read, but not used
         const long sizes[] = {3 * area * q.cin, area * padded, CHUNK * padded,
                               CHUNK * L,        CHUNK,         Shares::floats(q, area)};
         std::vector<Scratch> memory;
@@ -129,10 +130,10 @@ struct Spread {
 
 }  // namespace
 
-// d_weights (b, I, 27, J + 2, K + 2), zeros on entry: the gradient by the weights of the taps, planes padded.
+// d_weights (b, I, 27, J + 2, K + 2): gradient of the tap weights, in padded planes. It holds zeros before the call.
 KERNEL void mixed_conv_backward(const void* g, long g_bf16, const float* weight, const float* shares, const float* taps,
-                             long n, const void* z, void* dz, long z_bf16, float* d_weights, long b, long I, long J,
-                             long K, long cin, long cout, long threads) {
+                                long n, const void* z, void* dz, long z_bf16, float* d_weights, long b, long I, long J,
+                                long K, long cin, long cout, long threads) {
     const Problem q{g,      g_bf16,  {}, weight, 1, nullptr, nullptr, taps, n,     dz,
                     z_bf16, nullptr, b,  I,      J, K,       cout,    cin,  shares};
     by_shape<Spread>(q, threads, z, z_bf16, d_weights);

@@ -1,7 +1,7 @@
-// Gradients of the mixed convolution (mixed_conv.cpp) that are sums over voxels: for tap t of the kernel that of
-// a_t(v) z(v + t) ⊗ g(v); for the weights and the bias of each cluster those of share(v) da_t(v) and share(v) g(v), da
-// being the gradient for the weights of the voxel's taps. With them the gradient for the shares themselves, which
-// needs the same: Σ_t da_t(v) · taps[n, t] + g(v) · bias[n].
+// Gradients of the mixed convolution (mixed_conv.cpp) that are sums over voxels. For tap t of the kernel, the sum of
+// a_t(v) z(v + t) ⊗ g(v). For the tap weights and the bias of each cluster, the sums of share(v) da_t(v) and of
+// share(v) g(v). Here da is the gradient of the tap weights of the voxel. The gradient of the shares is computed in the
+// same pass, because it needs the same data: Σ_t da_t(v) · taps[n, t] + g(v) · bias[n].
 #include "mix.h"
 #include "outer.h"
 
@@ -19,17 +19,17 @@ struct Problem {
     const float* da;                    // (b, I, 27, J + 2, K + 2)
     float* d_shares;                    // (b, n, I, J, K)
     long n, b, I, J, K, cin, cout;
-    long padded;  // cout, filled up to whole vectors
-    // of one task's sums: (27, cin, padded), (n, padded), (n, 27, 8), the last over every eighth voxel of a row
+    long padded;  // cout, padded to whole vectors
+    // sizes of the sums of a task: (27, cin, padded), (n, padded), (n, 27, 8); the last one over every eighth voxel
     long bias_at() const { return 27 * cin * padded; }
     long taps_at() const { return bias_at() + n * padded; }
     long size() const { return taps_at() + n * 27 * 8; }
 };
 
-// What a task holds. Planes of the input have a rim of zeros; all else is of one plane, voxel after voxel.
+// Memory of a task. Planes of the input have a rim of zeros. The other arrays belong to one plane, voxel after voxel.
 struct Memory {
     float *x, *g, *a, *shares, *weighed;  // (3, J + 2, K + 2, cin), (JK, padded), (27, JK), (JK, n), (RUN, cin)
-    static constexpr long OVER = 8;       // voxels past the last that are read or written
+    static constexpr long OVER = 8;       // places after the last voxel that are read or written
     static std::vector<long> sizes(const Problem& q) {
         const long voxels = q.J * q.K + OVER;
         return {3 * (q.J + 2) * (q.K + 2) * q.cin, voxels * q.padded, voxels * 27, voxels * q.n, RUN * q.cin};
@@ -40,7 +40,7 @@ struct Memory {
     }
 };
 
-void fill(const Problem& q, long b, long i, float* plane) {  // its rim is zero already; beyond the volume: zeros
+void fill(const Problem& q, long b, long i, float* plane) {  // its rim is zero; zeros outside the volume
     const long line = (q.K + 2) * q.cin;
     if (i < 0 || i >= q.I) {
         std::fill_n(plane, (q.J + 2) * line, 0.f);
@@ -51,7 +51,7 @@ void fill(const Problem& q, long b, long i, float* plane) {  // its rim is zero 
                   plane + (j + 1) * line + q.cin);
 }
 
-// The plane's g, shares and weights of taps
+// g, shares and tap weights of the plane
 void read(const Problem& q, long b, long i, const Memory& to) {
     const long area = q.J * q.K, volume = q.I * area, at = (b * q.I + i) * area * q.cout;
     if (q.padded == q.cout)
@@ -64,7 +64,7 @@ void read(const Problem& q, long b, long i, const Memory& to) {
         for (long v = 0; v < area; v++) to.shares[v * q.n + n] = shares[n * volume + v];
 }
 
-// a · x(v + t) of `count` voxels from voxel `from` of the plane on; x: tap t of its first voxel
+// a · x(v + t) of `count` voxels of the plane, from voxel `from` on. x: tap t of its first voxel.
 void weigh(const Problem& q, const float* x, const float* a, long from, long count, float* out) {
     for (long v = from; v < from + count; v++, out += q.cin) {
         const float *at = x + (v + v / q.K * 2) * q.cin, weight = a[v];
@@ -90,7 +90,7 @@ void sum_products(const Problem& q, long i, const Memory& from, float* sums) {
     }
 }
 
-// Of one row: da (27, K) rows `step` apart, g (K, padded)
+// The gradients of one row. da: (27, K), rows `step` apart. g: (K, padded).
 void row(const Problem& q, long b, long at, const float* da, long step, const float* g, const float* bias,
          float* sums) {
     const long volume = q.I * q.J * q.K;
@@ -132,7 +132,7 @@ void slab(const Problem& q, long b, long start, long stop, const std::vector<flo
     }
 }
 
-// The sums of all tasks, `tasks` for each sample, added up.
+// Adds up the sums of all tasks. There are `tasks` tasks for each sample.
 void add_up(const Problem& q, const float* sums, long tasks, float* d_kernel, float* d_taps, float* d_bias,
             long threads) {
     auto total = [&](const float* from, long count) {
@@ -161,7 +161,7 @@ void run(Problem& q, float* d_kernel, float* d_taps, float* d_bias, long threads
     q.padded = (q.cout + L * NV - 1) / (L * NV) * (L * NV);
     std::vector<float> bias(size_t(q.b * q.n * q.padded), 0.f);
     for (long r = 0; r < q.b * q.n; r++) std::copy_n(q.bias + r * q.cout, q.cout, bias.data() + r * q.padded);
-    // planes of a task: by the shape alone, and so that the sums of all tasks stay below some 64 MB
+    // The shape alone decides the planes of a task. The sums of all tasks stay below about 64 MB.
     long tasks = std::max(1L, std::min((q.I + slab_of(q.I) - 1) / slab_of(q.I), (16L << 20) / q.size() / q.b));
     const long planes = (q.I + tasks - 1) / tasks;
     tasks = (q.I + planes - 1) / planes;
@@ -170,7 +170,7 @@ void run(Problem& q, float* d_kernel, float* d_taps, float* d_bias, long threads
     std::vector<Scratch> memory;
     for (long w = 0; w < std::min(threads, q.b * tasks); w++) {
         memory.push_back(scratch(floats));
-        std::fill_n(memory.back().get(), floats, 0.f);  // the rims, and what is past the last voxel
+        std::fill_n(memory.back().get(), floats, 0.f);  // the rims, and the places after the last voxel
     }
     Scratch sums = scratch(q.b * tasks * q.size());
     parallel(q.b * tasks, threads, [&](long task, long worker) {
@@ -183,12 +183,12 @@ void run(Problem& q, float* d_kernel, float* d_taps, float* d_bias, long threads
 
 }  // namespace
 
-// d_kernel (27·cin, cout), d_taps (b, n, 27), d_bias (b, n, cout). da: as mixed_conv_backward leaves it, eight more
-// numbers after it.
+// d_kernel (27·cin, cout), d_taps (b, n, 27), d_bias (b, n, cout). da: the result of mixed_conv_backward, followed by
+// eight more numbers.
 KERNEL void mixed_conv_gradient(const void* x, long x_bf16, const void* g, long g_bf16, const float* shares,
-                             const float* taps, const float* bias, const float* da, long n, float* d_shares,
-                             float* d_kernel, float* d_taps, float* d_bias, long b, long I, long J, long K, long cin,
-                             long cout, long threads) {
+                                const float* taps, const float* bias, const float* da, long n, float* d_shares,
+                                float* d_kernel, float* d_taps, float* d_bias, long b, long I, long J, long K, long cin,
+                                long cout, long threads) {
     Problem q{x, x_bf16, g, g_bf16, shares, taps, bias, da, d_shares, n, b, I, J, K, cin, cout, 0};
     if (cout <= 8) return run<8, 1>(q, d_kernel, d_taps, d_bias, threads);
     if (WIDE == 8) return run<8, 2>(q, d_kernel, d_taps, d_bias, threads);

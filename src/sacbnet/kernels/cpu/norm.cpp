@@ -1,19 +1,19 @@
-// Instance norm and leaky ReLU around a convolution: closing the norm that the convolution left open (it delivers
-// Σy and Σy² with y), and the gradient through both.
+// Instance norm and leaky ReLU after a convolution. The convolution gives y with Σy and Σy²; here the norm is applied.
+// Also the gradient through both.
 #include "rows.h"
 
 namespace sacbnet {
 namespace {
 
-constexpr long PART = 16384, RUN = 512;  // voxels of a task, and of a sum in single precision: fixed by the shape
+constexpr long PART = 16384, RUN = 512;  // voxels of a task, and of a sum in single precision; fixed by the shape
 
 template <class T, class G>
 struct Backward {
     const G* g;
     const T* y;
-    bool closed;  // y is the output, of which leaky ReLU can be undone
+    bool closed;  // y is the output, from which leaky ReLU can be undone
 
-    // f(normalised value, gradient for it, place in the pattern) of `count` numbers from number `from` on
+    // f(normalised value, its gradient, place in the pattern) for `count` numbers from number `from` on
     template <class F>
     INLINE void each(const OpenNorm& norm, long from, long count, F f) const {
         const float inverse = 1 / norm.slope;
@@ -37,7 +37,8 @@ struct Backward {
     }
 };
 
-// One sample; mean (2, length): of the gradient before the norm, and of it times the normalised value.
+// One sample. mean (2, length): the means of the gradient before the norm, and of its product with the normalised
+// value.
 template <class T, class G>
 void sums(const Backward<T, G>& q, const OpenNorm& norm, long from, long to, long channels, double* out) {
     const long length = norm.scale.length;
@@ -68,7 +69,7 @@ void backward(const Backward<T, G>& all, const std::vector<OpenNorm>& norms, lon
     auto of = [&](long s) {
         return Backward<T, G>{all.g + s * voxels * channels, all.y + s * voxels * channels, all.closed};
     };
-    // parts begin at whole patterns, for PART is a multiple of any that 8 and the channels make
+    // Parts begin at whole patterns: PART is a multiple of the length of each pattern.
     auto range = [&](long task) {
         const long from = task % parts * PART;
         return std::pair(from * channels, std::min(voxels, from + PART) * channels);
@@ -103,9 +104,10 @@ void backward(const Backward<T, G>& all, const std::vector<OpenNorm>& norms, lon
 
 }  // namespace
 
-// out = leaky ReLU of y·scale + shift: y, out (b, voxels, channels), of one type, may be the same; scale (b, channels).
-KERNEL void close_norm(const void* y, long y_bf16, const float* scale, const float* shift, double slope, void* out, long b,
-                    long voxels, long channels, long threads) {
+// out = leaky ReLU of y·scale + shift. y, out: (b, voxels, channels) of one type; they may be one array. scale, shift:
+// (b, channels).
+KERNEL void close_norm(const void* y, long y_bf16, const float* scale, const float* shift, double slope, void* out,
+                       long b, long voxels, long channels, long threads) {
     const long parts = (voxels + PART - 1) / PART;
     const auto norms = open_norms(scale, shift, float(slope), b, channels);
     parallel(b * parts, threads, [&](long task, long) {
@@ -120,9 +122,10 @@ KERNEL void close_norm(const void* y, long y_bf16, const float* scale, const flo
 }
 EXPORT(close_norm)
 
-// Gradient of close_norm and of the mean and variance within it, for y. `closed`: y holds the output instead.
+// Gradient of y through close_norm, its mean and its variance. closed: y holds the output of close_norm instead.
 KERNEL void norm_gradient(const void* g, long g_bf16, const void* y, long y_bf16, long closed, const float* scale,
-                       const float* shift, double slope, void* out, long b, long voxels, long channels, long threads) {
+                          const float* shift, double slope, void* out, long b, long voxels, long channels,
+                          long threads) {
     const auto norms = open_norms(scale, shift, float(slope), b, channels);
     auto with = [&](auto* from, auto* values, auto* to) {
         using G = std::decay_t<decltype(*to)>;

@@ -1,11 +1,11 @@
-// Sums of outer products in registers: what the gradients of the direct convolutions are made of.
+// Sums of outer products in registers, for the gradients of the direct convolutions.
 #pragma once
 #include "rows.h"
 
 namespace sacbnet {
 namespace {
 
-// Σ over `count` voxels of TI input channels ⊗ NV vectors of g, added to out (TI, padded); at(m): where voxel m lies.
+// Sum over `count` voxels of TI input channels ⊗ NV vectors of g, added to out (TI, padded). at(m): place of voxel m.
 template <int L, int NV, int TI, class At>
 __attribute__((noinline)) void outer(const float* x, long cin, const float* g, long padded, At at, long count,
                                      float* out) {
@@ -32,7 +32,7 @@ __attribute__((noinline)) void outer(const float* x, long cin, const float* g, l
         for (int v = 0; v < NV; v++) store<L>(out + t * padded + v * L, acc[t][v]);
 }
 
-// The same for all `cin` channels and all of g: added to out (cin, padded).
+// The same for all `cin` channels and all channels of g, added to out (cin, padded).
 template <int L, int NV, class At>
 void outer_sum(const float* x, long cin, const float* g, long padded, At at, long count, float* out) {
     constexpr int MOST = NV == 1 ? 8 : 6;

@@ -1,5 +1,5 @@
-// Small steps between the convolutions, each in one pass over memory: means of 2×2×2 voxels, and the leaky ReLU that
-// is added to the input of a block.
+// Small steps between the convolutions, each in one pass over memory: means of 2×2×2 voxels, and the sum of a leaky
+// ReLU and the input of a block.
 #include "rows.h"
 
 namespace sacbnet {
@@ -76,7 +76,7 @@ void add(const T* y, const T* x, float slope, T* out, bool back, long count, lon
 
 }  // namespace
 
-// y = mean of 2×2×2 voxels of x (b, I, J, K, c), sides even; back: x = y / 8 spread over them.
+// y = mean of 2×2×2 voxels of x (b, I, J, K, c), all sides even. back: x = y / 8 at each of the eight voxels.
 KERNEL void pool2(void* x, void* y, long half, long back, long b, long I, long J, long K, long c, long threads) {
     if (half)
         pool(static_cast<bf16*>(x), static_cast<bf16*>(y), back, b, I, J, K, c, threads);
@@ -85,9 +85,9 @@ KERNEL void pool2(void* x, void* y, long half, long back, long b, long I, long J
 }
 EXPORT(pool2)
 
-// out = leaky ReLU of y, plus x; back: x is the gradient, and out the one for y. out may be y or x.
+// out = leaky ReLU of y, plus x. back: x is the gradient of the sum, and out the gradient of y. out may be y or x.
 KERNEL void leaky_add(const void* y, const void* x, double slope, void* out, long half, long back, long count,
-                   long threads) {
+                      long threads) {
     if (half)
         add(static_cast<const bf16*>(y), static_cast<const bf16*>(x), float(slope), static_cast<bf16*>(out), back,
             count, threads);

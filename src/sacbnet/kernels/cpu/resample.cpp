@@ -1,10 +1,10 @@
-// Images and label maps through maps of points, onto another grid (spatial/resample.py).
+// Resampling of images and label maps onto another grid, through maps of points (spatial/resample.py).
 #include "maps.h"
 
 namespace sacbnet {
 namespace {
 
-// The value of the nearest voxel; the place is inside.
+// Value of the nearest voxel. The place lies inside the image.
 template <class T>
 INLINE T nearest(const T* data, const Lattice& lattice, const double* voxel) {
     long at = 0;
@@ -15,7 +15,7 @@ INLINE T nearest(const T* data, const Lattice& lattice, const double* voxel) {
     return data[at];
 }
 
-// Of the eight labels around a place that with the largest sum of trilinear weights; of equals the smallest.
+// Of the eight labels around a place, the one with the largest sum of trilinear weights; the smallest among equals.
 template <class T>
 INLINE T vote(const T* data, const Lattice& lattice, const double* voxel) {
     double f[3];
@@ -46,7 +46,7 @@ INLINE T vote(const T* data, const Lattice& lattice, const double* voxel) {
     return best;
 }
 
-// f(pointer to a number of the type): whole numbers by their size in bytes and whether they have a sign.
+// Calls f with a pointer to the type: a whole number of this size in bytes, with or without a sign.
 template <class F>
 void by_type(long bytes, long has_sign, F f) {
     switch (bytes * 2 + has_sign) {
@@ -75,7 +75,7 @@ struct Task {
     const double *to_voxels, *to_world;
     long threads;
 
-    // out(p) = of(the voxel of the source that p is mapped to), 0 outside
+    // out(p) = of(voxel of the source to which p is mapped); 0 outside
     template <class T, class F>
     void run(T* out, F of) const {
         parallel(target.size[0] * target.size[1], threads, [&](long row, long) {
@@ -91,13 +91,17 @@ struct Task {
 
 }  // namespace
 
-// data (sizes[0..2]) on a lattice to which to_voxels leads from the world -> out (sizes[3..5]), whose lattice to_world
-// places there. way 0: linear, both float; 1: nearest; 2: the label of the largest vote.
+// Resamples data (sizes[0..2]) to out (sizes[3..5]). to_voxels: from the world to the voxels of data. to_world: from
+// the voxels of out to the world. way 0: linear, both float; 1: nearest; 2: the label of the largest vote.
 KERNEL void resample(const void* data, long bytes, long has_sign, const int64_t* sizes, const double* to_voxels,
-                  const double* to_world, const int64_t* kinds, const double* matrices, long count, long way, void* out,
-                  long threads) {
-    const Task task{PointMap(kinds, matrices, count), {{sizes[0], sizes[1], sizes[2]}}, {{sizes[3], sizes[4], sizes[5]}},
-                    to_voxels, to_world, threads};
+                     const double* to_world, const int64_t* kinds, const double* matrices, long count, long way,
+                     void* out, long threads) {
+    const Task task{PointMap(kinds, matrices, count),
+                    {{sizes[0], sizes[1], sizes[2]}},
+                    {{sizes[3], sizes[4], sizes[5]}},
+                    to_voxels,
+                    to_world,
+                    threads};
     if (way == 0) return task.run(static_cast<float*>(out), [&](const double* voxel) {
         float value;
         interpolate<1>(static_cast<const float*>(data), task.source, voxel, &value);

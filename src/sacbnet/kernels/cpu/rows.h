@@ -1,4 +1,4 @@
-// Runs of channels-last voxels, as vectors of eight floats whatever the storage; norms that a layer left open.
+// Runs of channels-last voxels as vectors of eight floats, for each storage type; and norms that are not applied yet.
 #pragma once
 #include <numeric>
 
@@ -16,7 +16,7 @@ INLINE Vec<8> load8(const bf16* p) {
     return (Vec<8>)(__builtin_convertvector(h, Word8) << 16);
 }
 INLINE void store8(float* p, Vec<8> v) { store<8>(p, v); }
-INLINE void store8(bf16* p, Vec<8> v) {  // as `put` rounds
+INLINE void store8(bf16* p, Vec<8> v) {  // rounds as `put` does
     const Word8 u = (Word8)v;
     Word8 rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
     rounded = (u & 0x7fffffff) > 0x7f800000 ? Word8{} + 0x7fc0 : rounded;
@@ -26,7 +26,7 @@ INLINE void store8(bf16* p, Vec<8> v) {  // as `put` rounds
 
 INLINE Vec<8> leaky(Vec<8> a, float slope) { return a > 0 ? a : slope * a; }
 
-// Numbers per channel, repeated until the channels fill whole vectors: a run of voxels is then a run of vectors.
+// Numbers of each channel, repeated until they fill whole vectors. A run of voxels is then a run of vectors.
 struct Pattern {
     long length;
     std::vector<float> values;
@@ -36,13 +36,13 @@ struct Pattern {
     INLINE Vec<8> at(long e) const { return load<8>(values.data() + e); }
 };
 
-// What a layer left to be done: leaky ReLU of x·scale + shift, both (channels,).
+// A norm that is not applied yet: leaky ReLU of x·scale + shift, both (channels,).
 struct OpenNorm {
     Pattern scale, shift;
     float slope;
 };
 
-// f(vector, place in the pattern) over `count` numbers, the last few filled up with zeros and cut off again.
+// y = f(vector of x, place in the pattern) for `count` numbers. The last vector is padded with zeros.
 template <class TX, class TY, class F>
 INLINE void map(const TX* x, TY* y, long count, long length, F f) {
     long e = 0, at = 0;
@@ -69,7 +69,7 @@ void close_run(const TX* x, const OpenNorm& norm, TY* y, long count) {
             [&](Vec<8> v, long at) { return leaky(v * norm.scale.at(at) + norm.shift.at(at), norm.slope); });
 }
 
-// `count` numbers of a channels-last volume from number `at` on, as floats, the norm closed if there is one.
+// `count` numbers of a channels-last volume as floats, from number `at` on. A norm is applied if there is one.
 inline void widen_run(const void* x, long x_bf16, long at, const OpenNorm* norm, long count, float* out) {
     auto run = [&](auto* from) {
         if (norm)
@@ -80,7 +80,7 @@ inline void widen_run(const void* x, long x_bf16, long at, const OpenNorm* norm,
     x_bf16 ? run(static_cast<const bf16*>(x)) : run(static_cast<const float*>(x));
 }
 
-// The open norms of a batch, from scale and shift (b, channels); none where they are null.
+// The norms of a batch, from scale and shift (b, channels); none if these are null.
 inline std::vector<OpenNorm> open_norms(const float* scale, const float* shift, float slope, long b, long channels) {
     std::vector<OpenNorm> out;
     for (long s = 0; scale && s < b; s++)

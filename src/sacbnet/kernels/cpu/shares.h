@@ -1,4 +1,4 @@
-// Voxels that have a share in every cluster, as the mixed convolution and its gradients see them.
+// Voxels with a share in every cluster, for the mixed convolution and its gradients.
 #pragma once
 #include "adaptive_conv.h"
 #include "mix.h"
@@ -6,7 +6,7 @@
 namespace sacbnet {
 namespace {
 
-// What is known of three planes: the weights of each voxel's taps, and below them its shares.
+// Data of three planes: the tap weights of each voxel, and below them its shares.
 struct Shares {
     const Problem& q;
     long area;

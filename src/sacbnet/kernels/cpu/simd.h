@@ -1,5 +1,5 @@
-// What the kernels share: vectors of floats, bfloat16 storage, and a loop over tasks on several threads.
-// Plain C++17 with the vector extension of GCC and Clang: no torch header, no OpenMP runtime beside torch's own.
+// Common parts of all kernels: vectors of floats, bfloat16 storage, and a loop over tasks on several threads.
+// Plain C++17 with the vector extension of GCC and Clang. There is no header of torch, and no second OpenMP runtime.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -43,7 +43,7 @@ INLINE void store(float* p, Vec<L> v) {
     std::memcpy(p, &v, sizeof v);
 }
 
-// A number as a type, to choose a template by.
+// A number as a type, which selects a template.
 template <int N>
 using Number = std::integral_constant<int, N>;
 
@@ -58,16 +58,16 @@ INLINE float widen(bf16 x) {
     return f;
 }
 INLINE void put(float* p, float x) { *p = x; }
-INLINE void put(bf16* p, float x) {  // to nearest, ties to even, as torch rounds; NaN stays NaN
+INLINE void put(bf16* p, float x) {  // rounds to nearest, ties to even, like torch; NaN stays NaN
     uint32_t u;
     std::memcpy(&u, &x, 4);
     uint32_t rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
     p->bits = uint16_t((u & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
 }
 
-// f(task, worker) for each task; which worker takes which is left to chance, so results may depend on the task alone.
-// An exception of f ends the tasks that have not begun, and is thrown again in the thread that called: in a thread of
-// its own it would end the process.
+// Calls f(task, worker) for each task. The worker of a task is a matter of chance, so results must depend on the task
+// alone. After an exception of f, no further task begins, and the exception is thrown again in the calling thread. In
+// another thread it would end the process.
 template <class F>
 void parallel(long tasks, long workers, F f) {
     workers = std::max(1L, std::min(workers, tasks));
@@ -84,11 +84,11 @@ void parallel(long tasks, long workers, F f) {
         }
     };
     std::vector<std::thread> others;
-    others.reserve(size_t(workers - 1));  // before any thread runs: a vector of running threads must not be lost
+    others.reserve(size_t(workers - 1));  // before threads run: an exception here must not destroy running threads
     try {
         for (long w = 1; w < workers; w++) others.emplace_back(work, w);
     } catch (const std::system_error&) {  // no more threads can be made: the present ones do all the work
-    } catch (const std::bad_alloc&) {     // nor the memory that describes one
+    } catch (const std::bad_alloc&) {     // no memory for another thread
     }
     work(0);
     for (auto& thread : others) thread.join();
@@ -103,7 +103,7 @@ inline Scratch scratch(long floats) {
     return Scratch(static_cast<float*>(p), [](float* q) { std::free(q); });
 }
 
-// Planes of a slab: fixed by the shape alone, so that sums over slabs do not depend on the number of threads.
+// Planes of a slab. They depend on the shape alone, so that sums over slabs do not depend on the number of threads.
 inline long slab_of(long planes) { return std::max(4L, (planes + 15) / 16); }
 
 }  // namespace sacbnet

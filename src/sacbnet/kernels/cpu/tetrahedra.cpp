@@ -1,13 +1,14 @@
-// The ten tetrahedra of a cell of the lattice (spatial/jacobian.py): which cells hold one that is too small, and the
-// pushes on its corners that would restore it (spatial/unfold.py). And the volume by central differences, beside them.
+// The ten tetrahedra of a cell of the lattice (spatial/jacobian.py): the cells with a tetrahedron that is too small,
+// and the pushes on its corners that restore its volume (spatial/unfold.py). Also the determinant by central
+// differences.
 #include "simd.h"
 
 namespace sacbnet {
 namespace {
 
 struct Tetrahedron {
-    int corner[4][3];  // in such an order that the volume is positive where nothing is displaced
-    float scale;       // 1 over the determinant there
+    int corner[4][3];  // in the order in which the volume is positive without displacement
+    float scale;       // 1 over the determinant without displacement
 };
 
 std::vector<Tetrahedron> tetrahedra() {
@@ -36,8 +37,9 @@ INLINE void cross(const float* a, const float* b, float* out) {
     out[0] = a[1] * b[2] - a[2] * b[1], out[1] = a[2] * b[0] - a[0] * b[2], out[2] = a[0] * b[1] - a[1] * b[0];
 }
 
-// Determinants of the tetrahedra with corners x in a row, whose edges from the first would be d; components n apart.
-// Functions of their own, for only of arguments does the compiler believe that they do not overlap.
+// Determinants of a row of tetrahedra with corners x. Without displacement, their edges from the first corner are d.
+// Components are n apart. These are separate functions, because only for arguments does the compiler accept that arrays
+// do not overlap.
 __attribute__((noinline)) void volumes(const float* const* x, const float (*d)[3], long n, long count,
                                        float* __restrict volume) {
     const float *p = x[0], *q = x[1], *r = x[2], *s = x[3];
@@ -57,7 +59,7 @@ __attribute__((noinline)) void flag(const float* __restrict volume, float least,
 
 }  // namespace
 
-// u (3, I, J, K) in voxels -> bad (I-1, J-1, K-1): whether the cell holds a tetrahedron of relative volume <= margin
+// bad (I-1, J-1, K-1): whether a cell has a tetrahedron of relative volume <= margin. u: (3, I, J, K) in voxels.
 KERNEL void folded_cells(const float* u, uint8_t* bad, long I, long J, long K, double margin, long threads) {
     const Lattice lattice{I, J, K};
     const std::vector<Tetrahedron> all = tetrahedra();
@@ -83,7 +85,8 @@ KERNEL void folded_cells(const float* u, uint8_t* bad, long I, long J, long K, d
 }
 EXPORT(folded_cells)
 
-// u (3, I, J, K) in voxels -> out (I, J, K): det of the Jacobian of p + u(p), by central differences, one-sided at the faces
+// out (I, J, K): determinant of the Jacobian of p + u(p), by central differences, one-sided at the faces.
+// u: (3, I, J, K) in voxels.
 KERNEL void jacobian(const float* u, float* out, long I, long J, long K, long threads) {
     const long n = I * J * K;
     parallel(I * J, threads, [&](long row, long) {
@@ -94,7 +97,8 @@ KERNEL void jacobian(const float* u, float* out, long I, long J, long K, long th
             const float scale = before + after ? 1 / float(before + after) : 0.f;
             const long stride = axis == 0 ? J * K : axis == 1 ? K : 1;
             for (int c = 0; c < 3; c++) {
-                const float *ahead = u + c * n + row * K + after * stride, *behind = u + c * n + row * K - before * stride;
+                const float *ahead = u + c * n + row * K + after * stride,
+                            *behind = u + c * n + row * K - before * stride;
                 for (long k = from; k < to; k++)
                     d[(axis * 3 + c) * K + k] = (ahead[k] - behind[k]) * scale + (axis == c ? 1.f : 0.f);
             }
@@ -114,11 +118,12 @@ KERNEL void jacobian(const float* u, float* out, long I, long J, long K, long th
 }
 EXPORT(jacobian)
 
-// For every tetrahedron of the `count` cells (voxel numbers of their first corners) that is of relative volume <= margin
-// the shortest push on its four corners that, to first order, makes it `goal`: added to push (3, I, J, K), and counted in
-// times (I, J, K), both zero before. touched: the voxels that were pushed, each once; returns their number.
-KERNEL long push_apart(const float* u, const int64_t* cells, long count, float* push, float* times, int64_t* touched, long I,
-                    long J, long K, double margin, double goal) {
+// Pushes on the tetrahedra of relative volume <= margin. cells: voxel numbers of the first corners of `count` cells.
+// Each push is the shortest one on the four corners that makes the volume `goal`, to first order. It is added to push
+// (3, I, J, K) and counted in times (I, J, K); both are zero before the call. touched: the voxels that were pushed,
+// each once. Returns the number of these voxels.
+KERNEL long push_apart(const float* u, const int64_t* cells, long count, float* push, float* times, int64_t* touched,
+                       long I, long J, long K, double margin, double goal) {
     const Lattice lattice{I, J, K};
     const std::vector<Tetrahedron> all = tetrahedra();
     const long n = lattice.voxels();

@@ -1,14 +1,16 @@
-// A displacement at twice the resolution, in voxels there: trilinear, corner voxels on corner voxels, times two.
+// A displacement at twice the resolution, in the voxels of the fine lattice: trilinear interpolation, times two. The
+// corner voxels of both lattices coincide.
 //
-// Output o of an axis of n voxels lies at o (n − 1) / (2n − 1): for o = 2m between m − 1 and m, for o = 2m + 1 between
-// m and m + 1. So each axis is two weighted sums of neighbours, and its gradient one of four.
+// Output o of an axis of n voxels lies at o (n − 1) / (2n − 1). For o = 2m this is between m − 1 and m, for o = 2m + 1
+// between m and m + 1. So each axis takes weighted sums of two neighbours, and its gradient takes sums of four.
 #include "simd.h"
 
 namespace sacbnet {
 namespace {
 
 struct Axis {
-    // output 2m: even[m] of input m, the rest of m − 1; output 2m + 1: odd[m] of m, the rest of m + 1. All (n,)
+    // Output 2m has the weight even[m] for input m and the rest for m − 1. Output 2m + 1 has the weight odd[m] for
+    // input m and the rest for m + 1. All arrays are (n,).
     std::vector<float> even, even_before, odd, odd_after;
 
     explicit Axis(long n) : even(n), even_before(n), odd(n), odd_after(n) {
@@ -25,7 +27,7 @@ struct Axis {
         from[0] = m, from[1] = o % 2 ? std::min(m + 1, n - 1) : std::max(m - 1, 0L);
         weight[0] = o % 2 ? odd[m] : even[m], weight[1] = o % 2 ? odd_after[m] : even_before[m];
     }
-    // the four outputs that input m weighs in, and its weights
+    // the four outputs to which input m contributes, and its weights
     void of_input(long m, long* to, float* weight) const {
         const long n = long(even.size());
         to[0] = std::max(2 * m - 1, 0L), weight[0] = m ? odd_after[m - 1] : 0.f;
@@ -35,7 +37,7 @@ struct Axis {
     }
 };
 
-// One row along k: x (n,), with a readable number on either side -> y (2n,)
+// One row along k: x (n,), with a readable number on either side, to y (2n,).
 void widen_row(const Axis& k, const float* x, float* y) {
     const long n = long(k.even.size());
     const float *even = k.even.data(), *before = k.even_before.data(), *odd = k.odd.data(), *after = k.odd_after.data();
@@ -45,7 +47,7 @@ void widen_row(const Axis& k, const float* x, float* y) {
     }
 }
 
-// The other way: g (2n,), with a readable number on either side -> d (n,)
+// The gradient of a row: g (2n,), with a readable number on either side, to d (n,).
 void narrow_row(const Axis& k, const float* g, float* d) {
     const long n = long(k.even.size());
     const float *even = k.even.data(), *odd = k.odd.data(), *before = k.even_before.data(), *after = k.odd_after.data();
@@ -56,7 +58,7 @@ void narrow_row(const Axis& k, const float* g, float* d) {
 
 }  // namespace
 
-// x (volumes, I, J, K) -> y (volumes, 2I, 2J, 2K)
+// y (volumes, 2I, 2J, 2K) from x (volumes, I, J, K).
 KERNEL void up(const float* x, float* y, long volumes, long I, long J, long K, long threads) {
     const Axis i(I), j(J), k(K);
     parallel(volumes * 2 * I, threads, [&](long task, long) {
@@ -79,7 +81,7 @@ KERNEL void up(const float* x, float* y, long volumes, long I, long J, long K, l
 }
 EXPORT(up)
 
-// g (volumes, 2I, 2J, 2K) -> d (volumes, I, J, K)
+// The gradient: d (volumes, I, J, K) from g (volumes, 2I, 2J, 2K).
 KERNEL void up_backward(const float* g, float* d, long volumes, long I, long J, long K, long threads) {
     const Axis i(I), j(J), k(K);
     parallel(volumes * I, threads, [&](long task, long) {

@@ -1,4 +1,4 @@
-// Trilinear warping by a displacement, without a sampling grid: the voxel's own index is added here.
+// Trilinear warping by a displacement. There is no sampling grid: the index of the voxel is added here.
 #include "warp.h"
 
 namespace sacbnet {
@@ -71,8 +71,9 @@ void sample_planar(const Problem& q, long b, long oi, long oj) {
 
 }  // namespace
 
-KERNEL void warp(const void* image, long bf16_image, long planar, long b, long C, long I, long J, long K, const float* at,
-              long absolute, long border, long oi, long oj, long ok, long add, void* out, long threads) {
+KERNEL void warp(const void* image, long bf16_image, long planar, long b, long C, long I, long J, long K,
+                 const float* at, long absolute, long border, long oi, long oj, long ok, long add, void* out,
+                 long threads) {
     const Problem q{image,  bf16_image, planar, b,  C,   I,       J,       K,       at, absolute,
                     border, oi,         oj,     ok, out, nullptr, nullptr, nullptr, add};
     by_channels(q, [&](auto zero, auto channels, auto in_planes) {

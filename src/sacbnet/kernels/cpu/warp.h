@@ -1,8 +1,8 @@
-// Where the points of a warp fall in the image, eight along k at a time; what forward and backward pass share.
+// Places of the points of a warp in the image, eight along k at a time, for the forward and the backward pass.
 //
-// Along each axis the two lattice points that weigh are base and base + 1, base held inside; the weight of point m at
-// coordinate x is max(0, 1 − |x − m|), which fades to zero within one voxel of the edge without a case of its own, and
-// is zero for what is not finite (where the edge is repeated, NaN counts as 0). Every axis has at least two points.
+// Along each axis the lattice points base and base + 1 have weights; base is clamped to the image. The weight of point
+// m at coordinate x is max(0, 1 − |x − m|). It fades to zero within one voxel of the edge without a special case, and
+// it is zero if x is not finite. Where the edge is repeated, NaN counts as 0. Every axis has at least two points.
 #pragma once
 #include "lanes.h"
 
@@ -12,15 +12,15 @@ namespace {
 typedef Vec<8> V;  // eight neighbours along k, or eight channels of one voxel
 
 struct Problem {
-    const void* image;  // (b, I, J, K, C), or where `planar` (b, C, I, J, K)
+    const void* image;  // (b, I, J, K, C); if `planar`, (b, C, I, J, K)
     long bf16_image, planar, b, C, I, J, K;
-    const float* at;  // (b, 3, oi, oj, ok): displacements in voxels, or where `absolute` coordinates
+    const float* at;  // (b, 3, oi, oj, ok): displacements in voxels; if `absolute`, coordinates
     long absolute, border, oi, oj, ok;
-    void* out;       // (b, oi, oj, ok, C) or (b, C, oi, oj, ok), of the image's type; or null
-    const void* g;   // the gradient by `out`, of the image's type
+    void* out;       // (b, oi, oj, ok, C) or (b, C, oi, oj, ok), in the type of the image; or null
+    const void* g;   // the gradient of `out`, in the type of the image
     float* d_at;     // (b, 3, oi, oj, ok) or null
-    float* d_image;  // as the image but float32, or null
-    long add;        // the displacement itself is added to `out` (C is 3), its gradient to d_at
+    float* d_image;  // like the image, but float32; or null
+    long add;        // the displacement is added to `out` (C is 3), and its gradient to d_at
 
     long voxels() const { return I * J * K; }
     long points() const { return oi * oj * ok; }
@@ -29,11 +29,11 @@ struct Problem {
 struct Axis {
     Ints<8> base;
     V weight[2];
-    V slope[2];  // of the weights; at a kink that to the right, or to the left
-    bool kink;   // whether any of the eight is at one
+    V slope[2];  // of the weights; at a kink, the slope to the right or to the left
+    bool kink;   // whether one of the eight points is at a kink
 };
 
-enum Side { NONE, RIGHT, LEFT };  // of a kink, on which slopes are taken
+enum Side { NONE, RIGHT, LEFT };  // the side of a kink on which slopes are taken
 
 template <Side SIDE>
 INLINE Axis axis(V x, long size, bool border) {
@@ -76,7 +76,7 @@ INLINE Axis axis(V x, long size, bool border) {
 struct Block {
     Axis i, j, k;
     int32_t base[8];  // voxel of the image
-    float own[3][8];  // what `at` holds
+    float own[3][8];  // the values of `at`
 
     template <Side SIDE>
     INLINE void find(const Problem& q, long b, long oi, long oj, long ok) {
@@ -136,7 +136,7 @@ INLINE void store_some(T* p, V v, long count) {
     for (long n = 0; n < count; n++) put(p + n, v[n]);
 }
 
-// f(b, oi, oj) for each row of points.
+// Calls f(b, oi, oj) for each row of points.
 template <class F>
 void each_row(const Problem& q, long threads, F f) {
     parallel(q.b * q.oi, threads, [&](long task, long) {
@@ -144,7 +144,7 @@ void each_row(const Problem& q, long threads, F f) {
     });
 }
 
-// f(a number of the image's type, its channels (0: any number), whether it is planar), the last two as types.
+// Calls f(number of the image's type, number of channels (0: any), whether planar). The last two are types.
 template <class F>
 void by_channels(const Problem& q, F f) {
     auto of_type = [&](auto zero) {

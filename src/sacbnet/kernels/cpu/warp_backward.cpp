@@ -1,15 +1,17 @@
-// Gradients of the warp: by the coordinates per voxel, by the image per plane of it.
+// Gradients of the warp: with respect to the coordinates voxel by voxel, with respect to the image plane by plane.
 //
-// Each task owns planes of the image's gradient and adds up, in the order of the voxels, all that falls there: nothing
-// is added atomically, and no bit depends on how many tasks there are. At lattice points, where the interpolation has
-// a kink, its slope is the mean of the two sides': a field of zeros is where every optimisation starts, and slopes of
-// one side only would push the whole image that way.
+// Each task owns planes of the gradient of the image. It adds all contributions to them, in the order of the voxels.
+// There are no atomic additions, and no bit depends on the number of tasks.
+//
+// The interpolation has a kink at lattice points. There the slope is the mean of the slopes on both sides. Every
+// optimisation starts from a field of zeros, and slopes of one side would push the whole image in one direction.
 #include "warp.h"
 
 namespace sacbnet {
 namespace {
 
-// ---- gradient by the coordinates, from the products of g with the eight corners' values, summed over channels ----
+// ---- gradient of the coordinates, from the products of g with the values of the eight corners, summed over channels
+// ----
 INLINE void slopes(const Block& at, const V (*corner)[2], V* by) {
     V value[4], slope[4];
     for (int l = 0; l < 4; l++) {
@@ -22,7 +24,7 @@ INLINE void slopes(const Block& at, const V (*corner)[2], V* by) {
     by[2] = wi[0] * (wj[0] * slope[0] + wj[1] * slope[1]) + wi[1] * (wj[0] * slope[2] + wj[1] * slope[3]);
 }
 
-// corners(block, corner) fills in the products; extra, where not null, is added.
+// corners(block, corner) computes the products. extra is added if it is not null.
 template <class F>
 INLINE void by_place(const Problem& q, long b, long oi, long oj, long ok, const V* extra, F corners) {
     Block block;
@@ -101,7 +103,7 @@ void planar_by_place(const Problem& q, long b, long oi, long oj) {
     }
 }
 
-// ---- gradient by the image: what of one row of points falls on planes start .. stop ----
+// ---- gradient of the image: contributions of one row of points to the planes start .. stop ----
 template <class T, int C>
 void scatter_last(const Problem& q, long b, long oi, long oj, long start, long stop) {
     const long c_in = C ? C : q.C;
@@ -211,8 +213,8 @@ void run(const Problem& q, long threads) {
 }  // namespace
 
 KERNEL void warp_backward(const void* image, long bf16_image, long planar, long b, long C, long I, long J, long K,
-                       const float* at, long absolute, long border, long oi, long oj, long ok, long add, const void* g,
-                       float* d_at, float* d_image, long threads) {
+                          const float* at, long absolute, long border, long oi, long oj, long ok, long add,
+                          const void* g, float* d_at, float* d_image, long threads) {
     const Problem q{image,  bf16_image, planar, b,  C,       I, J,    K,       at, absolute,
                     border, oi,         oj,     ok, nullptr, g, d_at, d_image, add};
     by_channels(q, [&](auto zero, auto channels, auto in_planes) {

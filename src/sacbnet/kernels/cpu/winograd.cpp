@@ -1,12 +1,12 @@
-// 3×3×3 convolution, stride 1, zero padded, of channels-last volumes by Winograd's F(4,3) along k (Winograd 1980; Lavin
-// & Gray, CVPR 2016): six products yield four outputs of three taps, half the arithmetic. Three planes of the
-// transformed input are held at a time.
+// 3×3×3 convolution of channels-last volumes, stride 1, zero padded, by Winograd's F(4,3) along k (Winograd 1980; Lavin
+// & Gray, CVPR 2016). Six products give four outputs of three taps, with half the arithmetic. Memory holds three planes
+// of the transformed input at a time.
 #include "conv.h"
 
 namespace sacbnet {
 namespace {
 
-// outputs that share a stay of the weights in the first cache, and whose inputs fit beside them
+// Number of outputs computed while the weights stay in the first cache, together with their inputs.
 template <int C>
 constexpr long CHUNK = C && C <= 16 ? 12 : 24;
 
@@ -68,7 +68,7 @@ template <int L, int NV, int T, int C>
 struct Winograd {
     static constexpr int W = L * NV;
 
-    // Four outputs of each of `count` tiles from `at` on, counted over the rows of the strip.
+    // Four outputs of each of `count` tiles from tile `at` on. Tiles are counted over the rows of the strip.
     static void chunk(const Problem& q, const Tasks::Task& task, long i, long at, long count, long tiles,
                       const float* memory, const long* offsets, const float* weights, float* m, double* total) {
         const long c_in = C ? C : q.cin;
@@ -93,7 +93,8 @@ struct Winograd {
     static void strip(const Problem& q, const Tasks& tasks, long number, const float* weights, float* memory) {
         const Tasks::Task task = tasks.at(number);
         const long tiles = (q.K + 3) / 4, c_in = C ? C : q.cin, line = tiles * 6 * c_in;
-        const long stride = (tasks.rows + 2) * line + CHUNK<C> * 6 * c_in;  // past the last tile is read, but not used
+        const long stride =
+            (tasks.rows + 2) * line + CHUNK<C> * 6 * c_in;  // places after the last tile are read, but not used
         float *row = memory + 3 * stride, *m = row + (4 * tiles + 8) * c_in;
         std::fill_n(row, (4 * tiles + 2) * c_in, 0.f);
         auto ring = [&](long i) { return memory + (i + 3) % 3 * stride; };
@@ -127,13 +128,13 @@ struct Winograd {
 
 }  // namespace
 
-// Tasks per sample: rows of `sums`.
+// Number of tasks for each sample, which is the number of rows of `sums`.
 KERNEL long conv_tasks(long I, long J, long K, long cin) { return Tasks(I, J, (K + 3) / 4 * 6 * cin).count(); }
 EXPORT(conv_tasks)
 
 KERNEL void conv(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const float* weight,
-              long transposed, const float* bias, void* y, long y_bf16, double* sums, long b, long I, long J, long K,
-              long cin, long cout, long threads) {
+                 long transposed, const float* bias, void* y, long y_bf16, double* sums, long b, long I, long J, long K,
+                 long cin, long cout, long threads) {
     const Problem q{x,       x_bf16,     open_norms(scale, shift, float(slope), b, cin),
                     weight,  transposed, bias,
                     nullptr, nullptr,    1,

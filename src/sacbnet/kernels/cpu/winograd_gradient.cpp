@@ -1,13 +1,12 @@
-// Gradient of the convolution of winograd.cpp for its kernel, by the same transform: per tile of four outputs the
-// kernel's gradient is G' [(A g) ⊙ (B' x)], six products for twelve, and G' can wait until the sum over all tiles is
-// done.
+// Gradient of the kernel of the convolution in winograd.cpp, by the same transform. For each tile of four outputs the
+// gradient is G' [(A g) ⊙ (B' x)]: six products instead of twelve. G' is applied once, after the sum over all tiles.
 #include "conv.h"
 
 namespace sacbnet {
 namespace {
 
-// Σ over `count` tiles of CI inputs ⊗ NV vectors of each of three rows of g, `pitch` apart; added to out (3, cin,
-// padded).
+// Sum over `count` tiles of CI inputs ⊗ NV vectors of each of three rows of g, `pitch` apart. It is added to out
+// (3, cin, padded).
 template <int L, int NV, int CI>
 __attribute__((noinline)) void outer(const float* x, long cin, const float* g, long padded, long pitch, long count,
                                      float* out) {
@@ -55,7 +54,7 @@ INLINE void transform_gradient(const float* row, float* to, long step, long poin
     store<L>(to + 5 * point, g3);
 }
 
-// Each tile of a row of `step` numbers per voxel: f(place in the row, place in the plane).
+// Calls f(place in the row, place in the plane) for each tile of a row with `step` numbers for each voxel.
 template <class F1, class F4, class F8>
 void tiles_of(long tiles, long step, const F8& f8, const F4& f4, const F1& f1) {
     for (long t = 0; t < tiles; t++) {
@@ -72,7 +71,7 @@ struct Gradient {
     long g_bf16, padded, tiles;
     long size() const { return (54 * q.cin + 1) * padded; }  // (6, 3, 3, cin, padded), and Σ g
 
-    // x: rows j0 - 1 to j1 of one plane, as (6, rows, tiles, cin); zeros beyond the volume
+    // x: rows j0 - 1 to j1 of one plane, as (6, rows, tiles, cin); zeros outside the volume
     void input(const Tasks::Task& task, long i, long point, float* row, float* plane) const {
         for (long j = task.j0 - 1; j <= task.j1; j++, plane += tiles * q.cin) {
             if (i < 0 || i >= q.I || j < 0 || j >= q.J) {
@@ -87,7 +86,7 @@ struct Gradient {
         }
     }
 
-    // g: rows j0 to j1 - 1, as (6, rows, tiles, padded), two rows of zeros before them and after; its sum is added up
+    // g: rows j0 to j1 - 1, as (6, rows, tiles, padded), with two rows of zeros before and after. sum += Σ g.
     void gradient(const Tasks::Task& task, long i, long point, float* row, float* plane, float* sum) const {
         plane += 2 * tiles * padded;
         for (long j = task.j0; j < task.j1; j++, plane += tiles * padded) {
@@ -127,7 +126,7 @@ template <int L, int NV>
 void strip(const Gradient& a, const Tasks& tasks, long number, float* memory, float* sums) {
     const Tasks::Task task = tasks.at(number);
     const long cin = a.q.cin, of_x = (tasks.rows + 2) * a.tiles * cin, of_g = (tasks.rows + 4) * a.tiles * a.padded;
-    const long chunk = std::max(16L, 1024 / std::max(cin, a.padded));  // tiles whose x and g stay in the first cache
+    const long chunk = std::max(16L, 1024 / std::max(cin, a.padded));  // tiles; their x and g stay in the first cache
     float *g = memory + 18 * of_x, *row = g + 6 * of_g, *row_g = row + (4 * a.tiles + 8) * cin;
     std::fill_n(sums, a.size(), 0.f);
     auto ring = [&](long i) { return memory + (i + 3) % 3 * 6 * of_x; };
@@ -144,7 +143,7 @@ void strip(const Gradient& a, const Tasks& tasks, long number, float* memory, fl
     }
 }
 
-// Sum over the tasks, back to taps: sums (tasks, size) -> out (27, cin, cout) and Σ g.
+// Adds up the sums (tasks, size) of all tasks and transforms them back to taps: out (27, cin, cout) and Σ g.
 void finish(const Gradient& a, const float* sums, long tasks, float* out, long threads) {
     const long cin = a.q.cin, cout = a.q.cout;
     auto total = [&](long at) {
@@ -171,7 +170,7 @@ template <int L, int NV>
 void run(Gradient& a, float* out, long threads) {
     const Problem& q = a.q;
     a.padded = (q.cout + L * NV - 1) / (L * NV) * (L * NV);
-    // the sums of all tasks stay below some 64 MB
+    // the sums of all tasks stay below about 64 MB
     const Tasks tasks(q.I, q.J, a.tiles * 6 * (q.cin + a.padded / 3), std::max(1L, (16L << 20) / a.size() / q.b));
     const long floats = 6 * a.tiles * (3 * (tasks.rows + 2) * q.cin + (tasks.rows + 4) * a.padded) +
                         (4 * a.tiles + 8) * (q.cin + a.padded);
@@ -189,9 +188,10 @@ void run(Gradient& a, float* out, long threads) {
 
 }  // namespace
 
-// out (27·cin + 1, cout): for tap t the sum over all voxels v of x(v + t) ⊗ g(v); last Σ g.
-KERNEL void conv_gradient(const void* x, long x_bf16, const float* scale, const float* shift, double slope, const void* g,
-                       long g_bf16, float* out, long b, long I, long J, long K, long cin, long cout, long threads) {
+// out (27·cin + 1, cout): for each tap t, the sum over all voxels v of x(v + t) ⊗ g(v). The last row is Σ g.
+KERNEL void conv_gradient(const void* x, long x_bf16, const float* scale, const float* shift, double slope,
+                          const void* g, long g_bf16, float* out, long b, long I, long J, long K, long cin, long cout,
+                          long threads) {
     Gradient a{{x, x_bf16, open_norms(scale, shift, float(slope), b, cin), nullptr, 0, nullptr, nullptr, nullptr, 1,
                 nullptr, 0, nullptr, b, I, J, K, cin, cout},
                g,

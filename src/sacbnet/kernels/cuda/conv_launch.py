@@ -183,8 +183,8 @@ def weight_gradients(
     b, c, *size = z.shape
     c_out = kernel.shape[0]
     voxels = size[0] * size[1] * size[2]
-    # Two products, their sums and their tiles share the registers. Without TF32, tiles of 64 channels
-    # would spill thousands of registers.
+    # Two products, their sums and their tiles share the registers. Without TF32, tiles of 64
+    # channels would spill thousands of registers.
     most = 32 if precision == "ieee" and z.dtype == torch.float32 else CHANNELS
     block, tile_in, tile_out = (
         min(64, voxel_block(b * voxels)),
