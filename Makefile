@@ -1,18 +1,22 @@
 # make demo   make the environment .venv and register a pair with a known warp
 # make test   add the tools of the tests to .venv; run the linter, the type checker and the tests
 # make lint   the same, without the tests
+# make peers  make the environment .venv-peers with SyN, greedy and elastix, for their tests
 # make docs   add Sphinx to .venv and build the pages of docs/ as HTML; a warning is an error
-# make clean  remove the environment and the results
+# make clean  remove the environments and the results
 #
-# One environment serves all of them: the tools of the tests do not change the versions of users.
+# The tools of the tests do not change the versions that users get, so .venv serves users and tests.
+# SyN needs older versions and therefore gets an environment of its own.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PEERS := $(VENV)-peers
+PEERS_PYTHON = $(if $(wildcard $(PEERS)/.installed),PEERS_PYTHON=$(abspath $(PEERS))/bin/python)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # other processes may share the cores; threads that spin while they wait would slow all of them down
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint peers docs clean
 demo: $(VENV)/.installed
 	$(BIN)/sacbnet demo --out demo-out
 
@@ -20,12 +24,14 @@ demo: $(VENV)/.installed
 # process has one thread; tests of the kernels set the number of threads themselves.
 test: lint
 	$(BIN)/python -c 'from sacbnet.kernels.cpu.native import library; library()'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(PEERS_PYTHON) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+peers: $(PEERS)/.installed
 
 docs: $(VENV)/.installed-docs
 	rm -rf docs/reference/api/generated
@@ -34,7 +40,7 @@ docs: $(VENV)/.installed-docs
 
 # torch comes first and alone: pip then keeps this version instead of a newer one with CUDA
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -c 'import sys; sys.exit("use Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt torch
 	$(PIP) install --quiet --constraint constraints.txt --editable .
@@ -51,5 +57,11 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
+$(PEERS)/.installed: constraints-peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --constraint constraints-peers.txt antspyx picsl-greedy itk-elastix psutil
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo-out docs/_build docs/reference/api/generated
+	rm -rf $(VENV) $(PEERS) demo-out docs/_build docs/reference/api/generated

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from sacbnet.errors import GridError
-from sacbnet.spatial.grid import Grid, as_affine, slabs
+from sacbnet.spatial.grid import Grid, slabs
+from sacbnet.spatial.matrix import as_affine
 
 ORIENTATIONS = list(
     product(permutations(range(3)), product((1, -1), repeat=3))

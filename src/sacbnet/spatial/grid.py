@@ -15,76 +15,9 @@ from numpy.typing import NDArray
 
 from sacbnet.errors import GridError
 
+from .matrix import as_affine, transform_points
+
 Shape = tuple[int, int, int]
-
-
-def as_affine(matrix: object, what: str = "affine") -> NDArray[np.float64]:
-    """Check a 4x4 affine and copy it.
-
-    Parameters
-    ----------
-    matrix : array_like, shape (4, 4)
-        The affine.
-    what : str, default "affine"
-        What error messages call the affine.
-
-    Returns
-    -------
-    ndarray of float64, shape (4, 4)
-        A read-only copy, its last row exactly (0, 0, 0, 1).
-
-    Raises
-    ------
-    GridError
-        If the shape is not (4, 4), a value is not finite, the last row is not (0, 0, 0, 1), or the
-        affine cannot be inverted.
-    """
-    out = np.array(matrix, dtype=np.float64)
-    if out.shape != (4, 4):
-        raise GridError(f"the {what} has shape {out.shape}; a 4x4 matrix was expected")
-    if not np.isfinite(out).all():
-        raise GridError(f"the {what} holds NaN or infinite values; repair the image's header")
-    if not np.allclose(out[3], [0, 0, 0, 1]):
-        raise GridError(f"the {what} ends in the row {out[3].tolist()}; [0, 0, 0, 1] was expected")
-    scale = np.linalg.norm(out[:3, :3], axis=0)
-    if scale.min() < 1e-6 or abs(np.linalg.det(out[:3, :3] / scale)) < 1e-4:
-        raise GridError(
-            f"the {what} is singular (voxel axes {scale.round(6).tolist()} mm); "
-            "repair the image's header"
-        )
-    out[3] = [0, 0, 0, 1]
-    out.setflags(write=False)
-    return out
-
-
-def transform_points(
-    matrix: NDArray[np.float64], points: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Map points by a 4x4 matrix.
-
-    Parameters
-    ----------
-    matrix : ndarray of float64, shape (4, 4)
-        The affine map.
-    points : ndarray, shape (..., 3)
-        The points.
-
-    Returns
-    -------
-    ndarray of float64, shape (..., 3)
-        The mapped points.
-    """
-    flat = np.ascontiguousarray(points, dtype=np.float64).reshape(-1, 3)
-    out = np.empty_like(flat)
-    # 128 rows at a time: for longer products BLAS starts threads, and their busy waiting costs time
-    # where processes share the cores
-    whole = len(flat) // 128 * 128
-    np.matmul(
-        flat[:whole].reshape(-1, 128, 3), matrix[:3, :3].T, out=out[:whole].reshape(-1, 128, 3)
-    )
-    np.matmul(flat[whole:], matrix[:3, :3].T, out=out[whole:])
-    out += matrix[:3, 3]
-    return out.reshape(np.shape(points))
 
 
 @dataclass(frozen=True, eq=False)

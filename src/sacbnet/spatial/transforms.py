@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from sacbnet.errors import GridError, InputError
 from sacbnet.kernels.cpu import maps as compiled
 
-from .grid import Grid, as_affine, slabs, transform_points
+from .grid import Grid, slabs
+from .matrix import as_affine, transform_points
 from .warp import sample
 
 PointMap = Callable[[NDArray[np.floating]], NDArray[np.float64]]
@@ -114,7 +115,11 @@ class DisplacementField:
                 f"the displacement has shape {u.shape}; {(*self.grid.shape, 3)} was expected"
             )
         if not np.isfinite(u).all():
-            raise InputError("the displacement field holds NaN or infinite values")
+            bad = int((~np.isfinite(u).all(axis=-1)).sum())
+            raise InputError(
+                f"the displacement field holds NaN or infinite values at {bad} voxels; finite "
+                "displacements were expected: check the program that made it"
+            )
         u.setflags(write=False)
         object.__setattr__(self, "displacement_mm", u)
 

@@ -1,6 +1,7 @@
 """Tools of other makers: how we read their transforms, and small registrations by them.
 
-The tools are looked for in this Python, or in the one that PEERS_PYTHON names.
+The tests look for the tools in this Python, or in the one that PEERS_PYTHON names. `make peers`
+installs them in an environment of their own, and `make test` then names its Python.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def test_a_tool_registers_a_pair(name, aligned):
     try:
         assert tool.version().startswith(TOOLS[name][2])
     except InputError:
-        pytest.skip(f"{PYTHON} has no {name}")
+        pytest.skip(f"{PYTHON} has no {name}; `make peers` installs it")
     pose = Affine.translation([4.0, -3.0, 2.0]).matrix @ np.diag([1.06, 0.95, 1.0, 1.0])
     fixed = head("a", (40, 40, 38), RAS, np.diag([1.2, 1.2, 1.2, 1]))
     moving = head("b", (48, 50, 42), LAS @ np.diag([1.2, 1.2, 1.2, 1]), pose)
