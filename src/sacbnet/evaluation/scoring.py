@@ -139,9 +139,7 @@ def _of_pair(
         steps.insert(0, (baseline, found.affine, {}))
     rows, of_labels = [], []
     for name, point_map, more in steps:
-        row, per_label = score(
-            fixed=fixed, moving=moving, point_map=point_map, labels=present
-        )
+        row, per_label = score(fixed=fixed, moving=moving, point_map=point_map, labels=present)
         if moving.labels is not None and fixed.labels is not None:
             row["labels_absent"] = len(set(labels) - set(present))
         rows.append({"method": name} | row | more)
