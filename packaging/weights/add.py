@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
+from sacbnet.config.choices import AFFINES, AffineKind
 from sacbnet.errors import SacbnetError, WeightsError
 from sacbnet.files import atomic_file
 from sacbnet.networks.weights import catalogue
@@ -30,7 +31,13 @@ NO_LICENCE = ("", "not stated", "unknown")
 
 
 def add(
-    weights: str, name: str, *, half: bool = False, replace: bool = False, **facts: Any
+    weights: str,
+    name: str,
+    *,
+    affine: AffineKind | None = None,
+    half: bool = False,
+    replace: bool = False,
+    **facts: Any,
 ) -> Entry:
     """Copy weights into the package and write their entry into the catalogue.
 
@@ -40,13 +47,15 @@ def add(
         A .safetensors file, the folder of a training run, or a name.
     name : str
         The name of the weights in the catalogue: small letters, digits and hyphens.
+    affine : {"none", "rigid", "affine"} or None, default None
+        The alignment that images need before the network. A file may state it itself.
     half : bool, default False
         Store float16 numbers.
     replace : bool, default False
         Accept a name that the catalogue already has.
     **facts
-        The fields of `Entry` that the file does not state: `about`, `licence_text`, `restricted`,
-        `default`, `flags`.
+        The other fields of `Entry` that the file does not state: `about`, `licence_text`,
+        `restricted`, `default`.
 
     Returns
     -------
@@ -57,7 +66,8 @@ def add(
     ------
     WeightsError
         For a name that is not valid or already taken, for weights that cannot be loaded or state
-        no licence, for a second default, and for values beyond the range of float16.
+        no licence, for an alignment other than the file states, for a second default, and for
+        values beyond the range of float16.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or name == "none":
         raise WeightsError(f"the name is {name!r}; small letters, digits and hyphens were expected")
@@ -80,6 +90,11 @@ def add(
             f"the weights {catalogue.default()} are already the default; remove their mark in"
             f" {CATALOGUE} first"
         )
+    if told.affine and affine not in (None, told.affine):
+        raise WeightsError(
+            f"{weights} states the alignment {told.affine}, and --affine is {affine}; leave out"
+            " --affine"
+        )
     target = catalogue.FOLDER / f"{name}{SUFFIX}"
     content = weights_file(weights).read_bytes()
     with atomic_file(target) as part:
@@ -94,6 +109,7 @@ def add(
         spacing_mm=told.spacing_mm,
         trained_on=told.trained_on,
         validation=_figures(told),
+        affine=told.affine or affine,
         **facts,
     )
     _write({**listed, name: entry})
@@ -147,9 +163,9 @@ def main() -> None:
         "--default", action="store_true", help="use these weights if no weights are named"
     )
     parser.add_argument(
-        "--flags",
-        default="",
-        help="options of `sacbnet register` that the weights need: '--affine none'",
+        "--affine",
+        choices=AFFINES,
+        help="the alignment that images need before the network, if the file does not state one",
     )
     parser.add_argument("--half", action="store_true", help="store float16 numbers")
     parser.add_argument(

@@ -196,7 +196,7 @@ def _reached(transform: DisplacementField) -> NDArray[np.float64]:
     )
     index = np.stack(np.meshgrid(*[np.arange(n) for n in transform.grid.shape], indexing="ij"), -1)
     faces = np.concatenate([np.moveaxis(index, a, 0)[[0, -1]].reshape(-1, 3) for a in range(3)])
-    return transform.grid.world(faces) + u
+    return np.asarray(transform.grid.world(faces) + u)
 
 
 def round_trip(transform: DisplacementField, inverse: Inverse, points: int = 100_000) -> RoundTrip:

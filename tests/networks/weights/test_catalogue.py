@@ -254,7 +254,8 @@ def test_adding_copies_the_file_and_what_it_says(script, empty, saved):
     assert (entry.licence, entry.trained_on, entry.spacing_mm) == ("CC0", "nothing", 2)
     assert entry.validation == {"step": 3, "dice": 0.8765, "dice_before": 0.5}
     assert default() == "brain" and entry.affine == "none" and not entry.restricted
-    script.add(saved("x.safetensors", seed=1), "another", **TEXT)
+    another = script.add(saved("x.safetensors", seed=1, affine="rigid"), "another", **TEXT)
+    assert another.affine == "rigid"  # the file states it
     assert [e.name for e in entries()] == ["another", "brain"] and find("brain") == entry
 
 
@@ -278,6 +279,7 @@ def test_adding_in_half_the_bytes(script, empty, saved):
         ("new", {"licence": "not stated; that of the data"}, {}, "states no licence"),
         ("new", {"licence": "unknown: the publisher states no licence"}, {}, "states no licence"),
         ("new", {}, {"default": True}, "weights taken are already the default"),
+        ("new", {"affine": "none"}, {"affine": "rigid"}, "states the alignment none"),
     ],
 )
 def test_what_is_not_added(script, empty, saved, name, facts, options, words):
