@@ -295,7 +295,7 @@ def test_a_full_disk_is_noticed(tmp_path):
     assert done.returncode == 0 and "all noticed" in done.stdout, done.stderr[-2000:]
 
 
-# -- locks ------------------------------------------------------------------------------------------------------------
+# -- locks -----------------------------------------------------------------------------------------
 HOLD = """
 import sys
 from sacbnet.files import locked
@@ -348,7 +348,7 @@ def test_an_error_of_the_section_is_not_taken_for_one_of_the_lock(tmp_path):
         raise OSError("mine")
 
 
-# -- the cache --------------------------------------------------------------------------------------------------------
+# -- the cache -------------------------------------------------------------------------------------
 def test_the_cache_folder_is_where_the_user_wants_it(tmp_path, monkeypatch):
     monkeypatch.setenv("SACBNET_CACHE", str(tmp_path / "here"))
     assert cache_folder() == tmp_path / "here" / "sacbnet" and cache_folder().is_dir()

@@ -1,7 +1,8 @@
 """sacbnet: learned 3-D medical image registration.
 
-`sacbnet.register(fixed, moving)` is the whole job; `sacbnet.config.registration.Options` has what may be chosen. Names
-are imported when first used, so that `import sacbnet` and the command line's help do not wait for torch.
+`sacbnet.register(fixed=..., moving=...)` does the whole job. `sacbnet.config.registration.Options`
+lists its options. Names are imported when they are first used, so that `import sacbnet` and the
+help of the command line do not wait for torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The errors a user can meet: each states the value seen, what was expected, and the remedy, in one sentence.
+"""The errors that a user can meet.
+
+The message of each error states the value seen, what was expected, and the remedy, in one sentence.
 
 Every class carries the exit code of the command line (docs/reference/command-line.md lists them).
 """
@@ -13,7 +15,7 @@ class SacbnetError(Exception):
 
 
 class InputError(SacbnetError):
-    """An input file or value cannot be used: missing, truncated, wrong dimension, not finite, constant, ..."""
+    """An input file or value cannot be used: missing, truncated, constant, not finite and so on."""
 
     exit_code = 3
 
@@ -29,12 +31,12 @@ class WeightsError(SacbnetError):
 
 
 class OutputError(SacbnetError):
-    """A result could not be written (folder not writable, disk full); nothing half-written is left behind."""
+    """A result could not be written (folder not writable, disk full); no partial file remains."""
 
     exit_code = 5
 
 
 class RegistrationError(SacbnetError):
-    """The registration ended worse than it started, or is not finite; no result is written (contract 5)."""
+    """The registration ended worse than it started, or not finite; nothing is written."""
 
     exit_code = 6

@@ -78,7 +78,7 @@ def test_a_failed_run_leaves_the_earlier_result(register, files, tmp_path) -> No
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
 
 
-# -- bad images -------------------------------------------------------------------------------------------------------
+# -- bad images ------------------------------------------------------------------------------------
 def _bad_images(folder, files) -> dict[str, object]:
     good = nib.load(files["fixed"])
     data, affine = good.get_fdata(dtype=np.float32), good.affine
@@ -151,7 +151,7 @@ def test_labels_that_are_not_whole_and_empty_masks(register, files, tmp_path) ->
     assert [p.name for p in tmp_path.iterdir()] == ["mask.nii.gz"]
 
 
-# -- bad folders, disks, weights, devices -----------------------------------------------------------------------------
+# -- bad folders, disks, weights, devices ----------------------------------------------------------
 @pytest.mark.parametrize("place, words", [
     ("file", "it is a file; choose another folder"),
     ("file/below/it", "a part of this path is a file"),
@@ -250,7 +250,7 @@ def test_a_result_worse_than_the_start(register, tmp_path, monkeypatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-# -- odd, but right ---------------------------------------------------------------------------------------------------
+# -- odd, but right --------------------------------------------------------------------------------
 def _write_odd(path, kind, data, grid: Grid) -> None:
     scaled = np.round(data / data.max() * 200)
     if kind == "4-D with one volume":

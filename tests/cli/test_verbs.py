@@ -16,7 +16,7 @@ from sacbnet.networks.weights.load import load_weights
 from sacbnet.registration.result import FILES, RUN
 
 
-# -- apply ------------------------------------------------------------------------------------------------------------
+# -- apply -----------------------------------------------------------------------------------------
 def test_apply_an_image(sacbnet, result, files, registered, pair, tmp_path) -> None:
     done = sacbnet(
         "apply",
@@ -122,7 +122,7 @@ def test_apply_refuses(sacbnet, result, files, tmp_path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"file", "points.csv"}
 
 
-# -- info -------------------------------------------------------------------------------------------------------------
+# -- info ------------------------------------------------------------------------------------------
 def test_info_of_every_kind(sacbnet, result, files, tmp_path, checkpoint) -> None:
     save_points(tmp_path / "a.csv", Points(np.array([[1.0, 2, 3], [4, 5, 6]])))
     assert sacbnet("convert-checkpoint", checkpoint, tmp_path / "a.safetensors").code == 0
@@ -162,7 +162,7 @@ def test_info_refuses(sacbnet, result, tmp_path) -> None:
         assert done.sentence(), name
 
 
-# -- demo -------------------------------------------------------------------------------------------------------------
+# -- demo ------------------------------------------------------------------------------------------
 def test_demo(sacbnet, pair, tmp_path, monkeypatch) -> None:
     """On the small pair, and without refinement: the true one takes a minute."""
     from sacbnet.data.phantom import STRUCTURES, PhantomPair
@@ -194,7 +194,7 @@ def test_demo(sacbnet, pair, tmp_path, monkeypatch) -> None:
     assert done.code == 5 and "it is a file" in done.sentence()
 
 
-# -- convert-checkpoint -----------------------------------------------------------------------------------------------
+# -- convert-checkpoint ----------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """As published: {'state_dict': ...} under the authors' names, with sampling grids."""

@@ -34,7 +34,7 @@ def table(cases: PairList, root: Path) -> dict[str, tuple[str | None, ...]]:
     }
 
 
-# -- folders ----------------------------------------------------------------------------------------------------------
+# -- folders ---------------------------------------------------------------------------------------
 def test_images_with_labels_and_points_beside_them(tmp_path) -> None:
     touch(
         tmp_path,
@@ -116,7 +116,7 @@ def test_no_source(tmp_path, name) -> None:
         read_cases(tmp_path / name)
 
 
-# -- CSV --------------------------------------------------------------------------------------------------------------
+# -- CSV -------------------------------------------------------------------------------------------
 def test_csv_of_pairs(tmp_path) -> None:
     touch(
         tmp_path,
@@ -189,7 +189,7 @@ def test_csv_that_cannot_be_used(tmp_path, text, sentence) -> None:
     assert "list.csv" in str(caught.value)
 
 
-# -- Learn2Reg --------------------------------------------------------------------------------------------------------
+# -- Learn2Reg -------------------------------------------------------------------------------------
 def learn2reg(root: Path, **lists: object) -> Path:
     facts = {
         "name": "X",
@@ -280,7 +280,7 @@ def test_json_that_is_none(tmp_path) -> None:
         read_cases(tmp_path / "a.json")
 
 
-# -- choosing and pairing ---------------------------------------------------------------------------------------------
+# -- choosing and pairing --------------------------------------------------------------------------
 NAMES = [f"s{n}" for n in range(12)]
 
 
@@ -359,7 +359,7 @@ def test_choosing_needs_no_reader_of_images() -> None:
     )
 
 
-# -- fewer pairs ------------------------------------------------------------------------------------------------------
+# -- fewer pairs -----------------------------------------------------------------------------------
 @given(st.integers(1, 12), st.integers(0, 150))
 def test_fewer_pairs_are_spread_over_all(cases, limit) -> None:
     pairs = pair_up([str(n) for n in range(cases + 1)], range(cases + 1), "all")

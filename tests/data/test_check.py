@@ -64,7 +64,7 @@ def test_a_sound_set(cases) -> None:
     assert check([]) == []
 
 
-# -- files and images -------------------------------------------------------------------------------------------------
+# -- files and images ------------------------------------------------------------------------------
 def test_files_that_cannot_be_read(cases, tmp_path) -> None:
     cases[1].image.write_bytes(cases[1].image.read_bytes()[:5000])
     only(check(cases), "error", "b", "b.nii", "cannot be read")
@@ -114,7 +114,7 @@ def test_ambiguous_headers(cases, tmp_path) -> None:
     assert found and all(f.severity == "warning" for f in found)
 
 
-# -- labels -----------------------------------------------------------------------------------------------------------
+# -- labels ----------------------------------------------------------------------------------------
 def test_labels_on_another_grid(cases, save) -> None:
     save("b_seg", labels((32, 33, 35)))
     only(check(cases), "error", "b", "b_seg.nii", "(32, 33, 35)", "(32, 33, 34)", "another grid")
@@ -152,7 +152,7 @@ def test_cases_without_labels(cases) -> None:
     only(check(cases), "warning", "c", "no labels", "3 other cases")
 
 
-# -- the set ----------------------------------------------------------------------------------------------------------
+# -- the set ---------------------------------------------------------------------------------------
 def test_differing_grids(cases, save) -> None:
     unlabelled = [replace(case, labels=None) for case in cases]
     save("b", image(1, (32, 33, 40)))

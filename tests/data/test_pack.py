@@ -76,7 +76,7 @@ def oriented(codes: str, spacing=(1.0, 1.0, 1.0), origin=(-5.3, 7.1, 2.9)) -> np
     return affine
 
 
-# -- what is stored ---------------------------------------------------------------------------------------------------
+# -- what is stored --------------------------------------------------------------------------------
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SLA"])
 def test_a_case_on_its_own_lattice_is_not_interpolated(write, tmp_path, codes, bits) -> None:
@@ -183,7 +183,7 @@ def test_a_box_of_another_shape_keeps_the_lattice(write, tmp_path) -> None:
     )
 
 
-# -- labels -----------------------------------------------------------------------------------------------------------
+# -- labels ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize(
     ("highest", "stored", "given"),
@@ -231,7 +231,7 @@ def test_room_for_as_many_as_are_allowed(write, tmp_path) -> None:
     assert np.array_equal(values(pack.labels(0)), labels) and len(pack.label_values) == 4096
 
 
-# -- pickles ----------------------------------------------------------------------------------------------------------
+# -- pickles ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("scale", [1.0, 255.0])
 def test_pickles_within_0_and_1_are_not_rescaled(tmp_path, scale) -> None:
     unit = to_unit(smooth()) * np.float32(0.7) + np.float32(0.1)
@@ -245,7 +245,7 @@ def test_pickles_within_0_and_1_are_not_rescaled(tmp_path, scale) -> None:
     assert np.array_equal(pack.affine, np.eye(4))
 
 
-# -- the file ---------------------------------------------------------------------------------------------------------
+# -- the file --------------------------------------------------------------------------------------
 @pytest.fixture
 def small(write, tmp_path):
     cases = [write(f"s{n}", smooth(seed=n), labels=regions(seed=n)) for n in range(3)]
@@ -384,7 +384,7 @@ def test_progress(write, tmp_path) -> None:
     assert told == [("a", 0.0), ("b", 0.5)]
 
 
-# -- what cannot be packed, or read -----------------------------------------------------------------------------------
+# -- what cannot be packed, or read ----------------------------------------------------------------
 def test_a_case_that_cannot_be_used_leaves_the_old_pack(write, tmp_path, small) -> None:
     before = small.path.read_bytes()
     shifted = oriented("RAS", origin=(3, 0, 0))

@@ -191,7 +191,7 @@ def test_a_field_lies_where_itk_places_it(tmp_path, grids):
     assert load_displacement(tmp_path / "b.nii").grid.matches(grid, 1e-3)
 
 
-# -- affines ----------------------------------------------------------------------------------------------------------
+# -- affines ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("extension", [".mat", ".txt", ".tfm"])
 @settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

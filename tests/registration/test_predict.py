@@ -54,7 +54,7 @@ def test_a_factor_of_1_is_the_network_itself() -> None:
     )
 
 
-# -- both ways --------------------------------------------------------------------------------------------------------
+# -- both ways -------------------------------------------------------------------------------------
 def smooth(seed: int, size: float, shape=(20, 22, 24)) -> torch.Tensor:
     coarse = torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(seed))
     return size * torch.nn.functional.interpolate(

@@ -72,7 +72,7 @@ def weights(tmp_path_factory):
     return path
 
 
-# -- what comes out ---------------------------------------------------------------------------------------------------
+# -- what comes out --------------------------------------------------------------------------------
 def test_the_heads_come_together(pair, registered) -> None:
     dice = registered.report.dice
     for way in ("nearest", "onehot"):
@@ -176,7 +176,7 @@ def test_run_json_is_json_to_everybody(result) -> None:
     json.loads((result / RUN).read_text(), parse_constant=refuse)
 
 
-# -- what goes in -----------------------------------------------------------------------------------------------------
+# -- what goes in ----------------------------------------------------------------------------------
 def test_every_kind_of_source_gives_the_same(pair, files, near) -> None:
     fixed, moving = (load_image(files[name]) for name in ("fixed", "aligned"))
     sources = {
@@ -328,7 +328,7 @@ def test_progress_is_told(pair) -> None:
     assert steps == sorted(steps) and steps[-1] == 1.0 and all(0 <= f <= 1 for _, f in told)
 
 
-# -- networks ---------------------------------------------------------------------------------------------------------
+# -- networks --------------------------------------------------------------------------------------
 def test_weights_end_to_end(pair, weights, tmp_path) -> None:
     """A network that moves everything a little the wrong way, then refined: the result has gained all the same."""
     before = weights.read_bytes()
@@ -513,7 +513,7 @@ def test_weights_that_cannot_be_read(pair, tmp_path, weights) -> None:
             sacbnet.register(fixed=pair.fixed, moving=pair.aligned, weights=str(path))
 
 
-# -- contract 5 -------------------------------------------------------------------------------------------------------
+# -- contract 5 ------------------------------------------------------------------------------------
 def spoil(monkeypatch, stage: str, vox: float) -> None:
     """Let one stage return a displacement that is `vox` voxels off, or NaN."""
 
@@ -581,7 +581,7 @@ def test_refuse_worse_by_the_numbers() -> None:
             refuse_worse(Steps(start, start, final))
 
 
-# -- saving -----------------------------------------------------------------------------------------------------------
+# -- saving ----------------------------------------------------------------------------------------
 def test_save_returns_what_is_there(registered, result, tmp_path) -> None:
     assert {p.name for p in result.iterdir()} == set(FILES)
     paths = registered.save(tmp_path / "a" / "b")
@@ -619,7 +619,7 @@ def test_registration_is_immutable(registered) -> None:
     assert isinstance(registered, Registration)
 
 
-# -- one engine -------------------------------------------------------------------------------------------------------
+# -- one engine ------------------------------------------------------------------------------------
 def test_loaded_once_for_many_pairs(pair, weights, monkeypatch) -> None:
     """Files or arrays, in any order: the same bytes as from a registrar of its own each time."""
     loads = []
@@ -699,7 +699,7 @@ def test_the_box_is_the_one_of_the_training(
     assert (found.pair.grid.shape == whole) == (taken == "whole")
 
 
-# -- another pair's folder ---------------------------------------------------------------------------------------------
+# -- another pair's folder -------------------------------------------------------------------------
 def test_the_result_of_another_pair_is_not_replaced_by_chance(pair, near, tmp_path) -> None:
     near.save(tmp_path)
     near.save(tmp_path)  # the same pair

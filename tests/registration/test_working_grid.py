@@ -46,7 +46,7 @@ def stored(image: Image, axes, signs) -> Image:
     return Image(np.ascontiguousarray(data), Grid(data.shape, image.grid.affine @ matrix))
 
 
-# -- spacing ------------------------------------------------------------------------------------------------------
+# -- spacing ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "spacing, expected",
     [
@@ -80,7 +80,7 @@ def test_never_much_more_than_twelve_million_voxels(shape, spacing):
     )
 
 
-# -- the grid -----------------------------------------------------------------------------------------------------
+# -- the grid --------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "degrees, origin", [((0, 0, 0), (0, 0, 0)), ((12, -20, 7), (-33, 81, 5.5))]
 )
@@ -200,7 +200,7 @@ def test_foreground_of_a_flat_image_is_everything():
     assert foreground(np.full((3, 4, 5), 7.0, dtype=np.float32)).all()
 
 
-# -- intensities --------------------------------------------------------------------------------------------------
+# -- intensities -----------------------------------------------------------------------------------
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.floats(0.01, 1000), st.floats(-1000, 1000))
 def test_to_unit_forgets_scale_and_offset(scale, offset):
@@ -233,7 +233,7 @@ def test_to_unit_keeps_the_order_and_the_argument():
     assert (to_unit(np.full((3, 3, 3), 5.0, np.float32)) == 0).all()
 
 
-# -- resampling ---------------------------------------------------------------------------------------------------
+# -- resampling ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("spacing", [1.0, 2.0, 4.0])
 def test_antialias_keeps_the_mean(spacing):
     data = blob(

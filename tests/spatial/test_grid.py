@@ -23,7 +23,7 @@ def all_voxels(shape) -> np.ndarray:
     return np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
 
 
-# -- world and voxels ---------------------------------------------------------------------------------------------
+# -- world and voxels ------------------------------------------------------------------------------
 def test_world_and_voxels_are_each_others_inverse(grid):
     points = np.random.default_rng(0).normal(scale=200, size=(4, 5, 3))
     np.testing.assert_allclose(grid.world(grid.voxels(points)), points, atol=1e-9)
@@ -59,7 +59,7 @@ def test_contains_up_to_the_outer_faces(grid):
     assert not grid.contains(grid.world([-0.25, 0, 0]), margin_voxels=0.0)
 
 
-# -- immutable values ---------------------------------------------------------------------------------------------
+# -- immutable values ------------------------------------------------------------------------------
 def test_a_grid_does_not_change():
     affine = np.eye(4)
     grid = Grid((2, 3, 4), affine)
@@ -138,7 +138,7 @@ def test_shapes_refused(shape):
         Grid(shape, np.eye(4))
 
 
-# -- canonical ----------------------------------------------------------------------------------------------------
+# -- canonical -------------------------------------------------------------------------------------
 def carried(data: np.ndarray, axes, signs) -> np.ndarray:
     """As `canonical` documents it."""
     return np.flip(data.transpose(axes), [r for r, s in enumerate(signs) if s < 0])
@@ -180,7 +180,7 @@ def test_canonical_of_any_rotation_is_a_permutation(quaternion, mirrored):
     assert canonical.canonical()[0] == canonical
 
 
-# -- other grids --------------------------------------------------------------------------------------------------
+# -- other grids -----------------------------------------------------------------------------------
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     st.tuples(*[st.integers(1, 40)] * 3),

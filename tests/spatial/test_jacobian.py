@@ -36,7 +36,7 @@ def rough(*shape: int, size: float = 0.3, seed: int = 0) -> torch.Tensor:
     )
 
 
-# -- central differences ------------------------------------------------------------------------------------------
+# -- central differences ---------------------------------------------------------------------------
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(0, 10_000))
 def test_of_a_linear_map(seed):
@@ -97,7 +97,7 @@ def test_an_axis_of_one_voxel(shape):
     assert not folds(u).any() and non_diffeomorphic_volume(u) == 0
 
 
-# -- tetrahedra ---------------------------------------------------------------------------------------------------
+# -- tetrahedra ------------------------------------------------------------------------------------
 def test_undeformed_every_tetrahedron_is_one():
     pairs = list(tetrahedra(torch.zeros(3, 3, 4, 5, dtype=torch.float64)))
     assert len(pairs) == 10
@@ -209,7 +209,7 @@ def test_zero_volume_counts_as_a_fold():
     assert folds(linear(np.diag([0.0, 1, 1]), (4, 4, 4))).all()
 
 
-# -- volume -------------------------------------------------------------------------------------------------------
+# -- volume ----------------------------------------------------------------------------------------
 def test_volume_of_a_known_region_turned_over():
     """Planes 0..9 along i at x = 0 1 2 3 4 | 3 2 1 | 2 3: three of nine slabs of cells run backwards at full size."""
     x = torch.tensor([0.0, 1, 2, 3, 4, 3, 2, 1, 2, 3], dtype=torch.float64)

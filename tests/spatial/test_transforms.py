@@ -40,7 +40,7 @@ def some_points(
     )
 
 
-# -- affine -------------------------------------------------------------------------------------------------------
+# -- affine ----------------------------------------------------------------------------------------
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
 def test_affine_composes_and_inverts(a, b):
@@ -68,7 +68,7 @@ def test_affine_is_a_value():
         Affine(np.diag([1, 1, 0, 1]))
 
 
-# -- displacement -------------------------------------------------------------------------------------------------
+# -- displacement ----------------------------------------------------------------------------------
 def test_field_at_the_voxels(grid):
     field = some_field(grid)
     voxels = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
@@ -184,7 +184,7 @@ def test_points_keep_their_shape(shape):
         assert out.shape == shape and out.dtype == np.float64
 
 
-# -- chain --------------------------------------------------------------------------------------------------------
+# -- chain -----------------------------------------------------------------------------------------
 def test_chain_applies_the_last_first(grids):
     a, b, c = some_affine(1), some_field(grids["oblique"]), some_affine(2)
     points = some_points(grids["oblique"])

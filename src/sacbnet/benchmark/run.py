@@ -1,4 +1,4 @@
-"""Benchmarks: methods beside each other on the same pairs, each trained alike and scored by one rule.
+"""Benchmarks: methods beside each other on the same pairs, trained alike and scored by one rule.
 
 `benchmark.plan` holds what may be chosen; docs/how-to explains what comes out. An interrupted
 benchmark goes on where it was.
@@ -299,7 +299,10 @@ class _Work:
         return ByRegistrar(Registrar.of(o)), facts
 
     def trained(self, method: Method, seed: int) -> tuple[str, dict[str, Any]]:
-        """The weights of a training, which is begun or gone on with where it is not finished; and how it went."""
+        """The weights of a training, and how the training went.
+
+        A training that is not finished is started, or continued.
+        """
         team = Team(device=pick_device(self.setting.device))
         base = self.setting.out / method.slug / f"seed-{seed}"
         recipes = self.plan.recipes(method, seed)
@@ -320,7 +323,7 @@ class _Work:
         return start, {"steps": steps, "training_seconds": round(seconds, 1)}
 
     def _place_of_pack(self, recipe: Recipe, folder: Path) -> Path:
-        """One pack for all that agree on the data with the first method that is trained; others have their own."""
+        """Where a training's pack lies. Trainings with the data of the first share its pack."""
         first = next(method for method in self.plan.methods if method.train is not None)
         usual = self.plan.recipes(first, 0)[0]
         same = (
@@ -330,7 +333,7 @@ class _Work:
         return self.setting.out if same else folder
 
     def tell(self, incomplete: bool) -> tuple[dict[str, Any], str]:
-        """summary.json, table.md and boxplots.png, of all methods that have rows, whenever they were made."""
+        """Write summary.json, table.md and boxplots.png of all methods that have rows."""
         out, names = self.setting.out, [method.name for method in self.plan.methods]
         rows, labels = (
             self.ledger.rows(set(self.names()), labels=labels) for labels in (False, True)
@@ -382,7 +385,8 @@ def _finished(folder: Path, recipe: Recipe) -> bool:
     )
     if differ:
         raise InputError(
-            f"{folder} was trained with another recipe ({', '.join(differ)} differ); choose another --out, or remove it"
+            f"{folder} was trained with another recipe ({', '.join(differ)} differ); choose another"
+            " --out, or remove the folder"
         )
     return bool(state["step"] >= recipe.run.steps)
 

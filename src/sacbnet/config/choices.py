@@ -1,4 +1,7 @@
-"""The choices that options offer by name, each named once: types for the checker, tuples for the messages."""
+"""The choices that options offer by name: types for the checker, tuples for the messages.
+
+Each choice is named once, here.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ class RefineOptions:
         for a volume of 2 million voxels or more (a whole brain at 1 mm).
     at_full : float, default 0.6
         Share of the steps that level 1 gets in such a volume, where a step costs eight times as
-        much and little is left to find (.6 against .3: .001 of Dice). Its steps are a third as long.
+        much and little is left to find (.6 against .3: .001 of Dice). Its steps are a third as
+        long.
     tolerance : float, default 0.002
         A level ends once the least loss of its last `patience` steps is less than this below the
         least loss of as many before them.
@@ -106,8 +107,8 @@ class Options:
         A name, a safetensors file or the folder of a training run (`catalogue.resolve`). "default":
         those that the catalogue marks; "none": no network.
     affine : {"auto", "none", "rigid", "affine"}, default "auto"
-        Alignment before the network. "auto": what the weights need, an affine one as a rule; "none":
-        the headers already agree.
+        Alignment before the network. "auto": what the weights need, an affine one as a rule;
+        "none": the headers already agree.
     preset : {"fast", "balanced", "accurate"}, default "balanced"
         How much refinement of this pair follows the network. "fast": none (without a network, one
         that ends at half the resolution); "balanced": up to 60 steps a level, and few at full

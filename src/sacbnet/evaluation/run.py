@@ -1,8 +1,8 @@
-"""Evaluation: any weights, and refinement, on any list of pairs, with every number of docs/reference/metrics.md.
+"""Evaluation of weights, or of refinement alone, on a list of pairs.
 
-The engine is the one of `sacbnet register`: what is scored is what is delivered. Beside each pair
-stands its baseline: what the affine alone gives (the identity where there is none, or the shift
-that brings the centres together).
+docs/reference/metrics.md defines the scores. The engine is the one of `sacbnet register`: what is
+scored is what is delivered. Beside each pair stands its baseline: what the affine alone gives (the
+identity where there is none, or the shift that brings the centres together).
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def evaluate(
 def _report(
     found: Evaluation, registrar: Registrar, chosen: dict[str, Any], asked: int, interrupted: bool
 ) -> dict[str, Any]:
-    """What summary.json holds: how it was done, how many pairs there were, and the rows summed up."""
+    """The content of summary.json: the settings, the number of pairs, and the means of the rows."""
     engine = registrar.engine
     o = asdict(engine.options) | {"refine": engine.options.steps, "affine": registrar.affine}
     scored = [row for row in found.pairs if "error" not in row]

@@ -148,15 +148,18 @@ def _of_pair(
 
 
 def _labels_of(fixed: Subject, moving: Subject, asked: tuple[int, ...]) -> tuple[int, ...]:
-    """`metrics.present_labels` of a pair; () without label maps, InputError where they have none."""
+    """The labels of a pair that are scored; () without label maps.
+
+    Raises an InputError if the label maps hold none of the labels that were asked for.
+    """
     if moving.labels is None or fixed.labels is None:
         return ()
     present = present_labels(moving.labels.data, fixed.labels.data, asked)
     if not present:
         own = present_labels(moving.labels.data, fixed.labels.data)
         raise InputError(
-            f"neither {moving.case.name} nor {fixed.case.name} has any of the labels {list(asked)}; their own are"
-            f" {list(own[:60])}"
+            f"neither {moving.case.name} nor {fixed.case.name} has any of the labels {list(asked)};"
+            f" their own are {list(own[:60])}"
         )
     return present
 
@@ -246,10 +249,10 @@ def summary(rows: Sequence[Row], names: Sequence[str], by: str) -> dict[str, dic
 
 
 def _refuse_unscorable(moving: Case, fixed: Case) -> None:
-    """InputError for a pair that has neither labels nor points on both sides: before anything is registered."""
+    """Raise an InputError unless both images have labels, or both have points."""
     labelled = all(case.labels is not None or is_pickle(case) for case in (moving, fixed))
     if not labelled and (moving.points is None or fixed.points is None):
         raise InputError(
-            f"{moving.name} and {fixed.name} have neither labels nor points both; give a folder with images/ and"
-            " labels/, or a CSV that names them (docs/data.md)"
+            f"{moving.name} and {fixed.name} have neither labels nor points both; give a folder"
+            " with images/ and labels/, or a CSV that names them (docs/reference/data.md)"
         )

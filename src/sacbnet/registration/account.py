@@ -1,4 +1,4 @@
-"""What a run collects while it goes on: when it began, seconds of each stage, notes and warnings."""
+"""What a run records while it works: its start, the seconds of each stage, notes and warnings."""
 
 from __future__ import annotations
 

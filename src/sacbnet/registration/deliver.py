@@ -1,4 +1,7 @@
-"""From the engine's displacement to what is delivered: transform and inverse in world coordinates, on the images' grids."""
+"""From the engine's displacement to the delivered transform and its inverse.
+
+Both are in world coordinates, on the grids of the images.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from sacbnet.spatial.unfold import unfold
 MOST_INVERSE_VOXELS = 24e6
 # relative volume of a tetrahedron mended on the fixed grid: more than rounding to mm changes
 FINE_MARGIN = 1e-3
-# relative volume of a tetrahedron that passes: more than two ways of summing a determinant differ by
+# relative volume of a tetrahedron that passes: more than the difference between two ways of
+# summing a determinant
 HAIR = 1e-5
 
 
@@ -120,7 +124,10 @@ def deliver(
 
 
 def _without_folds(written: DisplacementField) -> tuple[DisplacementField, int]:
-    """The field without folds, judged as it is written, rounded to float32 mm; and how many voxels still fold."""
+    """The field without folds, and how many voxels still fold.
+
+    Folds are judged in the field as it is written, rounded to float32 mm.
+    """
     transform = written
     for margin in (FINE_MARGIN, 4 * FINE_MARGIN, 16 * FINE_MARGIN):
         u = _first(transform)
@@ -190,7 +197,7 @@ def inverse_grid(moving: Grid, transform: DisplacementField, spacing: float) -> 
 
 
 def _reached(transform: DisplacementField) -> NDArray[np.float64]:
-    """World points whose box, in any frame, holds all that the transform's grid is mapped to: its faces, mapped."""
+    """The mapped faces of the transform's grid: in any frame, their box holds the mapped grid."""
     u = np.concatenate(
         [np.moveaxis(transform.displacement_mm, a, 0)[[0, -1]].reshape(-1, 3) for a in range(3)]
     )

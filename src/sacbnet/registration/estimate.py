@@ -1,4 +1,7 @@
-"""The engine: from two images to the transform between them. `register`, `evaluate` and `benchmark` all run this."""
+"""The engine: from two images to the transform between them.
+
+`register`, `evaluate` and `benchmark` all run this engine.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +176,10 @@ def _chosen(engine: Engine, inputs: Inputs, account: Account) -> Options:
 def _displacement(
     engine: Engine, pair: Pair, affine: Affine, o: Options, account: Account
 ) -> tuple[torch.Tensor, tuple[LevelReport, ...]]:
-    """What remains after the affine, (1, 3, i, j, k) in working voxels; what each level of refinement did."""
+    """The displacement that remains after the affine, and the report of each level of refinement.
+
+    The displacement has the shape (1, 3, i, j, k), in voxels of the working grid.
+    """
     device, network = engine.device, engine.network
     with account.stage("prepare", told=False):
         fixed, moving, fixed_mask, moving_mask = pair.tensors(affine, device)

@@ -1,4 +1,4 @@
-"""Maps that come with a result where they are asked for: regions of the network, spread of its matching."""
+"""Optional maps of a result: the regions of the network, and the spread of its matching."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def maps(
 
 
 def _blocks(data: NDArray[Any], side: int, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Each voxel as a block of `side`³, cropped to a shape: a level's voxels are blocks that were pooled."""
+    """Repeat each voxel as a block of `side`³ and crop: the reverse of a level's pooling."""
     for axis, n in enumerate(shape):
         data = data.repeat(side, axis).take(range(n), axis)
     return data

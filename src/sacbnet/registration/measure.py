@@ -1,4 +1,4 @@
-"""How well a registration went: likeness and overlap at the start, after the affine, and at the end."""
+"""Quality of a registration: similarity and overlap at the start, after the affine, at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The network's displacement on the working grid: at the spacing, and in the way, that its weights are meant for."""
+"""The network's displacement on the working grid.
+
+The network runs at the spacing and in the way that its weights are meant for.
+"""
 
 from __future__ import annotations
 

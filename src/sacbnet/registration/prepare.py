@@ -1,4 +1,4 @@
-"""From images to what the engine sees: both on their grids, intensities in [0, 1], masks of what counts."""
+"""From images to the engine's input: both images on their grids, intensities in [0, 1], masks."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ from sacbnet.spatial.warp import warp
 
 StepProgress = Callable[[int, int, float], None]  # (steps done, steps in all, loss)
 LARGE = 2e6  # voxels
-# smallest relative volume of a tetrahedron that a level may leave behind: a larger one costs likeness
+# smallest relative volume of a tetrahedron that a level may leave behind: a larger one costs
+# similarity
 MARGIN = 0.02
 DETAIL = 1 / 3  # share of a start's detail that is taken over
 
@@ -107,7 +108,8 @@ def refine(
         if delta is not None:
             u = u + _resize(delta, level.fixed.shape[2:]) * (levels[n - 1] / s)
         found, report = _optimise(level, s, u, o, _Counter(progress, done, total))
-        # folds are mended level by level: on a coarse lattice it is cheap, and hardly any reach the next
+        # folds are mended level by level: it is cheap on a coarse lattice, and hardly any folds
+        # reach the next level
         found = unfold(found[0], margin=MARGIN)[0][None]
         delta = found - _coarsen(start, s) / s
         done += o.iterations
@@ -149,7 +151,7 @@ def improves(
 
 
 def _calmed(start: Tensor, s: int) -> Tensor:
-    """A start with all of its coarse motion, and one third of the detail that the coarsest grid does not hold.
+    """Keep all coarse motion of a start, and one third of the detail beyond the coarsest grid.
 
     A network's detail is in part mistaken, and stiff steps cannot take it back; the optimiser finds
     what the images show again. Mean Dice on 10 pairs of the hippocampus set (30 steps): .797 from
@@ -167,7 +169,10 @@ def _levels(shape: tuple[int, ...], o: RefineOptions) -> list[int]:
 
 
 def _at_level(shape: tuple[int, ...], s: int, o: RefineOptions) -> RefineOptions:
-    """The options of one level: less stiff in a large volume, with fewer and shorter steps at its full resolution."""
+    """The options of one level.
+
+    In a large volume the steps are less stiff, and at full resolution fewer and shorter.
+    """
     if prod(shape) < LARGE:
         return o
     o = replace(o, stiffness=o.stiffness_large)
@@ -255,7 +260,10 @@ def _stands_still(losses: list[float], o: RefineOptions) -> bool:
 
 
 class _Stiffen(torch.autograd.Function):
-    """`times` box means of side `window`. The box is symmetric, so it is its own transpose (zeros beyond the edge)."""
+    """`times` box means of side `window`, with zeros beyond the edge.
+
+    The box is symmetric, so the operation is its own transpose.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, window: int, times: int) -> Tensor:
@@ -273,7 +281,7 @@ class _Stiffen(torch.autograd.Function):
 
 
 def _coarsen(x: Tensor, s: int) -> Tensor:
-    """Means of s³ blocks; the last block of an axis that s does not divide holds the voxels that are left."""
+    """Means of s³ blocks. The last block of an axis is smaller if s does not divide the axis."""
     return x if s == 1 else F.avg_pool3d(x, s, ceil_mode=True, count_include_pad=False)
 
 

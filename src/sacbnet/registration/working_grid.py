@@ -1,4 +1,7 @@
-"""The grid on which a pair is worked: isotropic, axes towards R, A and S, at a spacing that weights and images ask for."""
+"""The grid on which a pair is worked: isotropic, axes towards R, A and S.
+
+The weights and the images decide its spacing.
+"""
 
 from __future__ import annotations
 

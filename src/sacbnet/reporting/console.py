@@ -1,4 +1,4 @@
-"""What the verbs print: progress on stderr, results on stdout, the same lines into a log file where one is named."""
+"""What the verbs print: progress on stderr, results on stdout, the same lines into a log file."""
 
 from __future__ import annotations
 

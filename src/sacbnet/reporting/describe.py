@@ -95,8 +95,10 @@ def _transform(file: Path) -> dict[str, Any]:
         "kind": "displacement field (LPS, mm, on disk)",
         **_grid(transform.grid),
         "displacement": f"mean {length.mean():.3f} mm, largest {length.max():.3f} mm",
-        "det J": f"{fold.jacobian_min:.3f} to {fold.jacobian_max:.3f}, SD of log {fold.sd_log_jacobian:.3f}",
-        "folding": f"{fold.folded_voxels} voxels, non-diffeomorphic volume {fold.non_diffeomorphic_percent:.4g} %",
+        "det J": f"{fold.jacobian_min:.3f} to {fold.jacobian_max:.3f},"
+        f" SD of log {fold.sd_log_jacobian:.3f}",
+        "folding": f"{fold.folded_voxels} voxels,"
+        f" non-diffeomorphic volume {fold.non_diffeomorphic_percent:.4g} %",
     }
 
 

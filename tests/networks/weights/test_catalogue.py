@@ -88,7 +88,7 @@ def empty(tmp_path, monkeypatch):
     return tmp_path / "package"
 
 
-# -- the package's own ------------------------------------------------------------------------------------------------
+# -- the package's own -----------------------------------------------------------------------------
 def test_what_comes_with_the_package_is_what_the_catalogue_says():
     names = [entry.name for entry in entries()]
     assert names and len({entry.sha256 for entry in entries()}) == len(names)
@@ -107,7 +107,7 @@ def test_what_comes_with_the_package_is_what_the_catalogue_says():
     assert sum(entry.default for entry in entries()) <= 1
 
 
-# -- names and places -------------------------------------------------------------------------------------------------
+# -- names and places ------------------------------------------------------------------------------
 def test_a_name_means_the_catalogue_whatever_lies_in_the_working_directory(
     script, empty, saved, monkeypatch
 ):
@@ -175,7 +175,7 @@ def test_what_a_run_starts_from_stays_a_name_or_becomes_absolute(recipe, empty, 
     assert start("w.safetensors") == str(Path("w.safetensors").absolute())
 
 
-# -- damage -----------------------------------------------------------------------------------------------------------
+# -- damage ----------------------------------------------------------------------------------------
 def test_a_file_that_is_not_what_the_catalogue_expects_is_refused(script, empty, saved):
     """One bit of one value: the file is whole safetensors still."""
     path = script.add(saved(), "brain", **TEXT).path
@@ -218,7 +218,7 @@ def test_checking_finds_parameters_that_do_not_fit(saved):
         check_weights(path)
 
 
-# -- licences ---------------------------------------------------------------------------------------------------------
+# -- licences --------------------------------------------------------------------------------------
 def test_a_licence_that_restricts_use_is_told(script, empty, saved):
     free, own = (
         saved("free.safetensors"),
@@ -246,7 +246,7 @@ def test_recipes_on_restricted_data_say_so():
     assert not restricted & {"hippocampus", "hippocampus-semi", "ixi"}
 
 
-# -- adding -----------------------------------------------------------------------------------------------------------
+# -- adding ----------------------------------------------------------------------------------------
 def test_adding_copies_the_file_and_what_it_says(script, empty, saved):
     path = saved()
     entry = script.add(path, "brain", affine="none", default=True, **TEXT)

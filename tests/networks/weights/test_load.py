@@ -157,7 +157,7 @@ def test_files_that_cannot_be_used(kind, message, small, tmp_path):
         load_weights(path)
 
 
-# -- conversion ---------------------------------------------------------------------------------------------------
+# -- conversion ------------------------------------------------------------------------------------
 def official_state(model):
     """The published names, written down independently of the table under test."""
     state = model.state_dict()

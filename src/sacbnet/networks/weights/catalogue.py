@@ -1,4 +1,7 @@
-"""Weights by name: those that come with the package, and those in the folders of SACBNET_WEIGHTS. Imports no torch."""
+"""Weights by name: those of the package, and those in the folders of SACBNET_WEIGHTS.
+
+This module imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "files"  # packaging/weights/add.py of a checkout writes into it
 CATALOGUE = "catalogue.json"
 SUFFIX = ".safetensors"
-PLACES = "SACBNET_WEIGHTS"  # environment: further folders, joined as in PATH, for sites without a network
+# environment variable: further folders, joined as in PATH, for sites without internet access
+PLACES = "SACBNET_WEIGHTS"
 
 
 @dataclass(frozen=True)

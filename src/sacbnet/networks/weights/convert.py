@@ -163,6 +163,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         or not all(isinstance(v, Tensor) for v in content.values())
     ):
         raise WeightsError(
-            f"{path} holds no state dict; a dict of tensors, or one under 'state_dict', was expected"
+            f"{path} holds no state dict; a dict of tensors, or one under 'state_dict', was"
+            " expected"
         )
     return content

@@ -1,4 +1,7 @@
-"""What weights say of themselves, as one typed value: in their file, in run.json, on the screen. Imports no torch."""
+"""What weights state about themselves, as one typed value: in their file, in run.json, on screen.
+
+This module imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _TABLES = ("baseline", "validation")
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a file of weights states: which network it belongs to, how it was made, and how it is to be run.
+    """What a file of weights states: its network, how it was trained, and how it is to be run.
 
     Parameters
     ----------
@@ -122,7 +125,8 @@ class WeightsInfo:
         version = metadata.get("format_version", "")
         if not version.isdecimal() or int(version) > FORMAT_VERSION:
             raise WeightsError(
-                f"the format is {version or 'unstated'}; up to {FORMAT_VERSION} is read: update sacbnet"
+                f"the format is {version or 'unstated'}; up to {FORMAT_VERSION} is read: update"
+                " sacbnet"
             )
         try:
             architecture = metadata["architecture"]
@@ -246,7 +250,10 @@ def _spacing(text: str) -> float | None:
 
 
 def _box_of(recipe: Mapping[str, Any] | None) -> Box | None:
-    """Files of before `box` was stated: a training on whole grids, unless its synthesis drew boxes."""
+    """The box of files that are older than the field `box`.
+
+    Their trainings saw whole grids, except where the synthesis drew boxes.
+    """
     if recipe is None:
         return None
     return "foreground" if recipe.get("synthesis") else "whole"

@@ -1,4 +1,6 @@
-"""The parameters of a SACB-Net by name and shape, from its options alone: a file is checked without torch.
+"""Names and shapes of the parameters of a SACB-Net, from its options alone.
+
+With these, files of weights are checked without torch.
 
 The network itself (`sacbnet.networks.sacbnet`) is the definition; tests hold this module to it.
 """
