@@ -23,6 +23,7 @@ from sacbnet.config.registry import BUILT_IN
 from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.errors import SacbnetError
 from sacbnet.evaluation.run import OF_A_LABEL, OF_A_PAIR
+from sacbnet.registration.report import RunReport
 from sacbnet.training.folder import find_recipe
 from sacbnet.training.log import COLUMNS
 
@@ -140,6 +141,12 @@ def test_every_verb_and_exit_code_is_named():
     } <= codes
 
 
+def test_every_key_of_the_report_has_a_row():
+    rows = table(page("outputs.md"), "key").splitlines()
+    named = {name for row in rows for name in code(row.split("|")[1])}
+    assert named == {field.name for field in fields(RunReport)}
+
+
 def _below(kind):
     return {c for direct in kind.__subclasses__() for c in (direct, *_below(direct))}
 
@@ -193,7 +200,7 @@ OPTIONS = {
     for _, verb in _verbs(COMMAND)
     for parameter in verb.params
     for flag in (*parameter.opts, *parameter.secondary_opts)
-} | {"--help"}
+} | {"--help", "--install-completion", "--show-completion"}
 OPTIONS |= {  # of the scripts that measure times
     flag
     for script in (ROOT / "speed").glob("*.py")

@@ -1,8 +1,9 @@
 """sacbnet: learned 3-D medical image registration.
 
-`sacbnet.register(fixed=..., moving=...)` does the whole job. `sacbnet.config.registration.Options`
-lists its options. Names are imported when they are first used, so that `import sacbnet` and the
-help of the command line do not wait for torch.
+`sacbnet.register(fixed=..., moving=...)` registers one pair. `sacbnet.Registrar` loads the weights
+once and registers many pairs. `sacbnet.config.registration.Options` lists their options. Names are
+imported when they are first used, so that `import sacbnet` and the help of the command line do not
+wait for torch.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sacbnet.environment import VERSION as __version__
 
 __all__ = [
+    "Registrar",
     "Registration",
     "Warper",
     "__version__",
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
     from sacbnet.io.points import load_points
     from sacbnet.io.transforms import load_transform
     from sacbnet.registration.apply import Warper
-    from sacbnet.registration.registrar import register
+    from sacbnet.registration.registrar import Registrar, register
     from sacbnet.registration.result import Registration
 
 _HOMES = {
+    "Registrar": "registration.registrar",
     "Registration": "registration.result",
     "Warper": "registration.apply",
     "load_image": "io.images",
