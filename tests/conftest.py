@@ -1,6 +1,7 @@
-"""One small pair of heads with a known warp, registered once a session; most tests of the pipeline look at its result.
+"""One small pair of heads with a known warp, registered once a session.
 
-The phantom of `sacbnet demo`, sampled coarsely and shrunk to the size of a fist, so that its voxels measure about 1 mm.
+Most tests of the pipeline look at its result. The pair is the phantom of `sacbnet demo`, sampled
+coarsely and shrunk to the size of a fist, so that its voxels measure about 1 mm.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ QUICK = {"weights": "none", "affine": "none", "refine": 2}  # enough where only 
 
 @dataclass(frozen=True, eq=False)
 class SmallPair:
-    """fixed: 40 × 48 × 40 at 1 mm, oblique. moving: 54 × 50 × 28 at 0.9 × 0.9 × 1.5 mm, oblique, other axes.
+    """fixed: 40 × 48 × 40 at 1 mm, oblique. moving: 54 × 50 × 28 at 0.9 × 0.9 × 1.5 mm, oblique.
 
     true_map: fixed world points (n, 3) -> moving world points. landmarks: (n, 3), fixed world mm.
-    aligned: the moving image with a header that undoes the rotation and shift, so that only the bend is left.
+    aligned: the moving image with a header that undoes the rotation and shift; only the bend
+    remains.
     """
 
     fixed: Image
@@ -103,7 +105,7 @@ def _make_pair(seed: int = 0) -> SmallPair:
 
 @pytest.fixture(autouse=True)
 def _locale() -> Iterator[None]:
-    """SimpleITK's writer of DICOM leaves the locale "C", in which later tests would read text as ASCII."""
+    """Put the locale back: SimpleITK's writer of DICOM leaves "C", which reads text as ASCII."""
     place = locale.setlocale(locale.LC_ALL)
     yield
     locale.setlocale(locale.LC_ALL, place)
@@ -129,7 +131,7 @@ def registered(pair: SmallPair) -> Registration:
 
 @pytest.fixture(scope="session")
 def near(pair: SmallPair) -> Registration:
-    """The pair with the rigid part taken out of its headers, two steps of refinement and no affine."""
+    """The pair without the rigid part in its headers; two steps of refinement, no affine."""
     return sacbnet.register(
         fixed=pair.fixed, moving=pair.aligned, moving_labels=pair.aligned_labels, **QUICK
     )
@@ -272,7 +274,8 @@ if "--version" not in options:
     if "--aligned" not in options:
         np.savetxt("affine_ras.txt", [[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]])
     labels = nib.load("labels.nii")
-    moved = np.roll(np.asarray(labels.dataobj), -{moves}, 0)  # on the grid of the tests, whose voxels are 1 mm
+    # on the grid of the tests, whose voxels are 1 mm
+    moved = np.roll(np.asarray(labels.dataobj), -{moves}, 0)
     if "--aligned" not in options:
         moved = np.roll(moved, -1, 1)
     nib.save(nib.Nifti1Image(moved, fixed.affine), "moved_labels.nii.gz")
@@ -283,8 +286,11 @@ json.dump(account, open("worker.json", "w"))
 
 @pytest.fixture
 def fake_python(tmp_path) -> Callable[..., str]:
-    """shift: of the field along i, voxels; moves: what its labels move, if they do not move with it. broken: tools that
-    it does not have."""
+    """A Python with other tools, which shift an image by a number of voxels along i.
+
+    shift: of the field. moves: of the labels, if they do not move with the field. broken: tools
+    that this Python does not have.
+    """
 
     def make(shift: int = 2, moves: int | None = None, broken: str = "") -> str:
         path = Path(tmp_path / f"python{shift}{moves}{broken}")

@@ -1,7 +1,8 @@
-"""Every public function and class says what goes in, what comes out and what it raises, in NumPy's sections.
+"""Public functions and classes state what goes in, comes out and is raised, in NumPy's sections.
 
-Public is what bears a name without a leading underscore, in a module of such a name, outside the command line (its
-functions are documented by their `--help`). Sections are read from the source: nothing is imported.
+Public is a name without a leading underscore in a module with such a name. The command line is
+left out, because `--help` documents its functions. Sections are read from the source: nothing is
+imported.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def arguments(node: ast.FunctionDef) -> list[str]:
 
 
 def fields(node: ast.ClassDef) -> list[str]:
-    """Public fields of a dataclass or named tuple, arguments of a written-out __init__ otherwise."""
+    """Public fields of a dataclass or named tuple; else the arguments of a written-out __init__."""
     kinds = [ast.unparse(x) for x in (*node.decorator_list, *node.bases)]
     if any("dataclass" in kind or "NamedTuple" in kind or "TypedDict" in kind for kind in kinds):
         found = [

@@ -261,7 +261,10 @@ anywhere, in_blocks = (0.0, 0.3, 0.9, 1), (0.0, 0.5)
 IMAGES = (".nii", ".nii.gz", ".mgz", ".nrrd", ".mha")
 jobs = [
     *[(e, anywhere, lambda p: save_image(p, noise[..., 0], grid)) for e in IMAGES],
-    *[(e, anywhere, lambda p: save_displacement(p, field)) for e in (".nii", ".nii.gz", ".nrrd", ".mha")],
+    *[
+        (e, anywhere, lambda p: save_displacement(p, field))
+        for e in (".nii", ".nii.gz", ".nrrd", ".mha")
+    ],
     *[(e, in_blocks, lambda p: save_affine(p, affine)) for e in (".mat", ".txt", ".tfm")],
     *[(e, anywhere, lambda p: save_points(p, points)) for e in (".csv", ".mrk.json")],
 ]
@@ -274,7 +277,8 @@ for extension, cuts, write in jobs:
     size = whole.stat().st_size
     whole.unlink()
     for cut in cuts:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(size * cut) if cut < 1 else size - cut, unlimited))
+        limit = int(size * cut) if cut < 1 else size - cut
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited))
         try:
             with staged_folder(folder / "out") as staged:
                 write(staged / f"a{extension}")
@@ -288,7 +292,10 @@ print("all noticed")
 
 
 def test_a_full_disk_is_noticed(tmp_path):
-    """By a limit on the size of files; affines only by cuts that lose numbers (a disk cuts in whole blocks)."""
+    """By a limit on the size of files; affines by cuts that lose numbers.
+
+    A disk cuts in whole blocks.
+    """
     pytest.importorskip("resource")
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
 """The code on the pages runs as it stands.
 
-The README and the walk-throughs run here, on small volumes that have the names that the page uses. Each page "Add a ..."
-runs in a process of its own, because its package has entry points.
+The README and the walk-throughs run here, on small volumes that have the names that the page uses.
+Each page "Add a ..." runs in a process of its own, because its package has entry points.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def make_set(folder: Path) -> None:
 
 
 def run_page(path: Path, after: str = "", until: str = "") -> None:
-    """Run the page in the working folder: the Python in one namespace, the commands in this process."""
+    """Run the page in the working folder: Python in one namespace, commands in this process."""
     text = path.read_text(encoding="utf-8")
     text = text.partition(after)[2] if after else text
     text = text.partition(until)[0] if until else text
@@ -168,7 +168,8 @@ def install(text: str, folder: Path) -> None:
     )
 
 
-# All blocks of a page in one new process, which finds the entry points as it would find those of an installed package
+# All blocks of a page in one new process, which finds the entry points as it would find those of
+# an installed package
 DRIVER = """
 import json, sys
 from sacbnet.cli.main import main

@@ -66,7 +66,7 @@ def forbid(monkeypatch, *names):
 
 
 def test_methods_beside_each_other(toy, run, shapes, tmp_path, fake_python, monkeypatch):
-    """All kinds of methods; the numbers are evaluate's; a second run does nothing and tells the same."""
+    """Methods of all kinds; the numbers are those of evaluate; a second run repeats nothing."""
     plan = toy(OURS, BARE, TOOL, IDENTITY)
     found = run(plan, python=fake_python())
     out = tmp_path / "out"

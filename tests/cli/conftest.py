@@ -59,7 +59,10 @@ def sacbnet(monkeypatch, capfd) -> Callable[..., Outcome]:
 
 @pytest.fixture
 def register(sacbnet, files, tmp_path) -> Callable[..., Outcome]:
-    """`sacbnet register` of the small pair into tmp_path/out; arguments replace or follow (--fixed=... and so on)."""
+    """`sacbnet register` of the small pair into tmp_path/out.
+
+    Arguments replace the usual ones of the same name (--fixed=... and so on) or follow them.
+    """
 
     def run(*more: object) -> Outcome:
         given = {str(m).partition("=")[0] for m in more}

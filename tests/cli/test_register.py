@@ -279,7 +279,7 @@ def _write_odd(path, kind, data, grid: Grid) -> None:
     "kind", ["4-D with one volume", "big-endian", "scl_slope", "uint8", "double", ".mgz", ".nrrd"]
 )
 def test_odd_but_right(register, pair, near, tmp_path, kind) -> None:
-    """As fixed and as moving image: the same result as from plain files, up to the rounding of intensities."""
+    """As fixed and as moving image: the result of plain files, except for rounded intensities."""
     extension = kind if kind.startswith(".") else ".nii.gz"
     arguments = []
     for side, image in (("fixed", pair.fixed), ("moving", pair.aligned)):
@@ -296,7 +296,7 @@ def test_odd_but_right(register, pair, near, tmp_path, kind) -> None:
 
 @pytest.mark.parametrize("side", ["fixed", "moving"])
 def test_sheared(register, pair, files, near, tmp_path, side) -> None:
-    """Both images sheared alike, stored as they are: each side alone where the other is resampled upright."""
+    """Both images sheared alike and stored as they are; one side alone may be resampled upright."""
     shear = np.eye(4)
     shear[0, 1] = 0.1
     for name, image in (("fixed", pair.fixed), ("moving", pair.aligned)):

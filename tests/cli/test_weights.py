@@ -58,7 +58,8 @@ def test_no_torch_is_imported(arguments, own):
     code = (
         "import sys; from sacbnet.cli.main import main\n"
         "sys.argv = ['sacbnet', 'weights', *sys.argv[1:]]\n"
-        "main(); heavy = {'torch', 'scipy', 'nibabel', 'SimpleITK'} & set(sys.modules); assert not heavy, heavy"
+        "main(); heavy = {'torch', 'scipy', 'nibabel', 'SimpleITK'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(catalogue.PLACES, str(own.parent))

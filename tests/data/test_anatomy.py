@@ -1,4 +1,4 @@
-"""Label maps without images: brought to one place by their labels, packed, and the shapes made of noise."""
+"""Label maps without images: aligned by their labels, packed, and the shapes made of noise."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ SHAPE = (40, 48, 40)
 
 
 def head(turn=(0.0, 0.0, 0.0), scale=1.0, shift=(0.0, 0.0, 0.0), neck=30) -> np.ndarray:
-    """Eight balls about the middle and a large neck (9) below, turned, scaled and shifted (mm) as one."""
+    """Eight balls around the middle and a large neck (9) below, turned, scaled and shifted (mm)."""
     linear = Rotation.from_rotvec(np.deg2rad(turn)).as_matrix() * scale
     points = np.indices(SHAPE).reshape(3, -1).T - (np.array(SHAPE) - 1) / 2
     own = (points - shift) @ np.linalg.inv(linear).T

@@ -1,4 +1,4 @@
-"""Augmentation: nothing by default, what is drawn depends on the seed alone, and every change is of the size asked."""
+"""Augmentation: none by default, reproducible from the seed, each change of the size asked for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ EVERYTHING = Augmentation((0, 1, 2), 10, 0.1, 3, gamma=0.3, bias=0.2, noise=0.02
 def ball(
     radius_mm: float = 9.0, shape=SHAPE, spacing=(1.0, 1.0, 1.0), centre_mm=(0.0, 0.0, 0.0)
 ) -> Tensor:
-    """(1, 1, i, j, k), 1 inside and 0 outside, smooth over 3 mm; mm about the centre of the grid."""
+    """A ball (1, 1, i, j, k), 1 inside and 0 outside, smooth over 3 mm.
+
+    The position is in mm from the centre of the grid.
+    """
     at = (np.stack(np.indices(shape), -1) - (np.array(shape) - 1) / 2) * spacing - centre_mm
     distance = np.linalg.norm(at, axis=-1) - radius_mm
     return torch.from_numpy(np.clip(0.5 - distance / 3, 0, 1).astype(np.float32))[None, None]
@@ -128,7 +131,7 @@ def test_shifts_and_scales_are_within_their_ranges(spacing) -> None:
 
 
 def test_a_rotation_turns_about_the_centre_in_mm() -> None:
-    """A ball off the centre keeps its distance and its roundness, although the voxels are not cubes."""
+    """A ball off the centre keeps its distance and its shape, although voxels are not cubes."""
     spacing, shape = (0.8, 1.0, 1.6), (41, 37, 23)
     off = np.array([6.0, -5.0, 4.0])
     image = ball(6.0, shape, spacing, off)

@@ -350,7 +350,10 @@ def test_pairings_that_make_no_pair(arguments, sentence) -> None:
 
 
 def test_choosing_needs_no_reader_of_images() -> None:
-    script = "import sys, sacbnet.data.cases; print(sorted({'torch', 'nibabel', 'SimpleITK'} & set(sys.modules)))"
+    script = (
+        "import sys, sacbnet.data.cases\n"
+        "print(sorted({'torch', 'nibabel', 'SimpleITK'} & set(sys.modules)))"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""What check finds: each fault put into a sound set is the one finding, and a sound set has none."""
+"""What `check` finds: each fault put into a sound set, and nothing in a sound set."""
 
 from __future__ import annotations
 

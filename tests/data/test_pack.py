@@ -1,4 +1,4 @@
-"""Packs: the voxels that `sacbnet register` would show the network, on one grid, out of one file."""
+"""Packs: the voxels that `sacbnet register` shows the network, on one grid, in one file."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_network_sees_in_training_what_register_shows_it(write, tmp_path, sp
 
 @pytest.mark.parametrize("mm", [1.0, 0.7, 1.1])
 def test_half_the_resolution(write, tmp_path, mm) -> None:
-    """Half as many voxels; labels all from the same side, wherever the origin lies and however it is rounded."""
+    """Half as many voxels per axis; all labels from the same side, wherever the origin lies."""
     for origin in ((0, 0, 0), (-89.7, 31.3, 1 / 3), (1e3 + 0.1, -7e2 - 0.7, 0.3)):
         labels = regions((16, 20, 12))
         case = write("a", smooth((16, 20, 12)), oriented("RAS", (mm,) * 3, origin), labels)
@@ -445,7 +445,7 @@ def test_files_that_are_no_packs(small, tmp_path) -> None:
 
 @pytest.mark.parametrize("folder", [False, True])
 def test_packs_without_digests_are_told_by_time(tmp_path, folder) -> None:
-    """Those of sacbnet before sources had a digest: size and time of a file; number, sizes and time of a folder."""
+    """Marks of sources in older packs: size and time of files; number, sizes, time of folders."""
     path = tmp_path / "source"
     file = path / "slice" if folder else path
     file.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The phantom pair: reproducible, true to its known warp, and as unlike in its grids and units as two scans are."""
+"""The phantom pair: reproducible, true to its known warp, with the differences of two scans."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_a_missing_file(tmp_path) -> None:
 
 
 def test_attributes_that_a_pickle_sets_do_not_last(tmp_path) -> None:
-    """BUILD on an admitted name: with plain functions behind the names it would change them for the next file."""
+    """BUILD on an admitted name must not change the function behind that name for the next file."""
     script = b"cnumpy\nndarray\n(dVrole\nVencode\nsb."  # the name, a dict {role: encode}, BUILD
     with pytest.raises(InputError):
         read_pickle(write(tmp_path / "a.pkl", script))

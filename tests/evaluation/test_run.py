@@ -93,7 +93,7 @@ def shifts(tmp_path, monkeypatch):
 
 @pytest.fixture
 def two(tmp_path):
-    """The same boxes, two voxels of 1.5 mm apart along i; three landmarks (LPS), as far apart as that."""
+    """The same boxes, two voxels of 1.5 mm apart along i; three landmarks (LPS) as far apart."""
     spacing = (1.5, 1.0, 2.0)
     at = np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0], [9.0, 8.0, 7.0]])
     return boxes(tmp_path, "a", 6, spacing, at), boxes(
@@ -133,7 +133,7 @@ def test_refinement_improves_on_the_identity(shapes):
 
 
 def test_a_known_shift_is_scored_the_right_way(two, shifts):
-    """A network that says 'two voxels along i' makes a on b perfect, and b on a as bad as can be."""
+    """A network that says 'two voxels along i' is right for a on b and wrong for b on a."""
     found = evaluate(
         two,
         [(0, 1), (1, 0)],
@@ -149,7 +149,7 @@ def test_a_known_shift_is_scored_the_right_way(two, shifts):
 
 
 def test_every_method_is_scored_on_the_same_labels(tmp_path, shifts):
-    """The shift makes label 1 perfect and throws 2 and 3 out of the image: they count as nothing, not as not there."""
+    """The shift makes label 1 perfect and throws 2 and 3 out of the image: they count as 0."""
     top, low = slice(22, 24), slice(0, 2)
     moving = slabs(tmp_path, "moving", {1: slice(8, 12), 2: top})
     fixed = slabs(tmp_path, "fixed", {1: slice(10, 14)})
@@ -270,7 +270,7 @@ def test_the_command_tells_of_pairs_that_fail(two, tmp_path, capsys, monkeypatch
 def test_an_interrupted_evaluation_keeps_what_is_done(
     two, shapes, tmp_path, capsys, monkeypatch, done
 ):
-    """Ctrl-C while the network runs on the second pair, or on the first, when there is nothing to keep."""
+    """Ctrl-C while the network runs on the second pair, or on the first, with nothing to keep."""
     work, calls = sacbnet.registration.registrar.estimate, []
 
     def interrupted(*args):
@@ -339,7 +339,7 @@ def apart(tmp_path):
 
 
 def test_centres_are_brought_together_as_in_a_pack(apart, tmp_path):
-    """Every pair, of equal and of unequal boxes: the baseline is what validation told of the identity on the pack."""
+    """Every pair, of equal and of unequal boxes: the baseline is the identity on the pack."""
     cases = read_cases(apart).cases
     pack = build_pack(cases, tmp_path / "set.pack", PackOptions(align="centre", shape=(40, 24, 24)))
     pairs = pair_up(cases, range(4), "all")
@@ -435,7 +435,7 @@ def test_the_alignment_is_the_recipes(apart, recipe, tmp_path):
 
 
 def test_what_is_scored_is_of_the_data_whatever_the_weights_were_trained_on(shapes, tmp_path):
-    """Weights of a recipe that names label 1 and two cases: all labels, and each case with the next."""
+    """Weights of a recipe that names label 1 and two cases: still all labels and all cases."""
     told = {"data": {"validation": "4:", "labels": [1], "align": "centre", "gone": 3}}
     save_weights(tmp_path / "w.safetensors", SACBNet(), FACTS | {"recipe": told})
     out = tmp_path / "out"

@@ -36,7 +36,8 @@ def test_not_an_image_at_all(tmp_path, extension):
     path.write_text("<html>404 not found</html>" * 100)
     _refused(
         path,
-        r"cannot be read: damaged, cut short or not an image|is not a DICOM image, or it is damaged",
+        r"cannot be read: damaged, cut short or not an image"
+        r"|is not a DICOM image, or it is damaged",
     )
 
 

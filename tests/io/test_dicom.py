@@ -18,7 +18,7 @@ ORIGIN = np.array([-30.0, 12.0, 400.0])
 
 
 def _write(folder, uid="1.2.3.1", count=6, offsets=None, tilt=0.0, suffix=".dcm", seed=0, skip=()):
-    """Slices (k, j, i) int16 in LPS; offsets: position of each along the normal, in slice distances."""
+    """Slices (k, j, i) int16 in LPS; offsets: position of each along the normal, in slices."""
     folder.mkdir(exist_ok=True)
     data = np.random.default_rng(seed).integers(-1000, 1000, (count, 7, 8)).astype(np.int16)
     writer = sitk.ImageFileWriter()

@@ -1,4 +1,4 @@
-"""NIfTI headers that two programs read in two ways: our statement of what ITK reads is held against ITK itself."""
+"""NIfTI headers that two programs read in two ways: what we say that ITK reads, ITK does read."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_negative_voxel_size_is_taken_as_positive(tmp_path, volume):
 @pytest.mark.parametrize("codes", [(0, 0), (0, 1), (2, 0)])
 @pytest.mark.parametrize("name", ["half-turn", "oblique", "sheared"])
 def test_a_header_of_another_grid_does_not_move_the_result(tmp_path, volume, grids, codes, name):
-    """The grid decides, whatever codes the header brings: also where they, or a coarse quaternion, cannot say it."""
+    """The grid decides, whatever codes the header brings, and however coarse its quaternion is."""
     header = load_image(_write(tmp_path / "a.nii", volume, codes=codes)).header
     save_image(tmp_path / "b.nii", volume, Image(volume, grids[name], header=header))
     assert load_image(tmp_path / "b.nii").grid.matches(grids[name], 1e-4)

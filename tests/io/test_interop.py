@@ -1,4 +1,4 @@
-"""What is written, used by others: SimpleITK and ANTs give our moved image, and points come back (contract 2)."""
+"""Other programs use what is written: SimpleITK and ANTs give our moved image (contract 2)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ TOLERANCE = 1e-3  # of the moving image's intensity range
 
 
 def in_view(fixed: Image, moving: Image, transform) -> np.ndarray:
-    """Voxels of the fixed grid that are not mapped onto the outer faces of the moving image (within 0.001 voxel).
+    """Voxels of the fixed grid that are not mapped onto an outer face of the moving image.
 
-    The field of view is all else: inside the box both interpolate, outside it both write 0, and only on its faces
-    may rounding decide which.
+    Inside its box both programs interpolate, outside the box both write 0. Only on the faces
+    (within 0.001 voxel) may rounding decide.
     """
     points = transform(fixed.grid.world(np.argwhere(np.ones(fixed.grid.shape, bool))))
     return (moving.grid.contains(points, 0.499) | ~moving.grid.contains(points, 0.501)).reshape(
@@ -82,7 +82,8 @@ def test_moved_image_on_other_grids(pair, files, tmp_path, case, turn) -> None:
     elif case == "thick slices":
         thick = Grid((54, 50, 9), moving.grid.affine @ np.diag([1, 1, 3.0, 1]))
         moving = Image(moving.data[:, :, :27].reshape(54, 50, 9, 3).mean(-1), thick)
-    else:  # ITK reads no sheared image: only ours is checked, against the sheared image resampled upright
+    else:
+        # ITK reads no sheared image: only ours is checked, against the image resampled upright
         shear = np.eye(4)
         shear[0, 1] = 0.15
         moving = relocated(moving, shear)
@@ -136,12 +137,16 @@ def test_written_transform_is_the_one_returned(pair, result, registered) -> None
 
 
 def test_written_inverse_carries_points_back(pair, result) -> None:
-    """Through both files, by SimpleITK alone: within 0.1 mm on average, in the head and over the whole fixed image."""
+    """Through both files, by SimpleITK alone: the mean error is below 0.1 mm.
+
+    In the head, and over the whole fixed image.
+    """
     there = itk_points(result / "transform.nii.gz", p := pair.in_head)
     back = itk_points(result / "inverse_transform.nii.gz", there)
     error = np.linalg.norm(back - p, axis=1)
     print(
-        f"inverse: mean {error.mean():.4f} mm, 99th percentile {np.percentile(error, 99):.3f}, max {error.max():.3f}"
+        f"inverse: mean {error.mean():.4f} mm, 99th percentile {np.percentile(error, 99):.3f},"
+        f" max {error.max():.3f}"
     )
     assert error.mean() < 0.1 and np.percentile(error, 99) < 1.0
     everywhere = pair.fixed.grid.world(np.argwhere(np.ones(pair.fixed.grid.shape, bool))[::7])

@@ -119,7 +119,7 @@ def test_csv_of_other_programs(tmp_path):
 
 
 def test_ants_reads_our_csv_and_we_read_its(tmp_path):
-    """The program itself, not its Python wrapper: it maps points by the file as it stands, without inversion."""
+    """The program itself, not its Python wrapper: it maps points by the file, without inversion."""
     affine = Affine(np.array([[1, 0.1, 0, 5], [0, 1.2, 0, -6], [0.3, 0, 1, 7], [0, 0, 0, 1.0]]))
     save_affine(tmp_path / "a.mat", affine)
     points = Points(XYZ, ("3", "4"))

@@ -1,4 +1,4 @@
-"""Transforms: what we write means the same to SimpleITK and ANTs, and what they write means the same to us."""
+"""Transforms: our files mean the same to SimpleITK and ANTs, and their files the same to us."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_sheared_grids_are_refused(tmp_path, grids):
 
 @pytest.mark.parametrize("name", ["las", "oblique-flipped", "permuted"])
 def test_ants_resamples_through_our_files(tmp_path, grids, name):
-    """`antsApplyTransforms -t field -t affine`: points of the fixed image go through the field first."""
+    """`antsApplyTransforms -t field -t affine`: points of the fixed image meet the field first."""
     grid = grids[name]
     big = Grid((24, 26, 28), grid.affine).cropped([-6, -6, -6], [22, 24, 26])
     index = np.stack(np.meshgrid(*map(np.arange, big.shape), indexing="ij"), -1)
@@ -118,7 +118,7 @@ def test_ants_resamples_through_our_files(tmp_path, grids, name):
 
 
 def test_ants_maps_points_as_we_do(tmp_path, grids):
-    """ANTs maps points by the file itself, fixed -> moving, with no inversion: `-t file` is our `transform(point)`."""
+    """ANTs maps points by the file itself, fixed -> moving: `-t file` is our `transform(point)`."""
     grid = grids["oblique-flipped"]
     field, points = _field(grid), _inside(grid)
     save_displacement(tmp_path / "field.nii.gz", field)
@@ -182,7 +182,7 @@ def test_fields_that_itk_would_read_otherwise_are_refused(tmp_path):
 
 
 def test_a_field_lies_where_itk_places_it(tmp_path, grids):
-    """Where sform and qform differ, ITK's reading of a transform file is its meaning (contract 2)."""
+    """Where sform and qform differ, a transform file means what ITK reads (contract 2)."""
     grid = grids["oblique"]
     save_displacement(tmp_path / "a.nii", _field(grid))
     image = nib.load(tmp_path / "a.nii")
@@ -251,7 +251,8 @@ def test_every_linear_transform_of_itk(tmp_path, kind, extension):
 
 def test_the_name_that_old_ants_gives_its_affines(tmp_path):
     (tmp_path / "a.txt").write_text(
-        "#Insight Transform File V1.0\n#Transform 0\nTransform: MatrixOffsetTransformBase_double_3_3\n"
+        "#Insight Transform File V1.0\n#Transform 0\n"
+        "Transform: MatrixOffsetTransformBase_double_3_3\n"
         "Parameters: 1 0 0 0 2 0 0 0 1 4 5 6\nFixedParameters: 0 10 0\n"
     )
     # y' = 2 (y - 10) + 10 + 5 in LPS

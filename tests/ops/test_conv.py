@@ -1,4 +1,4 @@
-"""The convolution that ends in a displacement keeps its precision, whatever the features are stored in."""
+"""The convolution that ends in a displacement keeps its precision, whatever type features have."""
 
 from __future__ import annotations
 

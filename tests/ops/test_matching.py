@@ -9,7 +9,7 @@ from sacbnet.ops.matching import match, match_plain, match_spread
 
 
 def naive(moving, fixed, window=3):
-    """Voxel by voxel: the expected offset (b, 3, ...) and the trace of its covariance (b, 1, ...)."""
+    """Voxel by voxel: the expected offset (b, 3, ...), the trace of its covariance (b, 1, ...)."""
     b, _, i, j, k = fixed.shape
     r = window // 2
     padded = F.pad(moving, (r,) * 6)
@@ -101,7 +101,8 @@ def test_spread_where_one_candidate_has_it_all():
 
 
 def test_padded_candidates_compete():
-    # all features equal: inside the expectation is 0; at an edge zeros beyond score 0 against 1 each, and pull inwards
+    # All features are equal. Inside, the expectation is 0. At an edge each zero beyond scores 0
+    # against 1, so the expectation points inwards.
     u = match(torch.ones(1, 1, 4, 4, 4), torch.ones(1, 1, 4, 4, 4))
     e = torch.e
     assert u[0, 0, 0, 1, 1] == pytest.approx((9 * e - 9) / (18 * e + 9), abs=1e-6)

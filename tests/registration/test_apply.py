@@ -1,4 +1,4 @@
-"""Warper: further images, labels and points through a finished registration, in either direction."""
+"""Warper: further images, labels and points through a finished registration, both ways."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def global_state() -> dict[str, object]:
 
 @pytest.mark.parametrize("options", [QUICK, {"weights": "none", "affine": "rigid", "refine": 0}])
 def test_nothing_global_is_touched(pair, near, tmp_path, options) -> None:
-    """After a first registration (`near`): torch itself sets a variable when its optimisers are first used."""
+    """After a first registration (`near`): the first optimiser makes torch set a variable."""
     random.seed(5)
     before = global_state()
     result = sacbnet.register(

@@ -1,9 +1,10 @@
-"""How a pair is stored must not matter: the same heads in other boxes are registered alike in the world.
+"""How a pair is stored must not matter: the same heads in other boxes are registered alike.
 
-Measured at the voxels of the brain, in mm; voxels are about 1 mm. Storage alone (flips, order of axes) changes nothing,
-not even a bit. Resampling changes the intensities themselves, and turning the world the rounding, which both optimisers
-enlarge: there the yardstick is the registration's own error against the known warp, about 0.5 mm; measured were
-0.3 to 0.6 mm on average, and 0.8 is allowed.
+Measured at the voxels of the brain, in mm; voxels are about 1 mm. Storage alone (flips, order of
+axes) changes nothing, not even a bit. Resampling changes the intensities, and a turned world
+changes the rounding. Both optimisers enlarge such differences. There the yardstick is the
+registration's own error against the known warp, about 0.5 mm. Measured were 0.3 to 0.6 mm on
+average; the limit is 0.8 mm.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def on(image: Image, grid: Grid) -> Image:
 
 
 def off(pair, registered, result, world: Affine | None = None) -> np.ndarray:
-    """mm between the two transforms at the brain's voxels; `world`: by which the second pair was moved."""
+    """The distance (mm) between two transforms at the brain's voxels.
+
+    `world` is the map by which the second pair was moved.
+    """
     world = world or Affine()
     found = world.inverse(result.transform(world(pair.in_head)))
     return np.linalg.norm(found - registered.transform(pair.in_head), axis=1)
@@ -121,6 +125,7 @@ def test_resampled(pair, registered, what) -> None:
     assert result.moved.grid == fixed.grid
     error = off(pair, registered, result)
     print(
-        f"{what}: mean {error.mean():.3f}, 95th percentile {np.percentile(error, 95):.3f}, max {error.max():.3f} mm"
+        f"{what}: mean {error.mean():.3f}, 95th percentile {np.percentile(error, 95):.3f},"
+        f" max {error.max():.3f} mm"
     )
     assert error.mean() < 0.8 and np.percentile(error, 95) < 1.6

@@ -35,7 +35,8 @@ class Stretch:
 def test_lattices_meet_whatever_the_shape(shape, factor) -> None:
     fixed, network = torch.rand(1, 1, *shape), Stretch()
     u = predict(network, moving=1 - fixed, fixed=fixed, factor=factor)
-    # the centre of the network's voxel q lies at factor * q + (factor - 1) / 2; outside the outer centres it is level
+    # The centre of the network's voxel q lies at factor * q + (factor - 1) / 2. Outside the outer
+    # centres the displacement is level.
     last = torch.tensor([-(-n // factor) - 1.0 for n in shape]).reshape(1, 3, 1, 1, 1)
     q = ((ramp(shape) - (factor - 1) / 2) / factor).clamp_min(0).minimum(last)
     assert u.shape == (1, 3, *shape) and u.is_contiguous()
@@ -103,11 +104,11 @@ def test_weights_say_how_they_are_meant() -> None:
 
 
 def test_mirrored_is_the_mean_with_the_mirror_image() -> None:
-    """A network that shifts by one voxel in each direction, whatever it sees: of the first, nothing is left."""
+    """The mean of a shift by one voxel in each direction and its mirror image: no shift along i."""
     moving, fixed = torch.rand(2, 1, 1, 6, 7, 8)
     u = Mirrored(lambda moving, fixed: torch.ones(1, 3, 6, 7, 8))(moving=moving, fixed=fixed)
     assert not u[:, 0].any() and (u[:, 1:] == 1).all()
-    # one that tells where the moving image is brightest along the first axis, is told of the mirror image, too
+    # the network is given the pair and its mirror image along the first axis
     seen = []
     Mirrored(lambda moving, fixed: seen.append((moving, fixed)) or torch.zeros(1, 3, 6, 7, 8))(
         moving=moving, fixed=fixed

@@ -61,7 +61,7 @@ def tensor(data: np.ndarray) -> Tensor:
 
 
 def pair(size: int = SIZE) -> tuple[Tensor, Tensor]:
-    """moving, fixed with fixed(p) = moving(p + truth(p)), interpolated by cubic splines: not the engine's own way."""
+    """moving and fixed, with fixed(p) = moving(p + truth(p)), interpolated by cubic splines."""
     moving = texture(size)
     fixed = map_coordinates(moving, np.indices((size,) * 3) + truth(size), order=3, mode="nearest")
     return tensor(moving), tensor(fixed.clip(0, 1))
@@ -104,7 +104,7 @@ def test_contrast_may_differ():
 
 
 def test_contrast_may_be_inverted():
-    """As T1 to T2. Where the box fills half the level, the zeros beyond the edge outvote the image."""
+    """As T1 to T2. If the box fills half the level, the zeros beyond the edge decide instead."""
     moving, fixed = pair()
     assert error(refine(moving, 1 - fixed, OPTIONS)) < 1
 
@@ -147,7 +147,10 @@ def test_what_improves_on_nothing(levels):
 
 
 def test_a_third_of_a_start_beyond_the_lattice_of_the_levels_is_kept():
-    """What is refined is a smooth correction: a third of the start's fine detail passes through at full resolution."""
+    """A third of the start's fine detail passes through, at full resolution.
+
+    The refinement itself is a smooth correction.
+    """
     detail = torch.zeros(1, 3, SIZE, SIZE, SIZE)
     detail[:, :, ::2] = 0.2
     moving, _ = pair()
@@ -157,7 +160,7 @@ def test_a_third_of_a_start_beyond_the_lattice_of_the_levels_is_kept():
 
 
 def test_large_motion_of_a_start_is_kept_whole():
-    """Farther than a search from zero would get: 14 voxels, of which one coarse step is not asked to find any."""
+    """14 voxels, farther than a search from zero reaches; one coarse step finds nothing more."""
     start = torch.zeros(1, 3, SIZE, SIZE, SIZE)
     start[:, 1] = 14
     moving = tensor(texture())
@@ -237,7 +240,7 @@ def test_arguments_stay_as_they_are():
 
 @pytest.mark.parametrize("levels, used", [((2,), 1), ((2, 1), 2), ((16, 2, 1), 2), ((16, 8), 1)])
 def test_iterations_are_honoured(levels, used):
-    """A level too coarse for one correlation box is left out; if none is left, full resolution is worked."""
+    """A level too coarse for one correlation box is left out; full resolution always remains."""
     calls: list[tuple[int, int, float]] = []
     size = 40
     images = [x[..., :size, :size, :size] for x in pair()]
@@ -286,7 +289,7 @@ def test_a_level_ends_when_it_no_longer_gains():
 
 
 def test_a_start_that_folds_is_mended_first():
-    """An optimiser would be caught in the folds: no tetrahedron that is turned over is left to it."""
+    """An optimiser would be caught in the folds, so it gets no tetrahedron that is turned over."""
     start = tensor(truth() * 0.7)
     start[:, :, 20:28, 20:28, 20:28] += 1.5 * torch.randn(
         8, 8, 8, generator=torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""register(): from images in any form to a result that is right, measured, and never worse than the start."""
+"""register(): from images in any form to a result that is right, measured, and not worse."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ FACTS = {
 
 
 def network(seed: int = 0, head_scale: float = 1.0) -> SACBNet:
-    """Randomly initialised, without touching torch's global state; head_scale: of the last layer, 0 gives identity."""
+    """Randomly initialised, without a change of torch's global state.
+
+    head_scale: factor of the last layer; 0 gives the identity.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = SACBNet(SACBNetConfig())
@@ -139,10 +142,18 @@ def test_run_json(registered, result) -> None:
     )
     assert environment["numpy"] == np.__version__ and environment["device"]
     assert report["options"] == {
-        "weights": "none", "affine": "affine", "preset": "balanced", "refine": 15, "device": "auto", "spacing": None,
-        "save_clusters": False, "save_uncertainty": False, "box": "foreground", "repair": True,
+        "weights": "none",
+        "affine": "affine",
+        "preset": "balanced",
+        "refine": 15,
+        "device": "auto",
+        "spacing": None,
+        "save_clusters": False,
+        "save_uncertainty": False,
+        "box": "foreground",
+        "repair": True,
         "precision": "float32",
-    }  # fmt: skip
+    }
     assert report["weights"] is None
     assert report["fixed"]["shape"] == [40, 48, 40] and report["moving"]["shape"] == [54, 50, 28]
     seconds = report["seconds"]
@@ -330,7 +341,7 @@ def test_progress_is_told(pair) -> None:
 
 # -- networks --------------------------------------------------------------------------------------
 def test_weights_end_to_end(pair, weights, tmp_path) -> None:
-    """A network that moves everything a little the wrong way, then refined: the result has gained all the same."""
+    """A network that moves everything a little the wrong way; refined, the result is better."""
     before = weights.read_bytes()
     result = sacbnet.register(
         fixed=pair.fixed, moving=pair.aligned, affine="none", weights=str(weights), refine=4
@@ -348,7 +359,10 @@ def test_weights_end_to_end(pair, weights, tmp_path) -> None:
 
 
 def test_what_the_network_saw_comes_with_the_result(pair, weights, tmp_path) -> None:
-    """Asked for it is written, told in run.json always; the next run without it leaves none of it behind."""
+    """The maps are written on request only; run.json always has the numbers.
+
+    The next run without the request removes the maps.
+    """
     asked = {"affine": "none", "weights": str(weights), "refine": 2}
     result = sacbnet.register(
         fixed=pair.fixed, moving=pair.aligned, **asked, save_clusters=True, save_uncertainty=True
@@ -640,7 +654,7 @@ def test_loaded_once_for_many_pairs(pair, weights, monkeypatch) -> None:
 
 
 def test_options_are_the_keywords() -> None:
-    """The names and types of `Options` and of the keywords of `register` and `Registrar` are one."""
+    """`Options` and the keywords of `register` and `Registrar` have the same names and types."""
     assert {f.name: f.type for f in fields(Options)} == {
         name: kind.__forward_arg__ for name, kind in RegisterOptions.__annotations__.items()
     }
@@ -720,7 +734,7 @@ def test_a_folder_with_some_other_run_json_is_refused(near, tmp_path) -> None:
 
 
 def test_accounts_of_format_1_are_read(result, tmp_path) -> None:
-    """What the version before wrote: the repair inside the folding, texts of the weights' file, no hashes."""
+    """The version before: the repair inside the folding, texts of the weights' file, no hashes."""
     new = json.loads((result / RUN).read_text())
     old = {
         k: v

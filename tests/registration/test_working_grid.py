@@ -258,7 +258,7 @@ def test_antialias_only_along_the_finer_axes():
 
 
 def test_antialias_removes_what_the_lattice_cannot_show():
-    """Stripes one voxel wide, taken at every fourth voxel, are grey and not whatever voxel is hit."""
+    """Stripes one voxel wide, sampled at every fourth voxel, become grey."""
     data = np.indices((40, 40, 40))[0] % 2 * np.float32(1)
     grid = Grid(data.shape, np.eye(4))
     seen = on_grid(data, grid, grid.with_spacing(4.0))[0, 0, 2:-2, 2:-2, 2:-2]
@@ -267,7 +267,7 @@ def test_antialias_removes_what_the_lattice_cannot_show():
 
 @pytest.mark.parametrize("spacing", [1.0, 2.0])
 def test_an_image_on_another_grid_stays_in_its_place(spacing):
-    """The centre of mass in the world moves by less than a tenth of a millimetre, the mass hardly changes."""
+    """The centre of mass moves by less than 0.1 mm in the world; the mass hardly changes."""
     image = Image(blob(), Grid((30, 36, 40), turned((1, 1.2, 1.5), (9, -14, 21), (5, 6, 7))))
     grid = foreground_grid(image, spacing)
     seen = on_grid(image.data, image.grid, grid)[0, 0].numpy().astype(np.float64)

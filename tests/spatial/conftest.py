@@ -67,7 +67,7 @@ def threads() -> Iterator[None]:
 
 @pytest.fixture
 def itk_image():
-    """(data (i, j, k) or (i, j, k, 3), grid in RAS) -> SimpleITK image in LPS, written here independently of src."""
+    """(data (i, j, k) or (i, j, k, 3), grid in RAS) -> SimpleITK image in LPS, without src."""
 
     def make(data: np.ndarray, grid: Grid) -> sitk.Image:
         vector = data.ndim == 4

@@ -10,7 +10,8 @@ from sacbnet.kernels.dispatch import plain_kernels
 from sacbnet.spatial.exponential import exponential
 from sacbnet.spatial.warp import compose, identity
 
-# points of a cube move inwards everywhere (each row: the diagonal outweighs the rest), so no edge is ever met
+# points of a cube move inwards everywhere, because in each row the diagonal outweighs the rest: no
+# point meets an edge
 INWARDS = torch.tensor(
     [[-0.9, 0.3, -0.2], [-0.35, -0.7, 0.1], [0.2, 0.15, -0.6]], dtype=torch.float64
 )

@@ -101,7 +101,8 @@ def test_matches_within_a_tolerance(grid):
     assert grid.matches(shifted) and not grid.matches(shifted, tolerance_mm=4e-4)
     larger = grid.cropped([0, 0, 0], np.add(grid.shape, [1, 0, 0]))
     assert not grid.matches(larger, tolerance_mm=1e9)
-    # a direction off by 1e-3 rad moves the far corner by more than the tolerance, the origin not at all
+    # a direction that differs by 1e-3 rad moves the far corner by more than the tolerance, the
+    # origin not at all
     turned = np.array(grid.affine)
     turned[:3, :3] = Rotation.from_rotvec([0, 0, 1e-3]).as_matrix() @ turned[:3, :3]
     assert not grid.matches(Grid(grid.shape, turned))

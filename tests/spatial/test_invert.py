@@ -28,7 +28,7 @@ def turned(degrees: float, shift=(3.0, -2, 1), stretch=(1.1, 0.9, 1.05)) -> Affi
 
 
 class Stretch:
-    """x -> c + (x - c)(1 + a·exp(-r²/2s²)): radial, one-to-one, known along each ray; its inverse by bisection."""
+    """x -> c + (x - c)(1 + a·exp(-r²/2s²)): radial and one-to-one; its inverse by bisection."""
 
     def __init__(self, a: float, s: float = 8.0) -> None:
         self.a, self.s, self.centre = a, s, GRID.centre
@@ -38,7 +38,7 @@ class Stretch:
 
     @property
     def least(self) -> float:
-        """The smallest stretch anywhere, dr'/dr at r² = 3s² (for a > 0): an error of the inverse grows by 1/least."""
+        """The smallest dr'/dr, at r² = 3s² (for a > 0); errors of the inverse grow by 1/least."""
         return 1 - 2 * self.a * np.exp(-1.5) if self.a > 0 else 1 + self.a
 
     def __call__(self, points):
@@ -99,7 +99,7 @@ def test_strong_stretch_where_the_fixed_point_alone_fails(a):
 
 @pytest.mark.parametrize("a", [-0.3, 0.4, 1.9])
 def test_affine_and_dense_together(a):
-    """As the pipeline has it: an affine after a displacement, the affine as the guess, on another grid."""
+    """As in the pipeline: an affine after a displacement, the affine as the guess, another grid."""
     affine, stretch = turned(40, stretch=(1.3, 0.8, 1)), Stretch(a)
     transform = chain(affine, stretch)
     on = GRID.with_spacing(1.7)
@@ -143,7 +143,7 @@ def residuals(point_map, field: DisplacementField, domain: Grid) -> np.ndarray:
 
 @pytest.mark.parametrize("folded", [False, True])
 def test_the_residual_is_what_it_says(folded):
-    """Measured again from the field that was returned; with a fold, which has no inverse, it may not look small."""
+    """Measured again from the returned field; with a fold, which has no inverse, it is large."""
     stretch = Stretch(-0.3)
 
     def collapse(p):

@@ -47,7 +47,7 @@ def test_of_a_linear_map(seed):
 
 
 def test_of_a_quadratic_field():
-    """x + a x² + c y², y + b y z, z: det J = (1 + 2 a x)(1 + b z) inside, where central differences are exact."""
+    """x + a x² + c y², y + b y z, z: det J = (1 + 2 a x)(1 + b z), exact at inner voxels."""
     p = at(7, 8, 9)
     a, b, c = 0.05, 0.03, 0.02
     u = torch.stack([a * p[0] ** 2 + c * p[1] ** 2, b * p[1] * p[2], torch.zeros_like(p[0])])
@@ -113,7 +113,7 @@ def signed_volume(points: np.ndarray) -> float:
 
 
 def cell_tetrahedra() -> list[tuple[float, list[tuple[int, ...]]]]:
-    """The ten tetrahedra from their definition: four corners, ordered so that the undeformed volume is positive."""
+    """The ten tetrahedra by definition: four corners, ordered so that the volume is positive."""
     found = []
     for corner in product((0, 1), repeat=3):
         beside = [
@@ -130,7 +130,7 @@ def cell_tetrahedra() -> list[tuple[float, list[tuple[int, ...]]]]:
 
 
 def test_tetrahedra_equal_their_definition():
-    """The same multiset of relative volumes per cell as from the corners' positions, one cell at a time."""
+    """The same multiset of relative volumes per cell as from the positions of the corners."""
     u = rough(3, 4, 3, size=0.5)
     phi = (at(3, 4, 3) + u).numpy()
     ours = torch.stack([v for v, _ in tetrahedra(u)]).numpy()
@@ -167,7 +167,7 @@ def test_a_voxel_pushed_through_its_neighbour_folds():
 
 
 def test_what_central_differences_cannot_see():
-    """Every other voxel moved by 1.2: the voxels two apart move alike, so central differences see nothing."""
+    """Every other voxel moved by 1.2: voxels two apart move alike, central differences see none."""
     u = torch.zeros(3, 8, 8, 8, dtype=torch.float64)
     u[0, ::2] = 1.2
     inner = jacobian_determinant(u)[1:-1]
@@ -188,9 +188,10 @@ def test_a_checkerboard():
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(0, 10_000), st.floats(0.05, 0.6))
 def test_no_turned_tetrahedron_means_one_to_one_on_the_lattice(seed, size):
-    """Where no tetrahedron is turned over, central differences at inner voxels are positive as well: the stricter one.
+    """No turned tetrahedron: then central differences at inner voxels are positive, too.
 
-    det J by central differences is a mean of the eight forward/backward combinations, each a corner tetrahedron.
+    det J by central differences is a mean of the eight forward/backward combinations, and each of
+    these is a corner tetrahedron.
     """
     u = rough(6, 6, 6, size=size, seed=seed)
     bad = folds(u)
@@ -211,7 +212,7 @@ def test_zero_volume_counts_as_a_fold():
 
 # -- volume ----------------------------------------------------------------------------------------
 def test_volume_of_a_known_region_turned_over():
-    """Planes 0..9 along i at x = 0 1 2 3 4 | 3 2 1 | 2 3: three of nine slabs of cells run backwards at full size."""
+    """Planes 0..9 along i at x = 0 1 2 3 4 | 3 2 1 | 2 3: three of nine slabs run backwards."""
     x = torch.tensor([0.0, 1, 2, 3, 4, 3, 2, 1, 2, 3], dtype=torch.float64)
     u = torch.zeros(3, 10, 5, 6, dtype=torch.float64)
     u[0] = (x - torch.arange(10))[:, None, None]

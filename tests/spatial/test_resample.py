@@ -1,7 +1,8 @@
 """Resampling in the world against SimpleITK, and labels against their definition.
 
-The rim, half a voxel wide around the outermost centres, counts as inside: "linear" and "nearest" take the nearest
-centre's value there, and so does "onehot". Beyond the outer faces every result is 0, label 0 for label maps.
+The rim, half a voxel wide around the outermost centres, counts as inside: "linear" and "nearest"
+take the nearest centre's value there, and so does "onehot". Beyond the outer faces every result
+is 0, label 0 for label maps.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def resample(
 
 
 def pose(source: Grid, target: Grid, seed: int) -> Affine:
-    """A random affine that carries the target's box about onto the source's, so that much is inside and much is not."""
+    """A random affine that carries most of the target's box onto the source's."""
     rng = np.random.default_rng(seed)
     turn = np.eye(4)
     turn[:3, :3] = Rotation.from_rotvec(rng.normal(scale=0.4, size=3)).as_matrix() @ np.diag(
@@ -118,7 +119,9 @@ def test_the_rim_to_a_hair(grids):
 def naive_onehot(
     labels: np.ndarray, source: Grid, target: Grid, affine: Affine
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each label as an image of its own, warped linearly in float64; the largest wins, of equals the smallest label.
+    """Each label as an image of its own, warped linearly in float64; the largest value wins.
+
+    Of equal values the smallest label wins.
 
     Also returns the lead of the winner over the second, to tell ties that rounding decides.
     """

@@ -74,7 +74,7 @@ def test_little_is_moved():
 
 
 def blurred(u: torch.Tensor, margin: float = 0.02) -> torch.Tensor:
-    """The simplest repair: the 3³ mean at every voxel that folds, again and again, further and further around."""
+    """The simplest repair: the 3³ mean at voxels that fold, repeated over growing regions."""
     for n in range(60):
         bad = folds(u, margin)[None].float()
         if not bad.any():
@@ -93,7 +93,7 @@ def test_less_is_moved_than_by_blurring(size):
 
 
 def test_what_is_large_and_right_is_kept():
-    """A folding patch in a field that moves everything far: smoothing it away would lose the motion."""
+    """A folding patch in a field that moves everything far: smoothing would lose the motion."""
     u = 3 * smooth(30, 30, 30) / 1.5
     noisy = u.clone()
     noisy[:, 10:20, 10:20, 10:20] += rough(10, 10, 10, size=0.4)

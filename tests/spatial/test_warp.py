@@ -9,7 +9,8 @@ from scipy.ndimage import map_coordinates
 
 from sacbnet.spatial.warp import compose, identity, sample, warp
 
-# scipy's "constant" drops to 0 at the last voxel's centre; fading within one voxel is what it calls "grid-constant"
+# scipy's "constant" drops to 0 at the last voxel's centre; its "grid-constant" fades within one
+# voxel
 SCIPY = {"zeros": "grid-constant", "border": "nearest"}
 
 
@@ -84,7 +85,7 @@ def test_an_axis_of_one_voxel(size, padding):
     "mode, padding", [("linear", "zeros"), ("linear", "border"), ("nearest", "border")]
 )
 def test_threads_change_no_bit(threads, count, rows, mode, padding):
-    """One image is cut along i into a batch where there are several threads: the same bytes however many there are."""
+    """One image is cut along i into a batch for several threads; the bytes stay the same."""
     image, at = some(1, 3, 8, 9, 10), some_coordinates(1, (8, 9, 10), (rows, 4, 5))
     torch.set_num_threads(1)
     plain = sample(image, at, mode, padding)
@@ -117,7 +118,7 @@ def test_half_precision_images_are_sampled_in_single(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_displacements_do_not_blur_the_coordinates(dtype):
-    """A displacement of 0.3 is fine in half precision, a coordinate of 199.3 is not: it must be added up in single."""
+    """Half precision holds a displacement of 0.3 but no coordinate of 199.3, so sums are single."""
     image, u = (
         some(1, 1, 4, 5, 200).to(dtype),
         some(1, 3, 4, 5, 200, low=-2, high=2, seed=3).to(dtype),

@@ -17,12 +17,15 @@ from sacbnet.ops.matching import match
 from sacbnet.spatial.warp import compose, warp
 
 FOLDER = Path(__file__).parents[2] / "speed"
-KEYS = "name shape clusters pass ours_s naive_s conv_s ours_bytes naive_bytes roofline_s precision device threads"
+KEYS = (
+    "name shape clusters pass ours_s naive_s conv_s ours_bytes naive_bytes roofline_s"
+    " precision device threads"
+)
 
 
 @pytest.fixture(scope="module")
 def scripts():
-    """Import one of the scripts by name, as `python speed/kernels.py` would; the path is put back."""
+    """Import a script by name, as `python speed/kernels.py` does; then put the path back."""
     sys.path.insert(0, str(FOLDER))
     yield importlib.import_module
     sys.path.remove(str(FOLDER))

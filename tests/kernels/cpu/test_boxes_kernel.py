@@ -53,7 +53,7 @@ def test_local_correlation_and_both_gradients(shape, window, masked):
 
 
 def test_flat_regions_do_not_score():
-    """Rounding makes a little variance of none: neither kernel may take it for likeness, away from the faces."""
+    """Rounding gives flat regions a little variance: neither kernel may count it as similarity."""
     flat = torch.full((1, 1, 20, 20, 20), 0.7)
     inner = torch.zeros_like(flat)
     inner[..., 5:-5, 5:-5, 5:-5] = 1

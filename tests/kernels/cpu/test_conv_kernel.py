@@ -112,7 +112,7 @@ def test_adaptive_conv(case, clusters):
         pytest.skip("more clusters than voxels is tried on the small volume")
     if clusters == 31 and c == 64:
         pytest.skip(
-            "in double precision this alone takes seconds; many clusters are tried on the other volumes"
+            "in double precision this alone takes seconds; the other volumes test many clusters"
         )
     out, fast = gradients(lambda z, *p: adaptive_conv(z, labels, *p), inputs, g)
     expected, plain = gradients(

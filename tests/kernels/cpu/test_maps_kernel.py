@@ -1,4 +1,4 @@
-"""Maps of points in C++ agree with their plain forms, whatever the grid, map, type and number of threads."""
+"""Maps of points in C++ agree with their plain forms for all grids, maps, types and threads."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_labels_resampled(dtype, way: Interpolation):
 
 @pytest.mark.parametrize("size", [0.2, 0.8])
 def test_inverses(size):
-    """The rougher field has places where the fixed point does not settle, and some that Newton does not reach."""
+    """In places of the rougher field the fixed point does not settle, in some even Newton fails."""
     moving = chain(Affine(TURN), field(size=size))
     fast = invert(moving, grid(), TARGET, Affine(TURN))
     with native.plain_kernels():

@@ -1,4 +1,4 @@
-"""The compiled matching against its plain form, which tests/ops/test_matching.py compares with explicit loops."""
+"""The compiled matching against its plain form, which test_matching.py of ops checks by loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The compiled mixed convolution against its plain form, which tests/ops/test_mixed_conv.py compares with loops."""
+"""The compiled mixed convolution against its plain form.
+
+tests/ops/test_mixed_conv.py compares the plain form with loops.
+"""
 
 import pytest
 import torch

@@ -1,7 +1,8 @@
-"""The Triton kernels: on a GPU where there is one, else in Triton's interpreter, which is slow: volumes are tiny.
+"""The Triton kernels: on a GPU where there is one, else in Triton's interpreter.
 
-Triton decides whether to interpret when it and the kernels are imported, so this happens here, when the tests are
-collected, and the environment is put back for the sake of the processes that other tests start.
+The interpreter is slow, so the volumes are tiny. Triton decides whether to interpret when it and
+the kernels are imported. So the decision falls here, when the tests are collected, and the
+environment is put back for the processes that other tests start.
 """
 
 from __future__ import annotations
@@ -44,13 +45,14 @@ def _set_up_interpreter(patch: pytest.MonkeyPatch) -> None:
     from triton.runtime import interpreter
 
     patch.setenv("TRITON_INTERPRET", "1")
-    # to look for overflow in every sum of integers takes half of the time, and tiny volumes have none
+    # the check of every sum of integers for overflow takes half of the time, and tiny volumes have
+    # no overflow
     builder = interpreter.interpreter_builder
     patch.setattr(builder, "options", replace(builder.options, sanitize_overflow=False))
     dot = interpreter.InterpreterBuilder.create_dot
 
     def widened(x: Any) -> Any:
-        """The interpreter multiplies bfloat16 as if its bits were integers; in float32 the product is exact."""
+        """Widen bfloat16, whose bits the interpreter would multiply as integers, to float32."""
         if x.dtype.scalar != interpreter.tl.bfloat16:
             return x
         return interpreter.TensorHandle(
@@ -65,7 +67,7 @@ def _set_up_interpreter(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where to test. Float32 is multiplied as float32 there: TF32 could not be compared to five digits."""
+    """Where to test. Float32 is multiplied as float32: TF32 does not agree to five digits."""
     if WHY_NOT:
         pytest.skip(WHY_NOT)
     if not CUDA:
@@ -77,8 +79,10 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def outcome(function: Callable[..., Tensor], arguments: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The output, and by name the gradients by all arguments but labels, for an output gradient that is always the
-    same."""
+    """The output, and the gradients of all arguments but labels, by name.
+
+    The gradient of the output is always the same.
+    """
     inputs = {
         name: t.detach().requires_grad_(t.is_floating_point()) for name, t in arguments.items()
     }

@@ -1,4 +1,4 @@
-"""Weights by name: what a name means, that the hash is checked, and how weights get into the catalogue."""
+"""Weights by name: the meaning of names, the check of the hash, new entries of the catalogue."""
 
 from __future__ import annotations
 
@@ -300,7 +300,8 @@ def test_replacing(script, empty, saved):
 
 def test_the_catalogue_needs_no_torch():
     code = (
-        "import sys; sys.modules.update(dict.fromkeys(['torch', 'numpy', 'nibabel', 'SimpleITK']))\n"
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['torch', 'numpy', 'nibabel', 'SimpleITK']))\n"
         "from sacbnet.networks.weights.catalogue import entries, resolve\n"
         "import json; print(json.dumps([str(resolve(entry.name)) for entry in entries()]))"
     )

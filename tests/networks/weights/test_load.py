@@ -57,7 +57,8 @@ def test_description_needs_no_torch(small, tmp_path):
     save_weights(path, small, FACTS)
     code = (
         "import json, sys; from sacbnet.networks.weights.load import describe_weights\n"
-        "print(json.dumps(describe_weights(sys.argv[1]).to_json())); assert 'torch' not in sys.modules"
+        "print(json.dumps(describe_weights(sys.argv[1]).to_json()))\n"
+        "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
@@ -102,7 +103,10 @@ def test_they_are_as_readable_as_any_new_file(small, tmp_path):
 
 
 def test_they_need_no_readers_of_images():
-    code = "import sys; sys.modules['nibabel'] = sys.modules['SimpleITK'] = None; import sacbnet.networks.weights.load"
+    code = (
+        "import sys; sys.modules['nibabel'] = sys.modules['SimpleITK'] = None\n"
+        "import sacbnet.networks.weights.load"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -144,12 +148,20 @@ def damaged(kind, path, model):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("missing", "do not exist"), ("empty", "intact"), ("truncated", "intact"), ("no safetensors", "intact"),
-        ("foreign", "nnunet"), ("bare", "no architecture"), ("newer", "99"), ("no config", "configuration"),
-        ("lacks", "lacks sacb3.kernel"), ("unknown", "unknown grid"), ("wrong shapes", r"sacb3.kernel \(2, 2, 27\)"),
+        ("missing", "do not exist"),
+        ("empty", "intact"),
+        ("truncated", "intact"),
+        ("no safetensors", "intact"),
+        ("foreign", "nnunet"),
+        ("bare", "no architecture"),
+        ("newer", "99"),
+        ("no config", "configuration"),
+        ("lacks", "lacks sacb3.kernel"),
+        ("unknown", "unknown grid"),
+        ("wrong shapes", r"sacb3.kernel \(2, 2, 27\)"),
         ("NaN", "sacb3.kernel"),
     ],
-)  # fmt: skip
+)
 def test_files_that_cannot_be_used(kind, message, small, tmp_path):
     path = tmp_path / "w.safetensors"
     damaged(kind, path, small)
