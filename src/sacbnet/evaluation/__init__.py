@@ -1,1 +1,1 @@
-"""TODO-DOC room."""
+"""Evaluation: which pairs are scored, the scores, their tables and statistics."""

@@ -1,1 +1,1 @@
-"""TODO-DOC room."""
+"""The engine: two images in, the transform between them out; `Registrar` loads weights once and serves many pairs."""

@@ -1,1 +1,1 @@
-"""TODO-DOC room."""
+"""What people read: lines and tables on the screen, what `sacbnet info` says."""
