@@ -1,9 +1,8 @@
 """sacbnet: learned 3-D medical image registration.
 
-`sacbnet.register(fixed=..., moving=...)` registers one pair. `sacbnet.Registrar` loads the weights
-once and registers many pairs. `sacbnet.config.registration.Options` lists their options. Names are
-imported when they are first used, so that `import sacbnet` and the help of the command line do not
-wait for torch.
+`sacbnet.register(fixed=..., moving=...)` is the whole job; `sacbnet.Registrar` does it for many
+pairs. Names are imported when they are first used, so that `import sacbnet` and the help of the
+command line do not wait for torch.
 """
 
 from __future__ import annotations
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sacbnet.environment import VERSION as __version__
 
 __all__ = [
+    "Options",
     "Registrar",
     "Registration",
+    "RunReport",
     "Warper",
     "__version__",
     "load_image",
@@ -24,16 +25,20 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from sacbnet.config.registration import Options
     from sacbnet.io.images import load_image
     from sacbnet.io.points import load_points
     from sacbnet.io.transforms import load_transform
     from sacbnet.registration.apply import Warper
     from sacbnet.registration.registrar import Registrar, register
+    from sacbnet.registration.report import RunReport
     from sacbnet.registration.result import Registration
 
 _HOMES = {
+    "Options": "config.registration",
     "Registrar": "registration.registrar",
     "Registration": "registration.result",
+    "RunReport": "registration.report",
     "Warper": "registration.apply",
     "load_image": "io.images",
     "load_points": "io.points",

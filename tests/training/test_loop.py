@@ -85,6 +85,7 @@ def test_a_run_describes_itself(undisturbed, recipe):
     }
     told = describe_weights(undisturbed)
     assert told.licence == "CC0" and told.trained_on == "four shapes" and told.spacing_mm == 1
+    assert told.affine == "affine" and told.box == "whole"
     assert told.recipe == recipe.to_dict()
     assert str(undisturbed.parent) not in json.dumps(
         told.to_json()

@@ -9,6 +9,7 @@ from typing import Any
 
 from .augmentation import Augmentation
 from .build import build, conform, plain
+from .choices import AffineKind
 from .data import DataOptions
 from .loss import LossOptions, default_parameters
 from .network import NetworkOptions
@@ -42,6 +43,7 @@ _FREE = {
     "restricted",
     "symmetric",
     "mirrored",
+    "affine",
     "data.source",
     "run.device",
     "run.steps",
@@ -68,6 +70,9 @@ class Recipe:
         (`predict.BothWays`). Training and its validation run them in one direction.
     mirrored : bool, default False
         The weights will ask to be run on the mirror images as well (`predict.Mirrored`).
+    affine : {"none", "rigid", "affine"}, default "affine"
+        The weights will ask for this alignment of the images before the network. Training and its
+        validation take the images as they are.
     model : NetworkOptions
         Options of the network. Default: the published SACB-Net.
     data : DataOptions
@@ -101,6 +106,7 @@ class Recipe:
     restricted: bool = False
     symmetric: bool = False
     mirrored: bool = False
+    affine: AffineKind = "affine"
     model: NetworkOptions = field(default_factory=SACBNetConfig)
     data: DataOptions = field(default_factory=DataOptions)
     augment: Augmentation = field(default_factory=Augmentation)

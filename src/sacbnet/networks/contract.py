@@ -5,7 +5,7 @@
    works under ``torch.device("meta")``, where tensors have shapes but no values.
 2. **config.** The attribute ``config`` holds these options. A weights file stores them, so the file
    alone is enough to build the network again.
-3. **Call.** ``network(moving, fixed)`` takes two images of equal shape (b, 1, i, j, k) and of any
+3. **Call.** ``network(moving=..., fixed=...)`` takes two images of equal shape (b, 1, i, j, k) and of any
    size, with intensities in [0, 1]. It returns ``displacement_vox`` (b, 3, i, j, k), at least
    float32: the displacement on the fixed grid, in voxels, axes in the order (i, j, k). It is meant
    for ``warp(moving, displacement_vox)``.
@@ -44,13 +44,13 @@ class Network(Protocol):
     >>> from sacbnet.networks.fouriernet import FourierNet
     >>> network: Network = FourierNet()
     >>> moving, fixed = torch.rand(2, 1, 1, 20, 18, 16)
-    >>> network(moving, fixed).shape
+    >>> network(moving=moving, fixed=fixed).shape
     torch.Size([1, 3, 20, 18, 16])
     """
 
     config: Any
 
-    def __call__(self, moving: Tensor, fixed: Tensor, /) -> Tensor:
+    def __call__(self, *, moving: Tensor, fixed: Tensor) -> Tensor:
         """moving, fixed (b, 1, i, j, k) -> displacement_vox (b, 3, i, j, k)."""
 
 

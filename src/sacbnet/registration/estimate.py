@@ -22,7 +22,7 @@ from .account import Account
 from .affine import align
 from .deliver import Repair, deliver
 from .inputs import Inputs
-from .predict import Network, predict
+from .predict import Finder, predict
 from .prepare import Pair, prepare
 from .refine import LevelReport, improves, refine
 
@@ -37,7 +37,7 @@ class Engine:
         What was chosen.
     device : torch.device
         Where the work is done.
-    network : Network or None
+    network : Finder or None
         The network, as its weights are meant to be run; None without.
     weights : WeightsInfo or None
         What the weights say of themselves; None without.
@@ -45,7 +45,7 @@ class Engine:
 
     options: Options
     device: torch.device
-    network: Network | None = None
+    network: Finder | None = None
     weights: WeightsInfo | None = None
 
 

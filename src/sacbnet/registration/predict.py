@@ -17,26 +17,26 @@ from sacbnet.spatial.warp import warp
 INVERSE_ROUNDS = 10
 
 
-class Network(Protocol):
-    """Anything that finds a displacement between two images."""
+class Finder(Protocol):
+    """Anything that finds a displacement between two images: a network, or one that is run in both directions."""
 
     def __call__(self, *, moving: Tensor, fixed: Tensor) -> Tensor:
         """Find displacement_vox (b, 3, i, j, k) between images (b, 1, i, j, k)."""
 
 
-def as_meant(network: Network, info: WeightsInfo) -> Network:
+def as_meant(network: Finder, info: WeightsInfo) -> Finder:
     """Wrap a network so that it runs as its weights are meant to.
 
     Parameters
     ----------
-    network : Network
+    network : Finder
         The network.
     info : WeightsInfo
         What its weights say of themselves: `symmetric` and `mirrored` count.
 
     Returns
     -------
-    Network
+    Finder
         The network, run in both directions, on the mirror images, or both.
     """
     if info.symmetric:
@@ -54,11 +54,11 @@ class BothWays:
 
     Parameters
     ----------
-    network : Network
+    network : Finder
         The network.
     """
 
-    network: Network
+    network: Finder
 
     def __call__(self, *, moving: Tensor, fixed: Tensor) -> Tensor:
         forth = self.network(moving=moving, fixed=fixed).float()
@@ -75,11 +75,11 @@ class Mirrored:
 
     Parameters
     ----------
-    network : Network
+    network : Finder
         The network.
     """
 
-    network: Network
+    network: Finder
 
     def __call__(self, *, moving: Tensor, fixed: Tensor) -> Tensor:
         u = self.network(moving=moving, fixed=fixed).float()
@@ -115,12 +115,12 @@ def inverse(u_vox: Tensor) -> Tensor:
     return v
 
 
-def predict(network: Network, *, fixed: Tensor, moving: Tensor, factor: int = 1) -> Tensor:
+def predict(network: Finder, *, fixed: Tensor, moving: Tensor, factor: int = 1) -> Tensor:
     """Find the displacement between two images on the working grid.
 
     Parameters
     ----------
-    network : Network
+    network : Finder
         The network.
     fixed, moving : Tensor, shape (b, 1, i, j, k)
         The images, intensities in [0, 1].

@@ -132,6 +132,9 @@ def save_run_weights(
         "restricted": recipe.restricted,
         "symmetric": recipe.symmetric,
         "mirrored": recipe.mirrored,
+        "affine": recipe.affine,
+        # pairs of a synthesis are drawn in boxes of many sizes, all others in their whole grid
+        "box": "whole" if recipe.synthesis is None else "foreground",
         "trained_on": recipe.trained_on
         or f"{len({n for pair in data.training for n in pair})} cases",
         "spacing_mm": f"{data.spacing_mm:g}",

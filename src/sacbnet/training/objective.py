@@ -152,8 +152,12 @@ def displacements(
     """
     if isinstance(network, SymmetricSACBNet):
         return network.both(batch.moving, batch.fixed)
-    u = network(batch.moving, batch.fixed)
-    back = network(batch.fixed, batch.moving) if options.inverse_consistency_weight else None
+    u = network(moving=batch.moving, fixed=batch.fixed)
+    back = (
+        network(moving=batch.fixed, fixed=batch.moving)
+        if options.inverse_consistency_weight
+        else None
+    )
     return u, back
 
 
