@@ -287,12 +287,10 @@ def _mixed_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dict[s
 
 
 def _kmeans(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
-    x = F.avg_pool3d(
-        F.pad(setting.features(*shape[:2], shape[2:]), (1,) * 6), 3, stride=1
-    )  # descriptors
-    rows = (
-        x.contiguous(memory_format=LAST).flatten(2).transpose(1, 2)
-    )  # (b, p, c): contiguous, as the layout makes it
+    # descriptors
+    x = F.avg_pool3d(F.pad(setting.features(*shape[:2], shape[2:]), (1,) * 6), 3, stride=1)
+    # (b, p, c): contiguous, as the layout makes it
+    rows = x.contiguous(memory_format=LAST).flatten(2).transpose(1, 2)
 
     def published() -> None:
         generator = torch.Generator().manual_seed(0)

@@ -140,9 +140,8 @@ def mlp(d_in: int, hidden: int, d_out: int) -> nn.Sequential:
 
 def unfold(x: Tensor) -> Tensor:
     """The 27 neighbours of each voxel, zero padded: (b, c, i, j, k) -> (b, c, 27, p), a tensor of its own."""
-    windows = (
-        F.pad(x, (1,) * 6).unfold(2, 3, 1).unfold(3, 3, 1).unfold(4, 3, 1)
-    )  # (b, c, i, j, k, 3, 3, 3)
+    # (b, c, i, j, k, 3, 3, 3)
+    windows = F.pad(x, (1,) * 6).unfold(2, 3, 1).unfold(3, 3, 1).unfold(4, 3, 1)
     return windows.permute(0, 1, 5, 6, 7, 2, 3, 4).reshape(*x.shape[:2], 27, -1)
 
 
@@ -152,9 +151,8 @@ def convolve_patches(
     """patches (c, 27, p), labels (p,), taps (n, 27), kernel (c_out, c, 27), bias (n, c_out) -> (c_out, p)."""
     y = patches.new_zeros(kernel.shape[0], patches.shape[2])
     for n in range(len(taps)):
-        weighted = (
-            patches * taps[n][:, None]
-        )  # (c, 27, p): for the backward pass every cluster's is kept
+        # (c, 27, p): for the backward pass every cluster's is kept
+        weighted = patches * taps[n][:, None]
         y = y + (kernel.flatten(1) @ weighted.flatten(0, 1) + bias[n][:, None]) * (labels == n)
     return y
 
@@ -183,9 +181,8 @@ def kmeans(
     rounds, shift = 0, torch.inf
     while shift > tolerance:
         rounds += 1
-        distance = (
-            x.square().sum(1, keepdim=True) - 2 * x @ centres.T + centres.square().sum(1)
-        )  # (p, n)
+        # (p, n)
+        distance = x.square().sum(1, keepdim=True) - 2 * x @ centres.T + centres.square().sum(1)
         labels = distance.argmin(1)
         members = (labels == names).to(x.dtype)  # (n, p)
         means = (members @ x) / members.sum(1, keepdim=True).clamp(min=1)
@@ -199,9 +196,8 @@ def match(moving: Tensor, fixed: Tensor) -> Tensor:
     keys = unfold(moving).permute(0, 3, 1, 2)  # (1, p, c, 27)
     query = fixed.flatten(2).transpose(1, 2)[:, :, None]  # (1, p, 1, c)
     attention = torch.matmul(query, keys).softmax(-1)  # (1, p, 1, 27)
-    offsets = torch.tensor(
-        list(product((-1.0, 0.0, 1.0), repeat=3)), device=fixed.device
-    )  # (27, 3)
+    # (27, 3)
+    offsets = torch.tensor(list(product((-1.0, 0.0, 1.0), repeat=3)), device=fixed.device)
     expected = torch.matmul(attention, offsets)[:, :, 0]  # (1, p, 3)
     return expected.transpose(1, 2).reshape(1, 3, *fixed.shape[2:])
 

@@ -54,9 +54,8 @@ class Row:
 def build(vectors: dict[str, np.ndarray]) -> SACBNet:
     """The network with the recorded state and numbers of clusters."""
     clusters = tuple(len(vectors[f"kmeans/fixed{level}/init"]) for level in LEVELS)
-    model = SACBNet(
-        SACBNetConfig(clusters=clusters, kmeans_rounds=10_000)
-    )  # the recorded run went to convergence
+    # the recorded run went to convergence
+    model = SACBNet(SACBNetConfig(clusters=clusters, kmeans_rounds=10_000))
     state = {
         name.removeprefix("state/"): torch.tensor(v)
         for name, v in vectors.items()
@@ -140,9 +139,8 @@ def compare_stage(
     ours = seen[name].numpy()
     if name.endswith("/labels"):
         return Row(name, float((ours != recorded).sum()), 0)
-    if name.endswith(
-        "/centroids"
-    ):  # of clusters without voxels, at zero in the published code, nothing is made
+    # clusters without voxels are left out; the published code has zeros there
+    if name.endswith("/centroids"):
         used = np.unique(vectors[name.replace("centroids", "labels")])
         ours, recorded = ours[used], recorded[used]
     return Row(name, float(np.abs(ours - recorded).max()), TOLERANCE[name.split("/")[0]])

@@ -76,27 +76,24 @@ def network(size: tuple[int, ...], config: SACBNetConfig, width: int, training: 
     c = [config.channels(level) for level in range(1, 6)]
     v = [size[0] * size[1] * size[2] // 8**level for level in range(5)]
     both = 3 if training else 1  # passes over memory of what is not counted kernel by kernel
-    layers = [
-        (0, 1, config.base_channels),
-        (0, config.base_channels, c[0]),
-        (0, c[0], c[0]),
-    ]  # level, in, out
-    layers += [
-        (n, a, c[n]) for n in range(1, 5) for a in (c[n - 1], c[n], c[n])
-    ]  # encoder and SACB's projection
+    # level, in, out
+    layers = [(0, 1, config.base_channels), (0, config.base_channels, c[0]), (0, c[0], c[0])]
+    # encoder and SACB's projection
+    layers += [(n, a, c[n]) for n in range(1, 5) for a in (c[n - 1], c[n], c[n])]
     layers += [(0, c[0], c[0])] * 2  # refine
     costs = [conv(2 * v[n], a, b, width, training) for n, a, b in layers]
+    # head
     costs += [
         conv(v[0], a, b, width, training) for a, b in ((2 * c[0], c[0]), (c[0], c[0]), (c[0], 3))
-    ]  # head
+    ]
     for n in range(1, 5):
-        costs += [
-            elementwise(2 * v[n - 1] * c[n - 1], width, both)
-        ]  # pooling reads; its output is the next input
+        # pooling reads; its output is the next input
+        costs += [elementwise(2 * v[n - 1] * c[n - 1], width, both)]
+        # descriptors
         costs += [
             elementwise(2 * v[n] * c[n], 4, 2),
             kmeans(2 * v[n], c[n], config.clusters[n - 1]),
-        ]  # descriptors
+        ]
         costs += [conv(2 * v[n], c[n], c[n], width, training), match(v[n], c[n], width, training)]
         costs += [elementwise(3 * (v[n] + v[n - 1]), 4, both)]  # to the next level
     for n in range(4):

@@ -140,9 +140,8 @@ class Forecast:
         if key not in self._seen:
             return None
         seen_voxels, seen_clusters, measure = self._seen[key]
-        growth = (
-            voxels / seen_voxels * (clusters + 1) / (seen_clusters + 1)
-        )  # the cluster-free part counts as one
+        # the cluster-free part counts as one
+        growth = voxels / seen_voxels * (clusters + 1) / (seen_clusters + 1)
         return Measure(
             measure.seconds * growth, None if measure.bytes is None else int(measure.bytes * growth)
         )

@@ -52,7 +52,8 @@ def code(text):
     return set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S)))
 
 
-SECTIONS = {  # a section may be optional
+# a section may be optional
+SECTIONS = {
     name: kind
     for name, hint in get_type_hints(Recipe).items()
     for kind in (hint, *get_args(hint))
@@ -201,7 +202,8 @@ OPTIONS = {
     for parameter in verb.params
     for flag in (*parameter.opts, *parameter.secondary_opts)
 } | {"--help", "--install-completion", "--show-completion"}
-OPTIONS |= {  # of the scripts that measure times
+# of the scripts that measure times
+OPTIONS |= {
     flag
     for script in (ROOT / "speed").glob("*.py")
     for flag in re.findall(r"\"(--[a-z-]+)\"", script.read_text(encoding="utf-8"))

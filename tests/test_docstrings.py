@@ -15,16 +15,10 @@ import pytest
 from numpydoc.docscrape import NumpyDocString
 
 SOURCE = Path(__file__).parents[1] / "src" / "sacbnet"
-WITHOUT = (
-    "cli",
-    "benchmark/tools/worker.py",
-    "kernels/cuda",
-)  # help texts; a program of its own; see their tests
-INHERITED = {
-    "forward",
-    "backward",
-    "setup_context",
-}  # of torch's modules and functions: the class says the shapes
+# help texts; a program of its own; see their tests
+WITHOUT = ("cli", "benchmark/tools/worker.py", "kernels/cuda")
+# of torch's modules and functions: the class says the shapes
+INHERITED = {"forward", "backward", "setup_context"}
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 

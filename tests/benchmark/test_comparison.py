@@ -134,11 +134,8 @@ def test_the_table():
     )
     assert ours["Dice, nearest by seed"] == "0.8000 0.8000" and tool["Dice, nearest by seed"] == ""
     assert ours["Dice, nearest: difference [95%]"] == "" and tool["parameters"] == ""
-    mean, low, high = (
-        -0.15,
-        -0.15 - 12.7062 * 0.05,
-        -0.15 + 12.7062 * 0.05,
-    )  # t(0.975, 1) of the tables
+    # t(0.975, 1) of the tables
+    mean, low, high = (-0.15, -0.15 - 12.7062 * 0.05, -0.15 + 12.7062 * 0.05)
     assert tool["Dice, nearest: difference [95%]"] == f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
     assert tool["p (Holm)"] == "0.5"  # the least that two pairs can give
 

@@ -81,9 +81,8 @@ def test_another_definition_is_refused_where_there_are_scores(filled):
     Ledger(filled).begin("ours", {"x": {"steps": 5}, "seeds": (1, 2)})
     with pytest.raises(InputError, match=r"ours as it was before \(x.steps: 5, now 6\)"):
         Ledger(filled).begin("ours", {"x": {"steps": 6}, "seeds": (1, 2)})
-    Ledger(filled).begin(
-        "ours", {"x": {"steps": 5, "new": 0}, "seeds": (1, 2)}
-    )  # of a version that has more options
+    # of a version that has more options
+    Ledger(filled).begin("ours", {"x": {"steps": 5, "new": 0}, "seeds": (1, 2)})
     ledger = Ledger(filled)
     ledger.begin("new", {"x": 1})
     ledger.begin("new", {"x": 2})  # no scores yet

@@ -115,9 +115,8 @@ def test_methods_beside_each_other(toy, run, shapes, tmp_path, fake_python, monk
         and [line[2:9] for line in told.splitlines() if line.startswith("| ")][1] == "ours | "
     )
     assert (out / "boxplots.png").stat().st_size > 5_000
-    assert (
-        not (out / "ours" / "seed-0" / "data.pack").exists() and (out / "data.pack").exists()
-    )  # one for all
+    # one for all
+    assert not (out / "ours" / "seed-0" / "data.pack").exists() and (out / "data.pack").exists()
     assert read_recipe(out / "no-sacb" / "seed-0" / "recipe.toml").model.sacb_levels == ()
 
     files = {path: path.read_bytes() for path in out.glob("*") if path.is_file()}

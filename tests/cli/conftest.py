@@ -39,9 +39,8 @@ class Outcome:
 @pytest.fixture
 def sacbnet(monkeypatch, capfd) -> Callable[..., Outcome]:
     """Run the command with these arguments; capfd sees what C++ prints, too."""
-    monkeypatch.setenv(
-        "OMP_WAIT_POLICY", "passive"
-    )  # main sets it where it is not: not to outlive the test
+    # main sets it where it is not: not to outlive the test
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: object) -> Outcome:

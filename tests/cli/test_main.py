@@ -102,9 +102,8 @@ def test_a_wrong_command_line(sacbnet, arguments, words, tmp_path, monkeypatch) 
 def test_interrupted(register, tmp_path, monkeypatch, place) -> None:
     """Ctrl-C while it works, and while it writes."""
     monkeypatch.setattr(place, lambda *a, **k: signal.raise_signal(signal.SIGINT))
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background jobs ignore it
+    # a shell's background jobs ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         done = register()
     finally:

@@ -180,9 +180,8 @@ def test_training_from_restricted_weights_says_so(sacbnet, recipe, own, pack, tm
     assert done.err.count("the licence of the weights w restricts their use: NC") == 1
     told = json.loads(sacbnet("weights", "show", tmp_path / "run", "--json").out)
     assert told["restricted"] is False and told["licence"] == "CC0"  # as the recipe says
-    done = sacbnet(
-        *words, "--set=run.steps=2"
-    )  # goes on: from its own checkpoint, and not from those weights
+    # goes on: from its own checkpoint, and not from those weights
+    done = sacbnet(*words, "--set=run.steps=2")
     assert done.code == 0 and "restricts" not in done.err
 
 

@@ -64,9 +64,8 @@ def test_heads_in_any_pose_come_to_one_place(write):
     placed = [mean.place(case) for case in cases]
     before = overlap(head(**POSES[0]), head(**POSES[1]))
     after = [overlap(placed[a], placed[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
-    assert (
-        before < 0.3 and min(after) > 0.78
-    )  # also where the image cuts the neck, whose middle is then elsewhere
+    # also where the image cuts the neck, whose middle is then elsewhere
+    assert before < 0.3 and min(after) > 0.78
 
 
 def test_headers_do_not_matter(write):
@@ -115,9 +114,8 @@ def test_order_of_axes_of_affine_transform_oracle(write):
     """SciPy brings a scaled head back with the affine that was found."""
     cases = [write("a", head()), write("b", head(scale=1.1))]
     mean = MeanAnatomy(cases, 1.0, SHAPE)
-    affine = (
-        mean.affines["b"].matrix @ mean.grid.affine
-    )  # voxels of the mean -> voxels of b, whose affine is identity
+    # voxels of the mean -> voxels of b, whose affine is identity
+    affine = mean.affines["b"].matrix @ mean.grid.affine
     oracle = affine_transform(
         head(scale=1.1), affine[:3, :3], affine[:3, 3], output_shape=SHAPE, order=0
     )

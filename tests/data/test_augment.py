@@ -192,9 +192,8 @@ def test_no_label_value_is_rounded(dtype) -> None:
     )
     options, pair = Augmentation((1,), 15, 0.1, 3), noise_pair()
     _, (moving, fixed) = augment(options, (5,), pair, (values[index], values[index]))
-    _, (*expected,) = augment(
-        options, (5,), pair, (index.to(torch.uint8),) * 2
-    )  # the same by their numbers
+    # the same by their numbers
+    _, (*expected,) = augment(options, (5,), pair, (index.to(torch.uint8),) * 2)
     for found, number in zip((moving, fixed), expected, strict=True):
         assert found.dtype == dtype and torch.equal(found, values[number.long()])
         assert len(found.unique()) == len(values) and not torch.equal(found, values[index])

@@ -134,9 +134,8 @@ def test_csv_of_pairs(tmp_path) -> None:
         "",
         "./set/c.nii.gz, set/../set/a.nii.gz,,, ",
     ]
-    (tmp_path / "pairs.csv").write_text(
-        "\ufeff" + "\r\n".join(rows), encoding="utf-8"
-    )  # as spreadsheets write it
+    # as spreadsheets write it
+    (tmp_path / "pairs.csv").write_text("\ufeff" + "\r\n".join(rows), encoding="utf-8")
     found = read_cases(tmp_path / "pairs.csv")
     assert table(found, tmp_path) == {
         "a": ("set/a.nii.gz", "seg/a.nii.gz", None),
@@ -224,10 +223,8 @@ def test_learn2reg_dataset(tmp_path) -> None:
             {"image": two, "mask": "./masksTr/X_0001_0000.nii.gz"},
             {"image": four},
         ],
-        test=[
-            "./imagesTs/X_0003_0000.nii.gz",
-            "./imagesTs/X_0009_0000.nii.gz",
-        ],  # the last is not handed out
+        # the last image is not handed out
+        test=["./imagesTs/X_0003_0000.nii.gz", "./imagesTs/X_0009_0000.nii.gz"],
         training_paired_images=[{"fixed": two, "moving": one}],
         registration_val=[{"fixed": four, "moving": three}],
         registration_test=[
@@ -239,11 +236,8 @@ def test_learn2reg_dataset(tmp_path) -> None:
         "X_0001_0000": (images[0], "labelsTr/X_0001_0000.nii.gz", "keypointsTr/X_0001_0000.csv"),
         "X_0001_0001": (images[1], None, None),
         "X_0002_0000": (images[2], None, None),
-        "X_0002_0001": (
-            images[3],
-            "labelsTr/X_0002_0001.nii.gz",
-            None,
-        ),  # which the entry does not name
+        # the entry names no labels
+        "X_0002_0001": (images[3], "labelsTr/X_0002_0001.nii.gz", None),
         "X_0003_0000": ("imagesTs/X_0003_0000.nii.gz", None, None),
     }
     assert found.pairs == ((0, 1), (2, 3))

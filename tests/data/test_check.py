@@ -179,11 +179,8 @@ def test_fields_of_view_that_do_not_meet(cases, save) -> None:
     assert "shares no place with a" in found[0].sentence and "(16, 16, 56) mm" in found[0].sentence
     assert check(cases, align="centre") == []
     found = check(cases, [(0, 1), (2, 3), (1, 2)])
-    assert [f.sentence.split("with ")[1][0] for f in found] == [
-        "a",
-        "a",
-        "b",
-    ]  # the pair of c and d meets
+    # the pair of c and d meets
+    assert [f.sentence.split("with ")[1][0] for f in found] == ["a", "a", "b"]
     near = far.copy()
     near[2, 3] = 32
     for name in "cd":

@@ -116,9 +116,8 @@ def test_half_the_resolution(write, tmp_path, mm) -> None:
         case = write("a", smooth((16, 20, 12)), oriented("RAS", (mm,) * 3, origin), labels)
         pack = build_pack([case], tmp_path / "p", PackOptions(2 * mm))
         assert pack.shape == (8, 10, 6) and pack.spacing_mm == pytest.approx((2 * mm,) * 3)
-        assert np.allclose(
-            pack.grid.world([0, 0, 0]) - origin, mm / 2, atol=1e-3
-        )  # NIfTI has single precision
+        # NIfTI has single precision
+        assert np.allclose(pack.grid.world([0, 0, 0]) - origin, mm / 2, atol=1e-3)
         assert np.array_equal(values(pack.labels(0)), labels[1::2, 1::2, 1::2])
 
 

@@ -382,11 +382,8 @@ def test_landmarks_follow_the_centres_and_an_affine_needs_none(two, tmp_path, mo
             Grid(data.shape, affine),
             labels=path == two[0].labels,
         )
-    rows = np.loadtxt(two[0].points, delimiter=",", skiprows=1) + away * [
-        -1,
-        -1,
-        1,
-    ]  # files are LPS
+    # files are LPS
+    rows = np.loadtxt(two[0].points, delimiter=",", skiprows=1) + away * [-1, -1, 1]
     (tmp_path / "away.csv").write_text(
         "x,y,z\n" + "\n".join(",".join(map(str, row)) for row in rows)
     )

@@ -53,9 +53,8 @@ def test_cut_short(tmp_path, volume, grids, extension, part):
 
 def test_gzip_cut_short_inside_the_voxels_only(tmp_path, volume):
     raw = nib.Nifti1Image(volume, np.eye(4)).to_bytes()
-    (tmp_path / "a.nii.gz").write_bytes(
-        gzip.compress(raw[: len(raw) // 2])
-    )  # a sound gzip of half an image
+    # a sound gzip of half an image
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(raw[: len(raw) // 2]))
     _refused(tmp_path / "a.nii.gz", "cannot be read: damaged, cut short")
 
 

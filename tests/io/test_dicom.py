@@ -42,9 +42,8 @@ def _write(folder, uid="1.2.3.1", count=6, offsets=None, tilt=0.0, suffix=".dcm"
         }
         for tag, value in tags.items():
             image.SetMetaData(tag, value)
-        writer.SetFileName(
-            str(folder / f"{uid}-{(k * 5) % count:03d}{suffix}")
-        )  # names out of order
+        # names out of order
+        writer.SetFileName(str(folder / f"{uid}-{(k * 5) % count:03d}{suffix}"))
         writer.Execute(image)
     return data
 

@@ -185,9 +185,8 @@ def test_singular_affine_of_an_array(volume):
 
 
 def test_a_qform_that_cannot_be_used(tmp_path, volume):
-    path = _patch(
-        _write(tmp_path / "a.nii", volume, codes=(1, 1)), 256, 3.0
-    )  # quaternion longer than 1
+    # quaternion longer than 1
+    path = _patch(_write(tmp_path / "a.nii", volume, codes=(1, 1)), 256, 3.0)
     assert "has a qform that cannot be used" in load_image(path).warnings[0]
     path = _patch(_write(tmp_path / "b.nii", volume, codes=(0, 1)), 256, 3.0)
     with pytest.raises(InputError, match=r"b\.nii cannot be read"):

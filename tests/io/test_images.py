@@ -159,9 +159,8 @@ def test_whole_floating_point_labels(tmp_path):
 
 def test_labels_stored_with_a_slope_are_whole_again():
     slope = np.float32(0.1)
-    data = (np.arange(27).reshape(3, 3, 3) * 10) * float(
-        slope
-    )  # 0.1 in single precision is not 0.1
+    # 0.1 in single precision is not 0.1
+    data = (np.arange(27).reshape(3, 3, 3) * 10) * float(slope)
     assert (data != np.round(data)).any()
     assert np.array_equal(
         load_image((data, np.eye(4)), "labels").data, np.arange(27).reshape(3, 3, 3)

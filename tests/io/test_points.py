@@ -108,9 +108,8 @@ def test_fcsv_in_either_frame(tmp_path, frame, signs):
 
 
 def test_csv_of_other_programs(tmp_path):
-    (tmp_path / "a.csv").write_bytes(
-        b"\xef\xbb\xbfName,Z,Y,X\r\nfoo,3,2,1\r\n\r\nbar,6,5,4\r\n"
-    )  # Excel: mark, CRLF
+    # Excel: mark, CRLF
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfName,Z,Y,X\r\nfoo,3,2,1\r\n\r\nbar,6,5,4\r\n")
     points = load_points(tmp_path / "a.csv")
     assert np.array_equal(points.xyz, np.array([[1, 2, 3], [4, 5, 6]]) * LPS)
     assert points.labels == ("1", "2") and dict(points.columns) == {"Name": ("foo", "bar")}

@@ -46,9 +46,8 @@ def test_equals_its_definition(radius, dilation):
     assert float(mind_loss(images[:1], images[1:], radius, dilation)) == pytest.approx(
         expected, rel=1e-9
     )
-    for image, each in zip(
-        images, (moved, fixed), strict=True
-    ):  # the same twelve, in whatever order
+    # the same twelve, in whatever order
+    for image, each in zip(images, (moved, fixed), strict=True):
         found = _Descriptors(image[0], radius, dilation).values.numpy()
         np.testing.assert_allclose(np.sort(found, axis=0), np.sort(each, axis=0), rtol=1e-9)
 
@@ -66,10 +65,8 @@ def test_gain_offset_and_contrast_inversion_change_nothing():
 def test_descriptors_move_with_the_image():
     x = noise(0, 16, 14, 12)
     a, b = _Descriptors(x, 1, 2).values, _Descriptors(x.roll(2, 0), 1, 2).values
-    inner = (
-        slice(None),
-        *[slice(3, -3)] * 3,
-    )  # what sees neither the edge nor the seam of the roll
+    # what sees neither the edge nor the seam of the roll
+    inner = (slice(None), *[slice(3, -3)] * 3)
     clamps = [(d < 1e-6).sum() for d in (a, b)]
     assert max(clamps) < 10  # no noise estimate is far from the mean, which the edge enters
     torch.testing.assert_close(a.roll(2, 1)[inner][:, 2:], b[inner][:, 2:])

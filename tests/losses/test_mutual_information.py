@@ -37,15 +37,13 @@ def monai_loss(bins: int):
 @pytest.mark.parametrize("batch, channels", [(1, 1), (3, 2)])
 def test_equals_monai(bins, batch, channels):
     moved, fixed = noise(0, batch, channels, 6, 7, 8), noise(1, batch, channels, 6, 7, 8)
-    fixed = (
-        0.7 * moved**2 + 0.5 * fixed - 0.1
-    ).requires_grad_()  # partly beyond [0, 1], where both clamp
+    # partly beyond [0, 1], where both clamp
+    fixed = (0.7 * moved**2 + 0.5 * fixed - 0.1).requires_grad_()
     assert fixed.min() < 0 and fixed.max() > 1
     moved.requires_grad_()
     ours, theirs = mutual_information_loss(moved, fixed, bins), monai_loss(bins)(moved, fixed)
-    torch.testing.assert_close(
-        ours, theirs, rtol=0, atol=2e-7
-    )  # it adds 1e-7 to the argument of the logarithm, too
+    # it adds 1e-7 to the argument of the logarithm, too
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-7)
     for found, expected in zip(
         *(torch.autograd.grad(loss, (moved, fixed)) for loss in (ours, theirs)), strict=True
     ):

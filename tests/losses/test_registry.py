@@ -33,9 +33,8 @@ def test_parameters_reach_the_function():
     assert not torch.equal(found, losses.mind_loss(moved, fixed))
     found = similarity_loss(moved, fixed, NCC(window=5, noise=0.1))
     assert torch.equal(found, losses.ncc_loss(moved, fixed, 5, epsilon=0.1**4 * 5**6))
-    assert torch.equal(
-        similarity_loss(moved, fixed, NCC()), losses.ncc_loss(moved, fixed)
-    )  # noise 0: the paper's constant
+    # noise 0: the paper's constant
+    assert torch.equal(similarity_loss(moved, fixed, NCC()), losses.ncc_loss(moved, fixed))
 
 
 def test_only_a_loss_that_takes_a_mask_gets_it():

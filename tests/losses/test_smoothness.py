@@ -55,7 +55,8 @@ def test_gradient_loss_gradients_and_thin_images():
 # -- bending energy --------------------------------------------------------------------------------
 def test_bending_energy_of_a_quadratic_field_is_known():
     i, j, k = lattice(5, 6, 7)
-    fields = {  # one component, the other two 0; second derivatives written out
+    # one component, the other two 0; second derivatives written out
+    fields = {
         "i²": (i * i, 2**2),
         "3 j² - k²": (3 * j * j - k * k, 6**2 + 2**2),
         "i j": (i * j, 2 * 1**2),
@@ -99,16 +100,14 @@ def test_jacobian_loss_of_a_known_fold(margin):
     for speed in (0.5, 2.0):
         u = torch.stack([-(1 + speed) * i, 0 * i, 0 * i])[None]
         assert float(jacobian_loss(u, margin)) == pytest.approx(margin + speed)
-    squeezed = torch.stack([-0.9 * i, 0 * i, 0 * i])[
-        None
-    ]  # det J = 0.1: unfolded, but not by the margin
+    # det J = 0.1: unfolded, but not by the margin
+    squeezed = torch.stack([-0.9 * i, 0 * i, 0 * i])[None]
     assert float(jacobian_loss(squeezed, margin)) == pytest.approx(max(0, margin - 0.1))
 
 
 def test_jacobian_loss_counts_the_cells_that_fold():
-    x = torch.tensor(
-        [0, 1, 2, 3, 2.5, 2, 1.5, 2.5, 4, 5, 6, 7], dtype=torch.float64
-    )  # three steps of -0.5 in eleven
+    # three steps of -0.5 in eleven
+    x = torch.tensor([0, 1, 2, 3, 2.5, 2, 1.5, 2.5, 4, 5, 6, 7], dtype=torch.float64)
     u = torch.zeros(1, 3, 12, 4, 5, dtype=torch.float64)
     u[:, 0] = (x - torch.arange(12))[:, None, None]
     assert float(jacobian_loss(u)) == pytest.approx(1.5 / 11)

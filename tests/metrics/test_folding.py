@@ -62,9 +62,8 @@ def test_folded_voxels_are_counted():
     assert found.non_diffeomorphic_percent == pytest.approx(100 * 1.5 / 11)
     assert found.jacobian_min == pytest.approx(-0.5)
     positive = np.gradient(x)[np.gradient(x) > 0]
-    assert found.sd_log_jacobian == pytest.approx(
-        np.log(positive).std(), abs=1e-5
-    )  # over the unfolded voxels only
+    # over the unfolded voxels only
+    assert found.sd_log_jacobian == pytest.approx(np.log(positive).std(), abs=1e-5)
 
 
 def test_folding_does_not_depend_on_how_the_grid_lies():

@@ -35,10 +35,8 @@ def test_labels_absent_in_both_are_counted_and_left_out_of_the_mean():
     moved, fixed = np.zeros((2, 4, 4, 4), dtype=np.int16)
     moved[0], fixed[0, :2], fixed[3] = 1, 1, 2
     found = dice(moved, fixed, labels=(1, 2, 3, 9))
-    assert found.per_label == {
-        1: pytest.approx(2 * 8 / 24),
-        2: 0.0,
-    }  # 2 is in one only: 0, and it counts
+    # 2 is in one only: 0, and it counts
+    assert found.per_label == {1: pytest.approx(2 * 8 / 24), 2: 0.0}
     assert found.absent == (3, 9)
     assert found.mean == pytest.approx(1 / 3)
 

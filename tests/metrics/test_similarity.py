@@ -22,9 +22,8 @@ def test_identical_images_have_two():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(15, 15, 15))
     assert mutual_information(x, x) == pytest.approx(2)
-    assert mutual_information(x, 1000 - 7 * x) == pytest.approx(
-        2, abs=0.02
-    )  # upside down: only bin edges differ
+    # upside down: only bin edges differ
+    assert mutual_information(x, 1000 - 7 * x) == pytest.approx(2, abs=0.02)
 
 
 def test_independent_images_have_about_one():
@@ -72,9 +71,8 @@ def test_local_correlation():
     assert local_correlation(x, x) == pytest.approx(1, abs=1e-3)
     inner = torch.zeros_like(x)
     inner[:, :, 4:-4, 4:-4, 4:-4] = 1  # boxes that do not see the zeros beyond the edge
-    assert local_correlation(1 - 0.5 * x, x, inner) == pytest.approx(
-        1, abs=1e-3
-    )  # squared: contrast may turn over
+    # squared: contrast may turn over
+    assert local_correlation(1 - 0.5 * x, x, inner) == pytest.approx(1, abs=1e-3)
     assert 0 <= local_correlation(x, y, inner) < 0.05
     mixed = torch.cat([x[:, :, :10], y[:, :, 10:]], dim=2)
     mask = torch.zeros_like(x)

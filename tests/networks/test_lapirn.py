@@ -96,9 +96,8 @@ def test_a_level_sees_the_moving_image_warped_by_the_field_of_the_one_before():
         model(moving, fixed)
     assert torch.equal(seen["coarse"], torch.cat([pool(pool(moving)), pool(pool(fixed))], 1)[0])
     for name, scale, m, f in (("middle", 2, pool(moving), pool(fixed)), ("fine", 1, moving, fixed)):
-        i = (
-            torch.arange(m.shape[2]).add(2 // scale).clamp(max=m.shape[2] - 1)
-        )  # 2 voxels of the image along i
+        # 2 voxels of the image along i
+        i = torch.arange(m.shape[2]).add(2 // scale).clamp(max=m.shape[2] - 1)
         k = torch.arange(m.shape[4]).sub(1)[1:]  # and -1 along k: half a voxel of the middle level
         image = m[0, 0][i]
         at = image[..., k] if scale == 1 else (image[..., k] + image[..., k + 1]) / 2
@@ -170,9 +169,8 @@ def test_doubling_keeps_values_and_the_slope_of_a_ramp():
 def test_a_velocity_that_would_fold_as_a_displacement_does_not():
     i = torch.arange(32.0)
     wave = torch.zeros(3, 32, 8, 8)
-    wave[0] = 0.375 * torch.sin(2 * math.pi * i / 16).reshape(
-        -1, 1, 1
-    )  # 6 voxels: slopes down to -2.4
+    # 6 voxels: slopes down to -2.4
+    wave[0] = 0.375 * torch.sin(2 * math.pi * i / 16).reshape(-1, 1, 1)
     pair = images(1, 1, 32, 8, 8)
     with torch.inference_mode():
         plain, flow = (say(network(diffeomorphic=d), fine=wave)(*pair)[0] for d in (False, True))
@@ -201,9 +199,8 @@ def test_it_grows_from_weights_of_fewer_levels(levels, tmp_path):
     assert all(
         torch.equal(p, state.get(name, fresh[name])) for name, p in large.state_dict().items()
     )
-    torch.nn.init.zeros_(
-        [*large.levels.values()][-1].head.weight
-    )  # a level that adds nothing changes nothing
+    # a level that adds nothing changes nothing
+    torch.nn.init.zeros_([*large.levels.values()][-1].head.weight)
     pair = images(1, 1, 16, 8, 9)
     with torch.inference_mode():
         assert torch.allclose(large(*pair), small(*pair), atol=1e-6)

@@ -244,9 +244,8 @@ def test_batch_equals_singles(version):
         together = model(moving, fixed)
         for s in range(2):
             alone = model(moving[s : s + 1], fixed[s : s + 1])
-            assert (
-                alone[0] - together[s]
-            ).abs().max() < 1e-2  # other batch, other rounding; fields are of size 1
+            # other batch, other rounding; fields are of size 1
+            assert (alone[0] - together[s]).abs().max() < 1e-2
     assert (together[0] - together[1]).abs().max() > 0.5
 
 

@@ -72,9 +72,8 @@ def test_what_each_stage_sees_and_gives():
     shapes = [tuple(out.shape[1:3]) for _, out in seen]
     assert shapes[:4] == [(16, 16), (32, 8), (32, 4), (32, 2)]
     assert shapes[4:] == [(32, 2), (32, 4), (32, 8), (32, 16), (16, 32)]
-    for n in range(
-        1, 5
-    ):  # each sees the nearest of what the one before gave, and the map of its resolution
+    # each layer sees the enlarged output of the layer before it, and the map of its resolution
+    for n in range(1, 5):
         finer = (
             seen[3 + n][1].repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
         )

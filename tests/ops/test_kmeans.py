@@ -77,9 +77,8 @@ def test_more_clusters_than_voxels():
     result = kmeans(x, 7)
     assert result.centres.shape == (1, 7, 2)
     assert torch.equal(result.centres[0][result.labels[0]], x[0])  # every voxel is its own cluster
-    assert (
-        torch.cdist(result.centres[0], x[0]).amin(1) == 0
-    ).all()  # surplus centres repeat voxels
+    # surplus centres repeat voxels
+    assert (torch.cdist(result.centres[0], x[0]).amin(1) == 0).all()
 
 
 @pytest.mark.parametrize("value", [0.0, 2.5])
@@ -175,24 +174,21 @@ def test_sample_of_many_voxels_does_as_well_as_all_of_them():
         converged = kmeans(x, 7, seeds=start[None], max_rounds=1000)
         assert inertia(x, fast) < 1.005 * inertia(x, converged)
     nearest = torch.cdist(x, fast.centres).argmin(2)
-    assert (
-        nearest == fast.labels
-    ).float().mean() > 0.97  # of centres that the last round still moved a little
+    # of centres that the last round still moved a little
+    assert (nearest == fast.labels).float().mean() > 0.97
 
 
 @pytest.mark.parametrize("shape", [(1, 40_000, 16), (2, 1000, 5), (3, 17, 64), (1, 9000, 3)])
 @pytest.mark.parametrize("clusters", [1, 7, 31])
 def test_compiled_rounds_equal_plain_ones(shape, clusters):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    seeds = (
-        torch.arange(clusters).expand(shape[0], -1) * 5 % shape[1]
-    )  # of 17 voxels some are taken twice
+    # of 17 voxels some are taken twice
+    seeds = torch.arange(clusters).expand(shape[0], -1) * 5 % shape[1]
     fast = kmeans(x, clusters, seeds=seeds, max_rounds=8)
     with plain_kernels():
         plain = kmeans(x, clusters, seeds=seeds, max_rounds=8)
-    assert (
-        fast.labels == plain.labels
-    ).float().mean() > 0.999  # voxels half-way between two centres
+    # voxels half-way between two centres
+    assert (fast.labels == plain.labels).float().mean() > 0.999
     torch.testing.assert_close(fast.centres, plain.centres, rtol=1e-3, atol=1e-3)
 
 

@@ -27,9 +27,8 @@ def naive(moving, fixed, window=3):
     return out, spread
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.float32, torch.float64]
-)  # the compiled form, and the plain one
+# float32 runs the compiled form, float64 the plain one
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(4, 3, 5), (1, 1, 1), (1, 6, 2)])
 @pytest.mark.parametrize("window", [3, 5])
 def test_equals_explicit_loops(size, dtype, window):
@@ -37,9 +36,10 @@ def test_equals_explicit_loops(size, dtype, window):
     offset, spread = naive(moving, fixed, window)
     atol = 1e-5 if dtype == torch.float32 else 1e-7
     torch.testing.assert_close(match(moving, fixed, window), offset, atol=atol, rtol=1e-5)
+    # up to 12
     torch.testing.assert_close(
         match_spread(moving, fixed, window), spread, atol=5 * atol, rtol=1e-5
-    )  # up to 12
+    )
 
 
 @pytest.mark.parametrize("window", [3, 5])
@@ -61,9 +61,8 @@ def test_three_voxels_unless_said_otherwise():
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_finds_a_shift_of_one_voxel(axis):
     moving = torch.randn(1, 40, 6, 7, 8)
-    fixed = (
-        torch.roll(moving, -1, dims=2 + axis) * 5
-    )  # fixed(p) = moving(p + 1): the displacement is +1
+    # fixed(p) = moving(p + 1): the displacement is +1
+    fixed = torch.roll(moving, -1, dims=2 + axis) * 5
     found = match(moving, fixed)[0, :, 1:-1, 1:-1, 1:-1]
     expected = torch.zeros(3)
     expected[axis] = 1

@@ -75,9 +75,8 @@ def test_the_fixed_grid_folds_anew_and_its_report_is_what_was_changed():
     written = DisplacementField.from_map(chain(Affine(TURN), whole), fixed)
     assert folding(written).non_diffeomorphic_percent > 0
     change = np.linalg.norm(transform.displacement_mm - written.displacement_mm, axis=-1)
-    assert (
-        kept.voxels_changed == (change > 0).sum() < 0.1 * change.size
-    )  # the others to the last bit
+    # the others to the last bit
+    assert kept.voxels_changed == (change > 0).sum() < 0.1 * change.size
     assert kept.largest_change_mm == pytest.approx(change.max())
     assert kept.mean_change_mm == pytest.approx(change[change > 0].mean())
 

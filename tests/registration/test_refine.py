@@ -141,9 +141,8 @@ def test_what_improves_on_nothing(levels):
         torch.zeros_like(tensor(truth())), fixed=fixed, moving=moving, options=options
     )
     noise = 3 * torch.randn(1, 3, SIZE, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    assert not improves(
-        tensor(truth()) + noise, fixed=fixed, moving=moving, options=options
-    )  # likeness is not all: it has to be smooth
+    # likeness is not all: it has to be smooth
+    assert not improves(tensor(truth()) + noise, fixed=fixed, moving=moving, options=options)
 
 
 def test_a_third_of_a_start_beyond_the_lattice_of_the_levels_is_kept():
@@ -197,9 +196,8 @@ def test_outside_the_fixed_mask_nothing_matters():
     inside = (slice(None), slice(None), slice(8, -8), slice(8, -8), slice(30, -8))
     assert float((plain - tensor(truth()))[inside].norm(dim=1).mean()) < 0.8
     unmasked = (refine(moving, image, options) for image in (fixed, corner_changed(fixed)))
-    assert (
-        float(next(unmasked).sub(next(unmasked)).abs().max()) > 0.2
-    )  # without the mask it does matter
+    # without the mask it does matter
+    assert float(next(unmasked).sub(next(unmasked)).abs().max()) > 0.2
 
 
 def test_outside_the_moving_mask_nothing_matters():
@@ -275,16 +273,12 @@ def test_a_level_ends_when_it_no_longer_gains():
     )
     assert all(8 < r.steps < 100 for r in reports)
     assert error(u) < 0.5
-    assert calls[-1] == (600, 600) and calls[reports[0].steps - 1] == (
-        300,
-        600,
-    )  # steps that are spared count as done
+    # steps that are spared count as done
+    assert calls[-1] == (600, 600) and calls[reports[0].steps - 1] == (300, 600)
     assert [c[0] for c in calls] == sorted({c[0] for c in calls})
     _, same = refine_and_tell(moving, moving, options)
-    assert [r.steps for r in same] == [
-        17,
-        17,
-    ]  # at the optimum from the start: only twice the patience is spent
+    # at the optimum from the start: only twice the patience is spent
+    assert [r.steps for r in same] == [17, 17]
     assert all(r.loss_after == r.loss_before for r in same)
 
 

@@ -288,9 +288,8 @@ def test_masks_decide_what_counts(pair, near) -> None:
         moving_mask=(m_mask, pair.aligned.grid.affine),
         **QUICK,
     )
-    assert (
-        np.abs(both.transform.displacement_mm - near.transform.displacement_mm).max() > 0.05
-    )  # they do matter
+    # they do matter
+    assert np.abs(both.transform.displacement_mm - near.transform.displacement_mm).max() > 0.05
     assert (
         both.report.similarity.final.local_correlation
         > both.report.similarity.start.local_correlation
@@ -407,11 +406,8 @@ def test_presets_say_how_much_refinement() -> None:
     named, without = Options(weights="brain.safetensors"), Options(weights="none")
     assert named.refinement == without.refinement == RefineOptions()  # balanced
     assert replace(named, preset="fast").refinement is None  # the network alone
-    assert replace(without, preset="fast").refinement.levels == (
-        8,
-        4,
-        2,
-    )  # something has to find the way
+    # something has to find the way
+    assert replace(without, preset="fast").refinement.levels == (8, 4, 2)
     accurate = replace(named, preset="accurate").refinement
     assert accurate.iterations > 60 and accurate.at_full == 1.0
     for preset in ("fast", "balanced", "accurate"):

@@ -88,19 +88,16 @@ def test_own_voxels_are_taken_where_the_spacing_agrees(degrees, origin):
     image = Image(blob(), Grid((30, 36, 40), turned(degrees=degrees, origin=origin)))
     grid = foreground_grid(image, 1.0)
     corner = image.grid.voxels(grid.world([0, 0, 0]))
-    np.testing.assert_allclose(
-        corner, [8 - 12, 5 - 12, 11 - 12], atol=1e-9
-    )  # the box of the blob, 12 voxels around
+    # the box of the blob, 12 voxels around
+    np.testing.assert_allclose(corner, [8 - 12, 5 - 12, 11 - 12], atol=1e-9)
     assert grid.shape == (12 + 24, 25 + 24, 22 + 24)
     seen = on_grid(image.data, image.grid, grid)[0, 0].numpy()
     expected = np.zeros(grid.shape, dtype=np.float32)
     expected[12:-12, 12:-12, 12:-12] = image.data[8:20, 5:30, 11:33]
-    np.testing.assert_allclose(
-        seen, expected, rtol=0, atol=1e-3
-    )  # float32 rounding of the lattice, of values near 100
-    assert (
-        np.abs(seen - expected).max() < 1e-4 * np.abs(np.diff(image.data, axis=0)).max()
-    )  # no visible interpolation
+    # float32 rounding of the lattice, of values near 100
+    np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-3)
+    # no visible interpolation
+    assert np.abs(seen - expected).max() < 1e-4 * np.abs(np.diff(image.data, axis=0)).max()
 
 
 @pytest.mark.parametrize(
@@ -178,11 +175,8 @@ def test_the_crop_follows_the_mask():
     grid = foreground_grid(image, 1.0, mask, margin=3)
     assert grid.shape == (9, 7, 12) and grid.affine[:3, 3].tolist() == [7, 9, 11]
     mask[10:13, 1, 14:20] = True
-    assert foreground_grid(image, 1.0, mask, margin=3).affine[:3, 3].tolist() == [
-        7,
-        0,
-        11,
-    ]  # and ends with the image
+    # and ends with the image
+    assert foreground_grid(image, 1.0, mask, margin=3).affine[:3, 3].tolist() == [7, 0, 11]
 
 
 def test_a_faint_object_in_one_corner():
@@ -236,9 +230,8 @@ def test_to_unit_keeps_the_order_and_the_argument():
 # -- resampling ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("spacing", [1.0, 2.0, 4.0])
 def test_antialias_keeps_the_mean(spacing):
-    data = blob(
-        low=(12, 15, 11), high=(18, 22, 33)
-    )  # far enough from the faces that nothing runs over them
+    # far enough from the faces that nothing runs over them
+    data = blob(low=(12, 15, 11), high=(18, 22, 33))
     grid = Grid((30, 36, 40), turned((1.0, 0.5, 3.0)))
     out = antialias(data, grid, spacing)
     assert out.dtype == np.float32 and out.shape == data.shape
@@ -289,9 +282,8 @@ def test_on_grid_through_a_map():
     shifted = on_grid(image.data, image.grid, image.grid, Affine.translation([3, 0, -2]))
     assert shifted.shape == (1, 1, 30, 36, 40)
     np.testing.assert_allclose(shifted[0, 0, :27, :, 2:], image.data[3:, :, :-2], atol=1e-3)
-    assert (
-        float(shifted[0, 0, 27:].abs().max()) == 0 and float(shifted[..., :2].abs().max()) == 0
-    )  # no field of view
+    # no field of view
+    assert float(shifted[0, 0, 27:].abs().max()) == 0 and float(shifted[..., :2].abs().max()) == 0
 
 
 def test_a_mask_stays_of_zeros_and_ones():

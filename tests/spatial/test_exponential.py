@@ -31,9 +31,8 @@ def linear(matrix: torch.Tensor, size: int) -> torch.Tensor:
     )
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.float32, torch.float64]
-)  # the compiled composition, and the plain one
+# float32 runs the compiled composition, float64 the plain one
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_constant_velocity_is_its_own_exponential(dtype):
     v = torch.tensor([1.5, -4, 20], dtype=dtype).reshape(1, 3, 1, 1, 1).expand(2, 3, 5, 6, 7)
     torch.testing.assert_close(exponential(v), v, atol=1e-4, rtol=1e-5)
@@ -48,9 +47,8 @@ def test_a_linear_velocity_gives_the_matrix_exponential():
     )
     limit = linear(torch.linalg.matrix_exp(INWARDS) - one, 9)
     errors = [float((u - limit).abs().max()) for u in found]
-    assert (
-        errors[0] < 0.02 and errors[1] < errors[0] / 7
-    )  # of voxels that move by up to 3; of first order in 1/n
+    # of voxels that move by up to 3; of first order in 1/n
+    assert errors[0] < 0.02 and errors[1] < errors[0] / 7
     assert limit.abs().max() > 2.5
 
 
@@ -67,9 +65,8 @@ def test_the_opposite_velocity_gives_the_inverse(dtype):
     assert there[inside].abs().max() > 2.5
     for one, other in ((there, back), (back, there)):  # what interpolation between voxels leaves
         assert compose(one, other, padding="border")[inside].abs().max() < 0.12
-    assert (
-        compose(there, -there, padding="border")[inside].abs().max() > 1.2
-    )  # the opposite displacement is no inverse
+    # the opposite displacement is no inverse
+    assert compose(there, -there, padding="border")[inside].abs().max() > 1.2
 
 
 def test_the_compiled_composition_agrees_with_its_gradient():

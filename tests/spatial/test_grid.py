@@ -14,9 +14,8 @@ from sacbnet.errors import GridError
 from sacbnet.spatial.grid import Grid, slabs
 from sacbnet.spatial.matrix import as_affine
 
-ORIENTATIONS = list(
-    product(permutations(range(3)), product((1, -1), repeat=3))
-)  # the 48 ways to store a volume
+# the 48 ways to store a volume
+ORIENTATIONS = list(product(permutations(range(3)), product((1, -1), repeat=3)))
 
 
 def all_voxels(shape) -> np.ndarray:
@@ -198,9 +197,8 @@ def test_with_spacing_keeps_the_centre_and_covers(shape, old, new):
     np.testing.assert_allclose(other.direction, grid.direction, atol=1e-12)
     np.testing.assert_allclose(other.centre, grid.centre, atol=1e-9)
     extent, covered = np.array(shape) * old, np.array(other.shape) * new
-    assert (
-        covered >= extent - 2e-3 * np.array(new)
-    ).all()  # 1e-3 of a voxel is let go at either face for rounding
+    # 1e-3 of a voxel is let go at either face for rounding
+    assert (covered >= extent - 2e-3 * np.array(new)).all()
     assert (np.array(other.shape) >= 1).all() and (covered - extent < np.array(new) + 1e-9).all()
 
 
@@ -247,9 +245,8 @@ def test_orthogonal_covers_a_sheared_box(grids):
     assert square.is_orthogonal
     np.testing.assert_allclose(square.spacing, sheared.spacing)
     assert square.contains(sheared.world(all_voxels(sheared.shape)), margin_voxels=1e-5).all()
-    assert (
-        np.sum(square.direction * sheared.direction, axis=0) > 0.98
-    ).all()  # the axes run as before
+    # the axes run as before
+    assert (np.sum(square.direction * sheared.direction, axis=0) > 0.98).all()
     assert np.linalg.det(square.direction) * np.linalg.det(sheared.direction) > 0
     volume = square.voxel_volume * np.prod(square.shape)
     assert volume < 3 * sheared.voxel_volume * np.prod(sheared.shape)

@@ -91,9 +91,8 @@ def test_through_a_displacement_agrees_with_simpleitk(orthogonal_grid, itk_image
     expected = np.swapaxes(
         sitk.GetArrayFromImage(sitk.Resample(image, image, itk, sitk.sitkLinear, 0.0)), 0, 2
     )
-    np.testing.assert_allclose(
-        found, expected, atol=0.3
-    )  # the voxels at the faces are read in ITK's own rounding
+    # the voxels at the faces are read in ITK's own rounding
+    np.testing.assert_allclose(found, expected, atol=0.3)
 
 
 def test_onto_itself_nothing_changes(grid):

@@ -146,9 +146,8 @@ def test_field_on_an_axis_of_one_voxel(shape):
     single = [a for a in range(3) if shape[a] == 1]
     flat = points.copy()
     flat[:, single] = 0
-    np.testing.assert_allclose(
-        field.at(points), field.at(flat), atol=1e-5
-    )  # constant along that axis
+    # constant along that axis
+    np.testing.assert_allclose(field.at(points), field.at(flat), atol=1e-5)
     np.testing.assert_allclose(field.at(np.zeros(3)), field.displacement_mm[0, 0, 0], atol=1e-6)
 
 

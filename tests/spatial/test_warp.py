@@ -156,9 +156,8 @@ def test_gradients_across_precisions():
     sample(image, at).float().sum().backward()
     assert image.grad is not None and at.grad is not None
     assert image.grad.dtype == torch.float16 and at.grad.dtype == torch.float32
-    assert float(image.grad.float().sum()) == pytest.approx(
-        27, rel=1e-2
-    )  # each sample's weights add up to 1
+    # each sample's weights add up to 1
+    assert float(image.grad.float().sum()) == pytest.approx(27, rel=1e-2)
 
 
 def test_warp_by_whole_voxels_is_a_shift():

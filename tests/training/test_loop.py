@@ -87,9 +87,8 @@ def test_a_run_describes_itself(undisturbed, recipe):
     assert told.licence == "CC0" and told.trained_on == "four shapes" and told.spacing_mm == 1
     assert told.affine == "affine" and told.box == "whole"
     assert told.recipe == recipe.to_dict()
-    assert str(undisturbed.parent) not in json.dumps(
-        told.to_json()
-    )  # weights travel: no path of this machine in them
+    # weights travel: no path of this machine in them
+    assert str(undisturbed.parent) not in json.dumps(told.to_json())
     assert told.validation["dice"] == report["state"]["best"]["dice"]
     trained = [row for row in rows(undisturbed) if row["loss"]]
     assert [int(row["step"]) for row in trained] == [2, 4, 6, 8]
@@ -241,9 +240,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
 
     monkeypatch.setattr(checkpoint.torch, "save", full)
     heard = []
-    with pytest.raises(
-        OutputError, match="free some space"
-    ):  # at the end; before that it is told, and tried again
+    # at the end; before the end a failure is reported, and the next step tries again
+    with pytest.raises(OutputError, match="free some space"):
         train(recipe, pack, tmp_path, Team(), say=heard.append)
     assert sum("training goes on" in line for line in heard) == 3  # steps 6, 7, 8
     assert (tmp_path / CHECKPOINT).read_bytes() == before

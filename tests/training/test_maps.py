@@ -62,10 +62,8 @@ def pack(folder):
 def test_what_the_loader_shows(pack):
     data = choose(RECIPE, pack)
     assert data.shape == (32, 32, 32) and data.spacing_mm == 2.0
-    assert set(data.training) == {(0, 1), (1, 0)} and set(data.validation) == {
-        (2, 3),
-        (3, 2),
-    }  # noise is no subject
+    # noise is no subject
+    assert set(data.training) == {(0, 1), (1, 0)} and set(data.validation) == {(2, 3), (3, 2)}
     loader = Loader(data, RECIPE, Team())
     (one,), (again,), (other,) = (
         loader.step(0),
@@ -86,9 +84,8 @@ def test_noise_comes_as_often_as_asked(pack):
     recipe = replace(RECIPE, synthesis=replace(RECIPE.synthesis, noise_share=1.0))
     loader = Loader(choose(recipe, pack), recipe, Team())
     (batch,) = loader.step(0)
-    assert (
-        float((batch.fixed_labels > 5).float().mean()) > 0.2
-    )  # the maps have five labels, noise has 26
+    # the maps have five labels, noise has 26
+    assert float((batch.fixed_labels > 5).float().mean()) > 0.2
     loader.close()
 
 

@@ -22,9 +22,8 @@ def test_a_process_on_its_own():
     assert team_variables({}) is None
     assert team_variables(TORCHRUN | {"WORLD_SIZE": "1", "RANK": "0"}) is None
     assert team_variables({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) is None
-    assert (
-        team_variables({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None
-    )  # a batch script, without srun
+    # a batch script, without srun
+    assert team_variables({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}) is None
     assert Team().leads and Team().gather(3) == [3] and Team().largest(2.0) == 2.0
 
 

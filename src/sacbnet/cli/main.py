@@ -14,9 +14,8 @@ from sacbnet.errors import SacbnetError
 from . import apply, benchmark, convert, data, demo, evaluate, info, register, train, weights
 
 USAGE, INTERRUPTED = 2, 130
-UsageError: Any = (
-    typer.BadParameter.__base__
-)  # click's, or typer's own copy of it: its versions differ
+# click's, or typer's own copy of it: its versions differ
+UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="sacbnet",

@@ -26,9 +26,8 @@ from .common_grid import common_grid, on_common_grid
 from .pack import FORMAT, FORMAT_VERSION, PackOptions
 from .stamps import digest, stamp
 
-_Placed = tuple[
-    NDArray[np.float32] | None, NDArray[np.int32] | None
-]  # image and labels on the common grid
+# image and labels on the common grid
+_Placed = tuple[NDArray[np.float32] | None, NDArray[np.int32] | None]
 _NOWHERE = Path("/nowhere")  # the folder of maps that are in no file
 _MOST_LABELS = 4096  # different label values; the header keeps room for them
 

@@ -133,9 +133,8 @@ def _cell(numbers: dict[str, Any] | None, how: str) -> str:
 
 def _write(path: Path, rows: Sequence[Row]) -> None:
     found = dict.fromkeys(name for row in rows for name in row)
-    columns = sorted(
-        found, key=lambda name: (name == "error", name not in FIRST)
-    )  # a first row that failed has few
+    # columns of all rows, because the row of a failed pair has few
+    columns = sorted(found, key=lambda name: (name == "error", name not in FIRST))
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns)
         table.writeheader()

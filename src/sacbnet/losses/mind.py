@@ -127,25 +127,20 @@ class _Descriptors:
         of_noise *= inverse
         of_raw = of_noise.masked_fill(self.too_low | self.too_high, 0)
         for factor, clamped in zip(CLAMP, (self.too_low, self.too_high), strict=True):
-            of_raw += (
-                factor * of_noise[clamped].sum() / of_noise.numel()
-            )  # the clamps move with the image's mean
+            # the limits of the clamp move with the image's mean
+            of_raw += factor * of_noise[clamped].sum() / of_noise.numel()
         distances = -of_values * self.values
         distances *= inverse
         distances += of_raw / 12
-        distances.masked_fill_(
-            self.noise == 0, 0
-        )  # in a flat image no direction is better than another
-        least, of_smallest = (
-            self.values.max(0).indices,
-            distances.sum(0),
-        )  # argmax takes six times as long
+        # in a flat image no direction is better than another
+        distances.masked_fill_(self.noise == 0, 0)
+        least = self.values.max(0).indices  # argmax takes six times as long
+        of_smallest = distances.sum(0)
         out = torch.zeros_like(self.padded)
         for n, (g, pair) in enumerate(zip(distances, _pairs(self.dilation), strict=True)):
             g -= of_smallest * (least == n)
-            g = _box_mean(
-                F.pad(g, (2 * self.radius,) * 6), self.radius
-            )  # the box is its own transpose
+            # the box is its own transpose
+            g = _box_mean(F.pad(g, (2 * self.radius,) * 6), self.radius)
             g *= 2 * self._difference(pair)
             for corner, sign in zip(pair, (1, -1), strict=True):
                 self._part(out, corner).add_(g, alpha=sign)

@@ -55,10 +55,11 @@ class ModeT(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """moving, fixed (b, 1, i, j, k) -> displacement_vox (b, 3, i, j, k)."""
         i, j, k = check_pair(moving, fixed)
+        # shapes for 4 channels: (b, 8, i, ..), (b, 16, i/2, ..), .., (b, 128, i/16, ..)
         (f1, m1), (f2, m2), (f3, m3), (f4, m4), (f5, m5) = (
             features.chunk(2)
             for features in self.encoder(pad_to(torch.cat([fixed, moving]), 16, least=32))
-        )  # for 4 channels: (b, 8, i, ..), (b, 16, i/2, ..), .., (b, 128, i/16, ..)
+        )
 
         # level 5; a step of version 1 is twice as fine as its level where heads compete
         step = self.merge5(self.attend5(m5, f5))  # (b, 3, i/16, ..) or (b, 3, i/8, ..)
@@ -151,10 +152,11 @@ class Attention(nn.Module):
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """moving, fixed (b, c, i, j, k) -> offsets (b, 3·heads, i, j, k)."""
         b, _, i, j, k = fixed.shape
+        # (b·heads, 6, i, j, k)
         key, query = (
             self.project(x.movedim(1, -1)).movedim(-1, 1).reshape(-1, WIDTH, i, j, k)
             for x in (moving, fixed)
-        )  # (b·heads, 6, i, j, k)
+        )
         return attend(key, query, self.bias.repeat(b, 1)).reshape(b, -1, i, j, k)
 
 
@@ -185,13 +187,14 @@ def attend(key: Tensor, query: Tensor, bias: Tensor) -> Tensor:
         query, bias = query.to(dtype), bias.to(dtype)[..., None, None, None]
         i, j, k = query.shape[2:]
         steps = list(product(range(3), repeat=3))
+        # (n, 27, i, j, k)
         scores = torch.stack(
             [
                 (padded[:, :, x : x + i, y : y + j, z : z + k] * query).sum(1) + bias[:, t]
                 for t, (x, y, z) in enumerate(steps)
             ],
             1,
-        )  # (n, 27, i, j, k)
+        )
         offsets = torch.tensor(steps, device=query.device, dtype=dtype) - 1  # (27, 3)
         return torch.einsum("ntijk,ta->naijk", scores.softmax(1), offsets)
 
@@ -215,9 +218,8 @@ class Competition(nn.Module):
 
     def forward(self, offsets: Tensor) -> Tensor:
         """(b, 3·heads, i, j, k) -> (b, 3, 2i, 2j, 2k), in voxels of the finer lattice."""
-        fine = F.interpolate(
-            offsets, scale_factor=2, mode="trilinear", align_corners=True
-        )  # (b, 3·heads, 2i, 2j, 2k)
+        # (b, 3·heads, 2i, 2j, 2k)
+        fine = F.interpolate(offsets, scale_factor=2, mode="trilinear", align_corners=True)
         weights = self.weigh(fine).softmax(1)  # (b, heads, 2i, 2j, 2k)
         return 2 * torch.einsum("bhijk,bhaijk->baijk", weights, fine.unflatten(1, (-1, 3)))
 

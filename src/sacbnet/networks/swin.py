@@ -139,9 +139,8 @@ class WindowAttention(nn.Module):
         self.shift = tuple(w // 2 if shifted else 0 for w in window)
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.project = nn.Linear(channels, channels)
-        self.bias = nn.Parameter(  # of each offset between two voxels of a window
-            torch.empty(prod(2 * w - 1 for w in window), heads)
-        )
+        # of each offset between two voxels of a window
+        self.bias = nn.Parameter(torch.empty(prod(2 * w - 1 for w in window), heads))
         draw_normal(self.bias, 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -150,9 +149,8 @@ class WindowAttention(nn.Module):
         whole = [w * -(-n // w) for n, w in zip(size, self.window, strict=True)]
         x = F.pad(x, (0, 0, 0, whole[2] - k, 0, whole[1] - j, 0, whole[0] - i))
         x = to_windows(x.roll([-s for s in self.shift], (1, 2, 3)), self.window)  # (b, w, n, c)
-        query, key, value = (
-            self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        )  # (b, w, h, n, c/h)
+        # (b, w, h, n, c/h)
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         bias = self.bias[offsets(self.window, x.device)].permute(2, 0, 1)  # (h, n, n)
         if any(self.shift):
             side = to_windows(sides(whole, self.shift, x.device), self.window)[0]  # (w, n, 1)

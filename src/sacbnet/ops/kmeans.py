@@ -179,9 +179,8 @@ def _plus_plus(x: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
         # (b, t); where all distances are 0, the quotients are infinite and any voxel serves
         drawn = (race[n] / nearest).topk(tries, dim=1, largest=False).indices
         candidates = x.gather(1, drawn[..., None].expand(b, tries, c))
-        reached = torch.stack(
-            [(x - s[:, None]).square().sum(2) for s in candidates.unbind(1)], 1
-        )  # (b, t, p)
+        # (b, t, p)
+        reached = torch.stack([(x - s[:, None]).square().sum(2) for s in candidates.unbind(1)], 1)
         reached = torch.minimum(reached, nearest[:, None])
         best = reached.sum(2).argmin(1)  # (b,)
         samples = torch.arange(b, device=x.device)
@@ -221,9 +220,10 @@ def _lloyd_plain(x: Tensor, centres: Tensor, max_rounds: int, tolerance: float) 
     b, _, c = x.shape
     n = centres.shape[1]
     names = torch.arange(n, device=x.device)
+    # (b, n)
     duplicate = (
         ((centres[:, :, None] - centres[:, None]).square().sum(-1) <= tolerance).tril(-1).any(2)
-    )  # (b, n)
+    )
     labels = torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device)
     rounds, going = labels.new_zeros(b), torch.ones(b, dtype=torch.bool, device=x.device)
     for r in range(max_rounds):

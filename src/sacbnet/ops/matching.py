@@ -161,9 +161,8 @@ class _OneByOne(torch.autograd.Function):
         along = (g * mean).sum(1, keepdim=True)
         for offset, score in _scores(padded, fixed, ctx.window):
             ahead = sum(g[:, a, None] * o for a, o in enumerate(offset))
-            d = (score[:, None] - top).exp_() * (
-                ahead - along
-            )  # gradient with respect to the score
+            # gradient with respect to the score
+            d = (score[:, None] - top).exp_() * (ahead - along)
             d_fixed += d * _shifted(padded, offset, r)
             _shifted(d_padded, offset, r).add_(d * fixed)
         return d_padded[:, :, r:-r, r:-r, r:-r], d_fixed, None

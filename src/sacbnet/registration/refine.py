@@ -239,9 +239,8 @@ def _optimise(
         adam.zero_grad()
         loss = level.loss(start + _Stiffen.apply(parameters, *o.stiffness), o)
         losses.append(float(loss.detach()))
-        if losses[-1] <= min(
-            losses
-        ):  # Adam takes full steps even at an optimum: the best seen is kept
+        # the best parameters are kept, because Adam takes full steps even at an optimum
+        if losses[-1] <= min(losses):
             best.copy_(parameters.detach())
         if _stands_still(losses[1:], o):
             tell(o.iterations, losses[-1])

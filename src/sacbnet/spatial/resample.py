@@ -22,9 +22,8 @@ from .trilinear import CORNERS, interpolate
 from .warp import sample
 
 Interpolation = Literal["linear", "nearest", "onehot"]
-Sampler = Callable[
-    [NDArray[np.float64]], NDArray[np.generic]
-]  # voxel coordinates (n, 3) -> values (n,)
+# voxel coordinates (n, 3) -> values (n,)
+Sampler = Callable[[NDArray[np.float64]], NDArray[np.generic]]
 
 
 def resample(

@@ -18,12 +18,8 @@ from .checkpoint import State
 from .pairs import Data
 
 RECIPE, RUN = "recipe.toml", "run.json"
-
-
-PLACES = (
-    Path(__file__).parent / "recipes",
-    Path(__file__).parents[3] / "recipes",
-)  # installed; a checkout
+# of an installed package; of a checkout
+PLACES = (Path(__file__).parent / "recipes", Path(__file__).parents[3] / "recipes")
 
 
 def find_recipe(name: str) -> Path:

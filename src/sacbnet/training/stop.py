@@ -8,11 +8,8 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGUSR1,
-)  # SLURM sends SIGTERM, or what --signal asks for
+# SLURM sends SIGTERM, or the signal that its option --signal names
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 # seconds; a terminal or SLURM signals torchrun and its children alike, and torchrun signals its
 # children again
 SAME_SIGNAL = 3.0
@@ -60,9 +57,8 @@ class Stop:
         return self.signal != 0 or time.monotonic() + seconds_needed > self.deadline
 
     def __enter__(self) -> Stop:
-        if (
-            threading.current_thread() is threading.main_thread()
-        ):  # Python lets no other thread handle signals
+        # Python lets no other thread handle signals
+        if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 self._former[number] = signal.signal(number, self._note)
         return self

@@ -133,9 +133,8 @@ def test_splines_are_smooth_and_fill_the_lattice():
     field = spline_field((30, 20, 25), 6.5, 2, np.random.default_rng(0))
     assert field.shape == (1, 2, 30, 20, 25)
     second = field[..., 2:] - 2 * field[..., 1:-1] + field[..., :-2]
-    assert (
-        float(second.abs().max()) < 4 * 3 / 6.5**2
-    )  # of cubic B-splines: bounded by the coefficients' differences
+    # of cubic B-splines: bounded by the coefficients' differences
+    assert float(second.abs().max()) < 4 * 3 / 6.5**2
 
 
 def test_coordinates_of_the_identity_and_of_a_shift():
@@ -198,7 +197,6 @@ def test_boxes_of_any_size_lie_beside_the_map_as_told(anatomy):
             0.5 * n - 1 <= m <= 0.8 * n + 1
             for m, n in zip(smaller.fixed.shape[2:], SHAPE, strict=True)
         )
-        assert (
-            smaller.fixed_labels.bool().float().mean() > 0.3
-        )  # within the map: 0.31 of it is labelled
+        # within the map: 0.31 of it is labelled
+        assert smaller.fixed_labels.bool().float().mean() > 0.3
     assert len(shapes) > 6

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.skipif(
 conv_blocks = partial(ops.conv_blocks, eps=1e-5, slope=0.1)
 conv_blocks_plain = partial(ops.conv_blocks_plain, eps=1e-5, slope=0.1)
 
-CASES = [  # b, channels of input and blocks, size
+# b, channels of input and blocks, size
+CASES = [
     (2, (1, 4, 8, 8), (9, 10, 11)),
     (1, (16, 16), (5, 7, 6)),
     (3, (8, 5, 3), (6, 5, 4)),
@@ -78,9 +79,8 @@ def test_blocks(case):
         else:
             assert_near(a, e)
     with torch.no_grad():
-        assert_near(
-            conv_blocks(*blocks_of(*inputs)), expected
-        )  # inference takes another path through memory
+        # inference takes another path through memory
+        assert_near(conv_blocks(*blocks_of(*inputs)), expected)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -191,9 +191,8 @@ def test_one_volume_per_block_is_kept_for_backward():
         lambda t: t,
     ):
         conv_blocks(*blocks_of(*inputs))
-    assert (
-        sum(kept.values()) < 4.2 * inputs[0].untyped_storage().nbytes()
-    )  # the input and three blocks
+    # the input and three blocks
+    assert sum(kept.values()) < 4.2 * inputs[0].untyped_storage().nbytes()
 
 
 def test_plain_kernels_can_be_asked_for():

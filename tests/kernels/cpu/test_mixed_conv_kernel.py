@@ -14,7 +14,8 @@ pytestmark = pytest.mark.skipif(
     native.library() is None, reason="no C++ compiler, so no compiled kernels"
 )
 
-CASES = [  # b, channels in and out, clusters, size
+# b, channels in and out, clusters, size
+CASES = [
     (1, 1, 1, 1, (1, 1, 1)),
     (2, 3, 4, 3, (1, 6, 2)),
     (2, 16, 16, 7, (9, 10, 11)),

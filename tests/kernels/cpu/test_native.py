@@ -35,9 +35,8 @@ def test_without_a_compiler_the_plain_kernels_serve(tmp_path):
         PROBE, PATH=str(tmp_path), CXX="no-such-compiler", SACBNET_CACHE=str(tmp_path / "cache")
     )
     assert result.stdout.split() == ["False", str(8.0 * 8 * 1000)], result.stderr
-    assert (
-        result.stderr.count("no C++ compiler was found") == 1
-    )  # said once, and what follows from it
+    # said once, and what follows from it
+    assert result.stderr.count("no C++ compiler was found") == 1
     assert "slower" in result.stderr
 
 

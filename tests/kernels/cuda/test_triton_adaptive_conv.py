@@ -68,9 +68,8 @@ def test_any_layout(conv_module, device, form):
 
 def test_gradients_come_out_the_same_each_time(conv_module, device, monkeypatch):
     for module in (conv_module, sys.modules["sacbnet.kernels.cuda.conv_launch"]):
-        monkeypatch.setattr(
-            module, "shares_of", lambda voxels, block: 3
-        )  # one more than blocks: it has nothing to add
+        # one more than blocks: it has nothing to add
+        monkeypatch.setattr(module, "shares_of", lambda voxels, block: 3)
     z, labels, *others = case(device, b=1, size=(3, 11, 1))
     others = [t.requires_grad_() for t in others]
     y = conv_module.adaptive_conv(z, labels, *others)

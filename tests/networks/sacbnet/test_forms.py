@@ -44,9 +44,8 @@ def test_fast_equals_plain(model):
     u, slope = step(model)
     with plain_kernels():
         u_plain, slope_plain = step(model)
-    assert (
-        u - u_plain
-    ).abs().max() < 5e-3  # voxels; a few labels differ where two centres are equally near
+    # voxels; a few labels differ where two centres are equally near
+    assert (u - u_plain).abs().max() < 5e-3
     assert alike(slope, slope_plain) > 0.999
 
 

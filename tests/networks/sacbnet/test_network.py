@@ -57,9 +57,8 @@ def test_batch_equals_singles(model):
         together = model(moving, fixed)
         for s in range(3):
             alone = model(moving[s : s + 1], fixed[s : s + 1])
-            assert (
-                alone[0] - together[s]
-            ).abs().max() < 1e-2  # other batch, other rounding; fields are of size 1
+            # other batch, other rounding; fields are of size 1
+            assert (alone[0] - together[s]).abs().max() < 1e-2
 
 
 def test_deterministic_and_global_random_state_is_left_alone(model):

@@ -118,6 +118,5 @@ def test_on_the_fixed_grid():
         world = fixed_affine[:3, :3] @ voxel + fixed_affine[:3, 3]
         block = np.floor((world / 2 + 0.5) / 4 + 1e-9).astype(int)
         assert moving.data[voxel] == labels[1][tuple(block)]
-    assert found["uncertainty_mm.nii.gz"].data[5, 5, 5] == pytest.approx(
-        np.sqrt(2.0) * 8
-    )  # a voxel of level 3 is 8 mm
+    # a voxel of level 3 is 8 mm
+    assert found["uncertainty_mm.nii.gz"].data[5, 5, 5] == pytest.approx(np.sqrt(2.0) * 8)

@@ -45,7 +45,8 @@ _VENTRICLE = (
     Ellipsoid((9, 2, 17), (5, 31, 8), pitch=6, yaw=-6),
     Ellipsoid((19, -40, 12), (6, 22, 8), pitch=6, yaw=24),
 )
-_DEEP = {  # label of the right-hand structure (the left-hand one is one less): (intensity, shape)
+# label of the right-hand structure (the left-hand one is one less): (intensity, shape)
+_DEEP = {
     8: (0.70, Ellipsoid((12, -19, 6), (9.5, 15, 9.5), yaw=25)),
     10: (0.60, Ellipsoid((15, 14, 10), (6, 18, 10), pitch=8, yaw=12)),
     12: (0.63, Ellipsoid((28, 4, 1), (6.5, 18, 11), yaw=14)),

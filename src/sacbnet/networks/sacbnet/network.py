@@ -59,10 +59,11 @@ class SACBNet(nn.Module):
         i, j, k = check_pair(moving, fixed)
         # Both images are one batch. This changes no value, because norms and clusters belong to
         # one sample, and it is faster than two calls.
+        # Shapes for c = 4: (b, 8, i, ..), (b, 16, i/2, ..), (b, 32, i/4, ..), .., (b, 64, i/16, ..)
         (f1, m1), (f2, m2), (f3, m3), (f4, m4), (f5, m5) = (
             features.chunk(2)
             for features in self.encoder(pad_to(torch.cat([fixed, moving]), 16, least=32))
-        )  # for c = 4: (b, 8, i, ..), (b, 16, i/2, ..), (b, 32, i/4, ..), .., (b, 64, i/16, ..)
+        )
 
         # level 5
         f5, m5 = self.sacb5(concatenate([f5, m5], 0)).chunk(2)  # (b, 64, i/16, j/16, k/16) each

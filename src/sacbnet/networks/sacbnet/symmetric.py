@@ -103,9 +103,9 @@ class SymmetricSACBNet(SACBNet):
         to_fixed, to_moving = Half(zero, zero), Half(zero, zero)  # (b, 3, i/16, j/16, k/16)
         for level, block in ((5, self.sacb5), (4, self.sacb4), (3, self.sacb3), (2, self.sacb2)):
             f, m = features[level - 1].chunk(2)
-            f, m = block(  # on the half-way lattice
-                concatenate([warp(f, to_fixed.there), warp(m, to_moving.there)], 0)
-            ).chunk(2)
+            # on the half-way lattice
+            met = concatenate([warp(f, to_fixed.there), warp(m, to_moving.there)], 0)
+            f, m = block(met).chunk(2)
             to_fixed, to_moving, _, _ = self._match(to_fixed, to_moving, f, m)
             to_fixed, to_moving = to_fixed.up(), to_moving.up()  # on the lattice of level - 1
 
