@@ -23,8 +23,9 @@ from scipy.spatial.transform import Rotation
 import sacbnet
 from sacbnet.config.recipe import Recipe, recipe_from_dict
 from sacbnet.data import phantom
-from sacbnet.data.cases import read_cases
-from sacbnet.data.pack import Pack, build_pack
+from sacbnet.data.pack import Pack
+from sacbnet.data.packing import build_pack
+from sacbnet.data.source import read_cases
 from sacbnet.imaging.image import Image
 from sacbnet.io.images import save_image
 from sacbnet.registration.result import Registration

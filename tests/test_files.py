@@ -13,14 +13,7 @@ from pathlib import Path
 import pytest
 
 from sacbnet.errors import InputError, OutputError
-from sacbnet.files import (
-    atomic_file,
-    cache_folder,
-    check_writable,
-    locked,
-    staged_folder,
-    sweep,
-)
+from sacbnet.files import atomic_file, cache_folder, check_writable, locked, staged_folder, sweep
 
 
 def _names(folder) -> set[str]:

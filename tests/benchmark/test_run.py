@@ -13,7 +13,7 @@ from sacbnet.benchmark.plan import plan_from_dict
 from sacbnet.benchmark.run import Setting, benchmark
 from sacbnet.config.recipe import read_recipe
 from sacbnet.config.registration import Options
-from sacbnet.data.cases import read_cases
+from sacbnet.data.source import read_cases
 from sacbnet.errors import InputError
 from sacbnet.evaluation.run import ByRegistrar, evaluate
 from sacbnet.networks.weights.load import describe_weights

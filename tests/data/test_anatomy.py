@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from sacbnet.data.anatomy import MeanAnatomy, noise_map
 from sacbnet.data.cases import Case
-from sacbnet.data.pack import PackOptions, build_pack
+from sacbnet.data.pack import PackOptions
+from sacbnet.data.packing import build_pack
 from sacbnet.errors import InputError
 from sacbnet.io.images import save_image
 from sacbnet.spatial.grid import Grid

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacbnet.data.cases import Case, PairList, natural, pair_up, read_cases, select, spread
+from sacbnet.data.cases import Case, PairList, natural, pair_up, select, spread
+from sacbnet.data.source import read_cases
 from sacbnet.errors import InputError
 
 

@@ -19,7 +19,8 @@ import torch
 from safetensors import safe_open
 
 from sacbnet.data.cases import Case
-from sacbnet.data.pack import PackOptions, build_pack, open_pack
+from sacbnet.data.pack import PackOptions, open_pack
+from sacbnet.data.packing import build_pack
 from sacbnet.data.stamps import changed, stamp
 from sacbnet.errors import GridError, InputError, OutputError
 from sacbnet.imaging.intensities import to_unit

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from sacbnet.data import source as table
-from sacbnet.data.cases import Case, PairList, is_source, read_cases
+from sacbnet.data.cases import Case, PairList
 from sacbnet.data.check import check
-from sacbnet.data.pack import build_pack, is_pack, open_pack
+from sacbnet.data.pack import is_pack, open_pack
+from sacbnet.data.packing import build_pack
+from sacbnet.data.source import is_source, read_cases
 from sacbnet.errors import InputError
 from sacbnet.io import table as io_table
 from sacbnet.io.images import load_image

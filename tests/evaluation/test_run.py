@@ -18,8 +18,10 @@ from sacbnet.benchmark.run import Setting, _Work
 from sacbnet.cli.main import app, main
 from sacbnet.config.recipe import LossOptions
 from sacbnet.config.registration import Options
-from sacbnet.data.cases import Case, pair_up, read_cases
-from sacbnet.data.pack import PackOptions, build_pack
+from sacbnet.data.cases import Case, pair_up
+from sacbnet.data.pack import PackOptions
+from sacbnet.data.packing import build_pack
+from sacbnet.data.source import read_cases
 from sacbnet.data.subjects import Reader
 from sacbnet.errors import InputError
 from sacbnet.evaluation.run import ByRegistrar, evaluate

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sacbnet.config.recipe import LossOptions
 from sacbnet.data.cases import Case
-from sacbnet.data.pack import build_pack
+from sacbnet.data.packing import build_pack
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.padding import own_box, own_mask
 from sacbnet.io.images import save_image

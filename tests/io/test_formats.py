@@ -17,12 +17,7 @@ from sacbnet.io import table
 from sacbnet.io.format import AffineFormat, FieldFormat, ImageFormat, PointsFormat
 from sacbnet.io.images import load_image, save_image
 from sacbnet.io.points import load_points, save_points
-from sacbnet.io.transforms import (
-    is_displacement,
-    load_transform,
-    save_affine,
-    save_displacement,
-)
+from sacbnet.io.transforms import is_displacement, load_transform, save_affine, save_displacement
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField
 

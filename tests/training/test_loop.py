@@ -18,8 +18,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sacbnet.data.cases import read_cases
-from sacbnet.data.pack import build_pack
+from sacbnet.data.packing import build_pack
+from sacbnet.data.source import read_cases
 from sacbnet.errors import InputError, OutputError, RegistrationError
 from sacbnet.networks.weights.load import describe_weights
 from sacbnet.training import checkpoint, session

@@ -9,7 +9,8 @@ from sacbnet.config.recipe import DataOptions, LossOptions, Recipe, RunOptions, 
 from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.config.synthesis import SynthesisOptions
 from sacbnet.data.cases import Case
-from sacbnet.data.pack import PackOptions, build_pack
+from sacbnet.data.pack import PackOptions
+from sacbnet.data.packing import build_pack
 from sacbnet.errors import InputError
 from sacbnet.io.images import save_image
 from sacbnet.networks.weights.load import describe_weights, load_weights
@@ -118,7 +119,7 @@ def test_random_shapes_need_no_data(tmp_path):
 
 
 def test_recipe_and_set_must_be_of_one_kind(pack, shapes, tmp_path):
-    from sacbnet.data.cases import read_cases
+    from sacbnet.data.source import read_cases
 
     with pytest.raises(InputError, match="label maps"):
         choose(replace(RECIPE, synthesis=None), pack)

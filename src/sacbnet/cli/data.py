@@ -117,7 +117,8 @@ def pack(
     quiet: o.Quiet = False,
 ) -> None:
     """Bring a set to one grid and to [0, 1], and write it as one memory-mapped file to train from."""
-    from sacbnet.data.pack import PackOptions, build_pack
+    from sacbnet.data.pack import PackOptions
+    from sacbnet.data.packing import build_pack
     from sacbnet.reporting.console import progress_bar
 
     box = None if shape is None else _shape(shape)
@@ -145,7 +146,8 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 def _chosen(source: Path, subset: str) -> PairList:
     """The chosen cases, and the pairs among them."""
-    from sacbnet.data.cases import PairList, read_cases, select
+    from sacbnet.data.cases import PairList, select
+    from sacbnet.data.source import read_cases
 
     found = read_cases(source)
     new = {old: n for n, old in enumerate(select(found.cases, subset))}

@@ -10,7 +10,6 @@ opens no other file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +27,6 @@ from sacbnet.errors import InputError
 from sacbnet.imaging.padding import Box, own_box
 from sacbnet.spatial.grid import Grid, Shape
 
-from .cases import Case
 from .stamps import changed
 
 FORMAT = "sacbnet-pack"
@@ -300,52 +298,6 @@ def open_pack(path: str | Path) -> Pack:
         raise InputError(
             f"{path} cannot be read as a pack ({error}); make it again by sacbnet data pack"
         ) from error
-
-
-def build_pack(
-    cases: Sequence[Case],
-    path: str | Path,
-    options: PackOptions | None = None,
-    progress: Callable[[str, float], None] | None = None,
-    pairs: Sequence[tuple[int, int]] = (),
-) -> Pack:
-    """Read cases one by one, bring them to one grid and to [0, 1], write a pack, and open it.
-
-    Parameters
-    ----------
-    cases : sequence of Case
-        The cases of the pack.
-    path : str or Path
-        The file to write. On any error nothing is left there.
-    options : PackOptions, optional
-        How the set is brought to one grid; default: the options' own defaults.
-    progress : callable, optional
-        Called with the name of each case and the fraction that is done.
-    pairs : sequence of (int, int), default ()
-        Pairs (moving, fixed) that the pack keeps, as indices of the cases.
-
-    Returns
-    -------
-    Pack
-        The open pack.
-
-    Raises
-    ------
-    InputError, GridError
-        If a case cannot be used.
-    OutputError
-        If the file cannot be written.
-    """
-    from .packing import write_pack  # which needs the readers of images
-
-    write_pack(
-        cases,
-        Path(path),
-        options or PackOptions(),
-        progress or (lambda name, fraction: None),
-        pairs,
-    )
-    return open_pack(path)
 
 
 _FACTS = ("names", "pairs", "label_values", "sources", "labelled", "bits", "affine")

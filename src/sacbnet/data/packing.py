@@ -23,7 +23,7 @@ from sacbnet.spatial.grid import Grid
 from .anatomy import MeanAnatomy, noise_map
 from .cases import Case
 from .common_grid import common_grid, on_common_grid
-from .pack import FORMAT, FORMAT_VERSION, PackOptions
+from .pack import FORMAT, FORMAT_VERSION, Pack, PackOptions, open_pack
 from .stamps import digest, stamp
 
 # image and labels on the common grid
@@ -39,7 +39,7 @@ def write_pack(
     progress: Callable[[str, float], None],
     pairs: Sequence[tuple[int, int]],
 ) -> None:
-    """Write the file of a pack; `sacbnet.data.pack.build_pack` is the function to call.
+    """Write the file of a pack; `sacbnet.data.packing.build_pack` is the function to call.
 
     The images are written one by one. The labels follow the images, since their type is known only
     at the end.
@@ -198,3 +198,48 @@ class _Contents:
 
     def header(self) -> bytes:
         return (self.room - 8).to_bytes(8, "little") + self._json().ljust(self.room - 8)
+
+
+def build_pack(
+    cases: Sequence[Case],
+    path: str | Path,
+    options: PackOptions | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    pairs: Sequence[tuple[int, int]] = (),
+) -> Pack:
+    """Read cases one by one, bring them to one grid and to [0, 1], write a pack, and open it.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        The cases of the pack.
+    path : str or Path
+        The file to write. On any error nothing is left there.
+    options : PackOptions, optional
+        How the set is brought to one grid; default: the options' own defaults.
+    progress : callable, optional
+        Called with the name of each case and the fraction that is done.
+    pairs : sequence of (int, int), default ()
+        Pairs (moving, fixed) that the pack keeps, as indices of the cases.
+
+    Returns
+    -------
+    Pack
+        The open pack.
+
+    Raises
+    ------
+    InputError, GridError
+        If a case cannot be used.
+    OutputError
+        If the file cannot be written.
+    """
+
+    write_pack(
+        cases,
+        Path(path),
+        options or PackOptions(),
+        progress or (lambda name, fraction: None),
+        pairs,
+    )
+    return open_pack(path)

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
+from sacbnet.errors import InputError
 from sacbnet.io.table import classes_from_outside, classes_in
 
 from . import sources as folder
@@ -118,3 +119,50 @@ def expected() -> str:
     """
     *most, last = dict.fromkeys(source.expected for source in all_sources())
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def read_cases(source: str | Path) -> PairList:
+    """List the cases of a dataset, and its pairs if it names any. No image is opened.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder (with images/, and labels/ and points/ beside it; or images; or pickles of
+        TransMorph), a .csv, a Learn2Reg .json, or a dataset of another package
+        (`sacbnet.data.source`). The reference of the data shows each kind.
+
+    Returns
+    -------
+    PairList
+        The cases and the pairs.
+
+    Raises
+    ------
+    InputError
+        If nothing is there, or if the dataset is not as expected. The message names the file, and
+        the row.
+    """
+
+    source = Path(source)
+    found = source_of(source)
+    if found is not None:
+        return found.read(source)
+    problem = "is no list of cases" if source.exists() else "does not exist"
+    raise InputError(f"{source} {problem}; {expected()} was expected")
+
+
+def is_source(path: str | Path) -> bool:
+    """Say whether `read_cases` reads a file or folder.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any path.
+
+    Returns
+    -------
+    bool
+        True if it is there and a source recognises it.
+    """
+
+    return source_of(Path(path)) is not None

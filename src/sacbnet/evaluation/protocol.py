@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sacbnet.config.choices import Alignment, Pairing
 from sacbnet.config.recipe import DataOptions
-from sacbnet.data.cases import Case, pair_up, read_cases, select, spread
+from sacbnet.data.cases import Case, pair_up, select, spread
+from sacbnet.data.source import read_cases
 from sacbnet.errors import InputError
 
 THE_DATA = "the data"

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from sacbnet.config.recipe import Recipe
-from sacbnet.data.cases import PairList, is_source, read_cases
+from sacbnet.data.cases import PairList
 from sacbnet.data.check import check
-from sacbnet.data.pack import Pack, PackOptions, build_pack, is_pack, open_pack
+from sacbnet.data.pack import Pack, PackOptions, is_pack, open_pack
+from sacbnet.data.packing import build_pack
+from sacbnet.data.source import is_source, read_cases
 from sacbnet.errors import InputError
 from sacbnet.files import check_writable, locked, sweep, writing
 from sacbnet.networks.weights.catalogue import lasting
