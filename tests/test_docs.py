@@ -148,6 +148,21 @@ def test_every_key_of_the_report_has_a_row():
     assert named == {field.name for field in fields(RunReport)}
 
 
+def test_pages_that_the_code_names_exist():
+    files = [
+        *(ROOT / "src").rglob("*.py"),
+        *(ROOT / "src").rglob("*.toml"),
+        ROOT / "pyproject.toml",
+    ]
+    named = {
+        name
+        for path in files
+        for name in re.findall(r"\bdocs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
+    }
+    assert named
+    assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+
+
 def _below(kind):
     return {c for direct in kind.__subclasses__() for c in (direct, *_below(direct))}
 

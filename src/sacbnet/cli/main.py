@@ -1,4 +1,7 @@
-"""The `sacbnet` command: its verbs, and how errors become one sentence and an exit code (docs/command-line.md)."""
+"""The `sacbnet` command: its verbs, and how errors become one sentence and an exit code.
+
+docs/reference/command-line.md lists the codes.
+"""
 
 from __future__ import annotations
 

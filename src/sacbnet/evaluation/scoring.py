@@ -1,6 +1,6 @@
 """Scores of a list of pairs, whatever registers them: our engine, or another tool.
 
-docs/reference/evaluation.md says what each number is.
+docs/how-to/evaluation.md says what each number is.
 """
 
 from __future__ import annotations
