@@ -48,7 +48,7 @@ def test_only_a_pickle_within_0_and_1_counts_as_scaled(tmp_path):
 def test_a_network_sees_what_a_pack_holds(tmp_path):
     """`prepare` goes by the same rule as packing: an image that was scaled keeps its values."""
     image = replace(_image(), scaled=True)
-    pair = prepare(Inputs(image, image).canonical(), 1.0, None)
+    pair = prepare(Inputs(image, image).canonical(), spacing=1.0)
     assert np.isclose(pair.fixed.data.max(), image.data.max())
     plain = prepare(Inputs(_image(), _image()).canonical(), 1.0, None)
     assert plain.fixed.data.max() == 1
