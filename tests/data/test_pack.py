@@ -363,7 +363,7 @@ def test_a_dicom_folder_is_a_source_that_may_change(write, tmp_path) -> None:
 
 def test_the_set_is_never_in_memory(write, tmp_path) -> None:
     cases = [
-        write(f"s{n}", smooth((24, 24, 24), n), labels=regions((24, 24, 24), seed=n))
+        write(f"s{n}", smooth((40, 40, 40), n), labels=regions((40, 40, 40), seed=n))
         for n in range(12)
     ]
 
@@ -375,7 +375,7 @@ def test_the_set_is_never_in_memory(write, tmp_path) -> None:
         return highest
 
     peak(2)  # whatever is imported or cached at first
-    assert peak(12) - peak(2) < 24**3 * 2  # less than one of the ten images more
+    assert peak(12) - peak(2) < 40**3 * 2  # less than one of the ten images more
 
 
 def test_progress(write, tmp_path) -> None:

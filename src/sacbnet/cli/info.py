@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from sacbnet.reporting.describe import describe
-
 
 def info(
     file: Annotated[
@@ -23,6 +21,7 @@ def info(
 
     from sacbnet.networks.weights.catalogue import entries, resolve
     from sacbnet.reporting.console import facts_table
+    from sacbnet.reporting.describe import describe
 
     # as elsewhere, a name means the catalogue's weights, and ./name a file of that name
     named = any(entry.name == file for entry in entries())

@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from sacbnet.config.recipe import Recipe
+from sacbnet.data.pack import open_pack
+from sacbnet.errors import InputError
+from sacbnet.io.format import AffineFormat, PointsFormat
+from sacbnet.io.images import load_image
+from sacbnet.io.points import load_points
+from sacbnet.io.table import suffixes
+from sacbnet.io.transforms import is_displacement, load_transform
+from sacbnet.metrics.folding import folding
+from sacbnet.networks.weights.load import describe_weights, weights_file
+from sacbnet.registration.apply import load_report
+from sacbnet.registration.result import RUN
+from sacbnet.spatial.transforms import Affine
+from sacbnet.training.folder import RECIPE
+
+from .console import registration_lines
 
 
 def describe(file: Path) -> dict[str, Any]:
@@ -26,11 +47,6 @@ def describe(file: Path) -> dict[str, Any]:
     WeightsError
         If weights cannot be used.
     """
-    from sacbnet.io.format import AffineFormat, PointsFormat
-    from sacbnet.io.table import suffixes
-    from sacbnet.io.transforms import is_displacement
-    from sacbnet.registration.result import RUN
-    from sacbnet.training.folder import RECIPE
 
     name = file.name.lower()
     if file.is_dir() and (file / RECIPE).is_file():
@@ -51,7 +67,6 @@ def describe(file: Path) -> dict[str, Any]:
 
 
 def _grid(grid: Any) -> dict[str, Any]:
-    import nibabel as nib
 
     return {
         "shape": " × ".join(map(str, grid.shape)),
@@ -63,7 +78,6 @@ def _grid(grid: Any) -> dict[str, Any]:
 
 
 def _image(file: Path) -> dict[str, Any]:
-    from sacbnet.io.images import load_image
 
     image = load_image(file)
     facts = {"kind": "image", **_grid(image.grid)}
@@ -74,11 +88,6 @@ def _image(file: Path) -> dict[str, Any]:
 
 
 def _transform(file: Path) -> dict[str, Any]:
-    import numpy as np
-
-    from sacbnet.io.transforms import load_transform
-    from sacbnet.metrics.folding import folding
-    from sacbnet.spatial.transforms import Affine
 
     transform = load_transform(file)
     if isinstance(transform, Affine):
@@ -103,9 +112,6 @@ def _transform(file: Path) -> dict[str, Any]:
 
 
 def _weights(file: Path) -> dict[str, Any]:
-    import json
-
-    from sacbnet.networks.weights.load import describe_weights
 
     info = describe_weights(file)
     out: dict[str, Any] = {
@@ -134,7 +140,6 @@ def _weights(file: Path) -> dict[str, Any]:
 
 def _differences(recipe: dict[str, Any]) -> str:
     """The options of a recipe that are not the defaults."""
-    from sacbnet.config.recipe import Recipe
 
     plain = Recipe().to_dict()
     found = [
@@ -148,10 +153,6 @@ def _differences(recipe: dict[str, Any]) -> str:
 
 
 def _training(folder: Path) -> dict[str, Any]:
-    import json
-
-    from sacbnet.errors import InputError
-    from sacbnet.networks.weights.load import weights_file
 
     try:
         report = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -173,7 +174,6 @@ def _training(folder: Path) -> dict[str, Any]:
 
 
 def _pack(file: Path) -> dict[str, Any]:
-    from sacbnet.data.pack import open_pack
 
     pack = open_pack(file)
     return {
@@ -185,7 +185,6 @@ def _pack(file: Path) -> dict[str, Any]:
 
 
 def _points(file: Path) -> dict[str, Any]:
-    from sacbnet.io.points import load_points
 
     points = load_points(file)
     low, high = points.xyz.min(axis=0), points.xyz.max(axis=0)
@@ -194,9 +193,6 @@ def _points(file: Path) -> dict[str, Any]:
 
 
 def _run(file: Path) -> dict[str, Any]:
-    from sacbnet.registration.apply import load_report
-
-    from .console import registration_lines
 
     report = load_report(file)
     s = report.similarity
