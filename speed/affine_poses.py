@@ -1,15 +1,18 @@
-"""Does the affine alignment find real heads again, from wherever their headers put them?
+"""Does the affine alignment find real heads again, wherever their headers put them?
 
-    python speed/affine_poses.py FOLDER --pairs S36:S37 S38:S40 [--poses 30] [--seed 0] [--jobs 2] [--json FILE]
+    python speed/affine_poses.py FOLDER --pairs S36:S37 S38:S40 [--poses 30] [--seed 0] [--jobs 2]
+                                 [--json FILE]
 
-FOLDER holds images/ and labels/ (NAME.nii.gz), pairs are MOVING:FIXED. Each pair is aligned with its own headers first,
-as the pipeline does (`preprocess.prepare`, `affine.align`): the reference T. Then the moving image's header is moved by
-a random pose P: turned within ±30° about each axis and scaled by .85 to 1.15 about the middle of its box, and shifted
-within ±40 mm along each axis; T_posed, found from there, should be P∘T.
+FOLDER holds images/ and labels/ (NAME.nii.gz). Pairs are MOVING:FIXED. Each pair is first aligned
+with its own headers, as the pipeline does it (`registration.prepare`, `registration.affine`). This
+gives the reference T. Then the moving image's header is changed by a random pose P: turned within
+±30° about each axis and scaled by .85 to 1.15 about the middle of its box, and shifted within
+±40 mm along each axis. The alignment from there, T_posed, should be P∘T.
 
-Recovered := |T_posed(p) - P(T(p))|, averaged over the foreground voxels p of the fixed image, is below 5 mm, AND the
-mean Dice of the labels (nearest, on the fixed image's grid) is at most .02 below that of T. Seconds are of
-the processor, of `align` alone, and of one thread: --jobs poses run at a time, each in a process of its own.
+A pose is recovered if |T_posed(p) - P(T(p))|, averaged over the foreground voxels p of the fixed
+image, is below 5 mm, AND the mean Dice of the labels (nearest, on the fixed image's grid) is at
+most .02 below that of T. Seconds are processor seconds of `align` alone, in one thread. --jobs
+poses run at a time, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -42,12 +45,19 @@ from sacbnet.spatial.transforms import Affine
 
 DEGREES, MM, SCALES = 30.0, 40.0, (0.85, 1.15)
 NEAR_MM, NEAR_DICE = 5.0, 0.02
-TITLES = "| pair | recovered | mean mm | max mm | Dice, headers | Dice | posed headers | Dice, posed | least | s |"
+TITLES = (
+    "| pair | recovered | mean mm | max mm | Dice, headers | Dice | posed headers | Dice, posed"
+    " | least | s |"
+)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One alignment. pose: None is the pair as it is. reference: 4x4 found without pose, empty in that run itself."""
+    """One alignment.
+
+    pose: number of the pose, None for the pair as it is. reference: the 4x4 found without a pose,
+    empty in the run that finds it.
+    """
 
     folder: Path
     moving: str
@@ -60,7 +70,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """matrix: 4x4, fixed -> moving (posed). dice_start: with the headers alone. distance_mm: from the reference."""
+    """What one alignment found.
+
+    matrix: 4x4, fixed -> moving (posed). dice_start: with the headers alone. distance_mm: from the
+    reference.
+    """
 
     pair: str
     pose: int | None
@@ -128,9 +142,11 @@ def line(reference: Outcome, outcomes: Sequence[Outcome]) -> str:
     """One row of the table, in Markdown."""
     distances = [o.distance_mm for o in outcomes]
     good = sum(recovered(o, reference) for o in outcomes)
+    start = np.mean([o.dice_start for o in outcomes])
     return (
-        f"| {reference.pair} | {good}/{len(outcomes)} | {np.mean(distances):.2f} | {max(distances):.2f} "
-        f"| {reference.dice_start:.3f} | {reference.dice:.3f} | {np.mean([o.dice_start for o in outcomes]):.3f} "
+        f"| {reference.pair} | {good}/{len(outcomes)} "
+        f"| {np.mean(distances):.2f} | {max(distances):.2f} "
+        f"| {reference.dice_start:.3f} | {reference.dice:.3f} | {start:.3f} "
         f"| {np.mean([o.dice for o in outcomes]):.3f} | {min(o.dice for o in outcomes):.3f} "
         f"| {np.mean([o.seconds for o in outcomes]):.1f} |"
     )

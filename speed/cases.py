@@ -1,4 +1,4 @@
-"""What the benchmark runs: for each kernel and shape, our call, the published formulation's, and plain convolution."""
+"""What kernels.py runs: our call, the published one and a convolution, by kernel and shape."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Operator = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how precisely; the published formulation is always float32, which is all that it can do."""
+    """The device and the precision. The published formulation is always float32."""
 
     device: torch.device
     precision: torch.dtype = torch.float32
@@ -56,7 +56,7 @@ class Setting:
         )
 
     def smooth(self, b: int, c: int, size: Size, noise: float = 0.2) -> Tensor:
-        """Blobs of about eight voxels and a little noise: K-means and regions of labels behave as on anatomy."""
+        """Blobs of about eight voxels and a little noise, so that K-means behaves as on anatomy."""
         generator = torch.Generator().manual_seed(0)
         coarse = torch.randn(b, c, *(max(2, n // 8) for n in size), generator=generator)
         x = F.interpolate(coarse, size=size, mode="trilinear", align_corners=True)
@@ -79,10 +79,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the result: `calls` makes the inputs and returns the functions to time, by who computes.
+    """One row of the result.
 
-    shape: of the input tensor. voxels: of one image, for forecasts. costs: what the roofline counts. smaller: the same
-    at half the sides, for a forecast where there is none.
+    shape: of the input tensor. costs: what the roofline counts. calls: makes the inputs and returns
+    the functions to time, by who computes. smaller: the same case at half the sides, for a forecast
+    where there is none.
     """
 
     name: str
@@ -105,7 +106,11 @@ def cases(
     setting: Setting,
     training: bool = True,
 ) -> Iterator[Case]:
-    """All cases, small sizes first. Level 2, and the smallest network's forward pass, get every N; the others 7."""
+    """All cases, small sizes first.
+
+    Level 2, and the forward pass of the smallest network, get every number of clusters; the other
+    cases get 7.
+    """
     usual = 7 if 7 in clusters else clusters[0]
     sizes = sorted(sizes, key=lambda s: s[0] * s[1] * s[2])
     for size in sizes:
@@ -173,7 +178,7 @@ def make(
 def _call(
     operator: Operator, inputs: Sequence[Tensor], backward: bool, wanted: Sequence[Tensor] = ()
 ) -> Call:
-    """Run the operator without gradients, or with them and back, to `wanted` (default: the first input)."""
+    """Run the operator, without gradients or with those of `wanted` (default: the first input)."""
     if not backward:
 
         def forward() -> Tensor:
@@ -195,7 +200,10 @@ def _call(
 
 
 def _apart(calls: Sequence[Call]) -> Call:
-    """One image after the other, each with its own backward pass: less memory than the original, which holds both."""
+    """One image after the other, each with its own backward pass.
+
+    This takes less memory than the original, which holds both.
+    """
 
     def run() -> None:
         for call in calls:
@@ -262,7 +270,10 @@ def _adaptive_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dic
 
 
 def _mixed_conv(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
-    """Nobody published it: the naive one is its definition. In the place of a convolution stands the adaptive one."""
+    """The naive form is the definition, because nobody published this operator.
+
+    The adaptive convolution takes the place of the plain convolution.
+    """
     z, labels, taps, kernel, bias = _clustered(shape, n, setting)
     membership = (
         F.one_hot(labels, n).movedim(-1, 1) + setting.smooth(shape[0], n, shape[2:])
@@ -301,7 +312,8 @@ def _kmeans(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, 
 
 
 def _match(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str, Call]:
-    # of size 1 or so, as instance norm leaves them, but alike: the scores are those of images that nearly agree
+    # Features are of size 1 or so, as after instance norm, but alike: the scores are those of
+    # images that nearly agree.
     fixed = setting.features(*shape[:2], shape[2:])
     moving = fixed.roll(1, dims=2)
 
@@ -391,7 +403,10 @@ def _network(shape: Size, n: int, backward: bool, setting: Setting) -> dict[str,
 def _step(
     model: nn.Module, run: Operator, parts: Sequence[Operator], moving: Tensor, fixed: Tensor
 ) -> Call:
-    """Forward, loss, backward, Adam. The rate is 0, so that every repeat does the same work on the same weights."""
+    """Forward, loss, backward, Adam.
+
+    The rate is 0, so that every repeat does the same work with the same weights.
+    """
     adam = torch.optim.Adam(model.parameters(), lr=0.0)
     move, likeness, roughness = parts
 

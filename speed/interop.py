@@ -1,11 +1,12 @@
-"""Apply the written files of a finished registration by SimpleITK and by ANTs, and compare with ours.
+"""Apply the files of a finished registration by SimpleITK and by ANTs, and compare with ours.
 
     python speed/interop.py RESULT --fixed FIXED --moving MOVING
 
-RESULT is the output folder of `sacbnet register`. Prints, inside the field of view (voxels of the fixed image that the
-transform maps at least one voxel inside the moving image), the largest difference of the moved images in units of the
-moving image's intensity range, and the mean distance by which the written inverse misses. Exits non-zero past 1e-3 or
-0.1 mm. ANTs is left out where antspyx is not installed.
+RESULT is the output folder of `sacbnet register`. Two numbers are printed, for the field of view:
+the voxels of the fixed image that the transform maps at least one voxel inside the moving image.
+The first number is the largest difference of the moved images, as a share of the moving image's
+intensity range. The second is the mean distance by which the written inverse misses. The exit code
+is not zero beyond 1e-3 or 0.1 mm. ANTs is left out where antspyx is not installed.
 """
 
 from __future__ import annotations

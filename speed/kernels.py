@@ -1,15 +1,21 @@
-"""Time every kernel and the whole network against the published formulation, plain convolution and the machine.
+"""Time every kernel and the whole network, and compare.
 
-    python speed/kernels.py [--quick] [--json FILE] [--plot FILE.png] [--device cuda] [--precision bfloat16]
-                                 [--only NAME ...] [--sizes 64x64x64 ...] [--clusters 1 3 7 ...] [--no-naive]
-                                 [--no-backward] [--most-seconds 60]
+    python speed/kernels.py [--quick] [--json FILE] [--plot FILE.png] [--device cuda]
+                            [--precision bfloat16] [--only NAME ...] [--sizes 64x64x64 ...]
+                            [--clusters 1 3 7 ...] [--no-naive] [--no-backward]
+                            [--most-seconds 60]
 
-Sizes are those of the images; a kernel of level l runs at 1/2^(l-1) of them. The calls of a case take turns; each one's
-least time counts. `naive` is speed/naive.py, in float32 throughout; `conv` is the better of torch's conv3d on
-contiguous and on channels-last tensors, same batch (for mixed_conv: adaptive_conv); `roof` is speed/roofline.py's
-least bytes and operations over the bandwidth and FLOP/s measured at the start. Memory is the peak beyond what was held
-before the call (timing.py). A call expected, from a smaller size, to take over 60 s, 16 GB or 0.8 of the free memory is
-left out, and named at the end.
+The comparison is with the published formulation, with a plain convolution, and with the limits of
+the machine. Sizes are those of the images; a kernel of level l runs at 1/2^(l-1) of them. The calls
+of a case take turns, and the least time of each counts.
+
+`naive` is speed/naive.py, in float32 throughout. `conv` is torch's conv3d on the same batch,
+contiguous or channels-last, whichever is faster (for mixed_conv: adaptive_conv). `roof` is the
+least time for the bytes and operations of speed/roofline.py at the bandwidth and FLOP/s that are
+measured at the start. Memory is the peak beyond what was held before the call (timing.py).
+
+A forecast from a smaller size decides which calls are left out: those beyond 60 s, 16 GB or 0.8 of
+the free memory. The end of the output names them.
 """
 
 from __future__ import annotations
@@ -25,7 +31,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# torch's huge pages, read when torch first allocates: page faults else dominate, the published formulation's above all
+# torch's huge pages, which torch reads at its first allocation: without them page faults dominate,
+# in the published formulation above all
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
@@ -80,7 +87,7 @@ class Bench:
         return dict(zip(KEYS, [*values, torch.get_num_threads()], strict=True))
 
     def measure(self, case: Case) -> dict[str, Measure]:
-        """What the calls took that were not refused; remembers it. Measures at half the sides first if need be."""
+        """Measure the calls that are not refused, at half the sides first if need be; remember."""
         if not self.known(case, "ours") and (smaller := case.smaller()) is not None:
             self.measure(smaller)
         refused = self.refusals(case)
@@ -124,7 +131,7 @@ class Bench:
 
 
 def _work(case: Case, who: str) -> int:
-    """The published formulation's work grows with the clusters, a network's in part; the others' need not."""
+    """Factor by which work grows with the clusters: in the published forms only, and partly."""
     if who != "naive" or case.clusters is None:
         return 1
     return case.clusters + (10 if case.name == "network" else 0)
@@ -135,8 +142,11 @@ def _title(case: Case) -> str:
     return f"{case.name} {'×'.join(map(str, case.shape))}{clusters}, {case.passes}"
 
 
-HEADER = f"{'kernel':<14}{'input':<20}{'N':>3} {'pass':<17}{'ours ms':>10}{'naive ms':>11}{'conv ms':>10}"
-HEADER += f"{'roof ms':>10}{'naive/ours':>11}{'ours/conv':>10}{'ours/roof':>10}{'ours MB':>10}{'naive MB':>10}"
+HEADER = (
+    f"{'kernel':<14}{'input':<20}{'N':>3} {'pass':<17}{'ours ms':>10}{'naive ms':>11}"
+    f"{'conv ms':>10}{'roof ms':>10}{'naive/ours':>11}{'ours/conv':>10}{'ours/roof':>10}"
+    f"{'ours MB':>10}{'naive MB':>10}"
+)
 
 
 def line(row: dict[str, Any]) -> str:
@@ -153,7 +163,8 @@ def line(row: dict[str, Any]) -> str:
         return number(None if not over or not under else over / under, width)
 
     ours, published = row["ours_s"], row["naive_s"]
-    text = f"{row['name']:<14}{'×'.join(map(str, row['shape'])):<20}{row['clusters'] or '-':>3} {row['pass']:<17}"
+    shape = "×".join(map(str, row["shape"]))
+    text = f"{row['name']:<14}{shape:<20}{row['clusters'] or '-':>3} {row['pass']:<17}"
     text += number(ours, 10, 1e3) + number(published, 11, 1e3) + number(row["conv_s"], 10, 1e3)
     text += number(row["roofline_s"], 10, 1e3)
     text += (
@@ -165,7 +176,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def size(text: str) -> tuple[int, ...]:
-    """64x64x64 -> (64, 64, 64); sides must be multiples of 16, which the published network wants."""
+    """64x64x64 -> (64, 64, 64); sides must be multiples of 16, as in the published network."""
     sides = tuple(int(n) for n in text.lower().split("x"))
     if len(sides) != 3 or any(n < 32 or n % 16 for n in sides):
         raise argparse.ArgumentTypeError(
@@ -214,7 +225,8 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def describe_machine(given: argparse.Namespace, peak: Peak) -> str:
-    text = f"torch {torch.__version__}, {given.device}, {torch.get_num_threads()} threads, {given.precision}; "
+    text = f"torch {torch.__version__}, {given.device}, {torch.get_num_threads()} threads, "
+    text += f"{given.precision}; "
     text += f"measured: {peak.bytes_s / 1e9:.1f} GB/s, {peak.flops_s / 1e9:.0f} GFLOP/s; "
     spin = os.environ.get("OMP_WAIT_POLICY", "not set")
     return text + f"huge pages {os.environ['THP_MEM_ALLOC_ENABLE']}, OMP_WAIT_POLICY {spin}"
@@ -225,7 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     setting = Setting(torch.device(given.device), getattr(torch, given.precision))
     gc.collect()
-    gc.freeze()  # what the imports made: or each of the collections before a measurement takes 0.1 s
+    # the objects of the imports: otherwise each collection before a measurement takes 0.1 s
+    gc.freeze()
     peak = measure_peak(setting.device, setting.precision, 1.0 if given.quick else 5.0)
     print(describe_machine(given, peak))
     print(HEADER)

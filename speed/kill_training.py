@@ -1,9 +1,11 @@
-"""Killed at random moments, does training end with the same weights as undisturbed?
+"""Does a training that is killed at random moments end with the weights of an undisturbed one?
 
-    python speed/kill_training.py RECIPE DATA RUNS [--kills 10] [--steps 60] [--set section.option=value]
+    python speed/kill_training.py RECIPE DATA RUNS [--kills 10] [--steps 60]
+                                  [--set section.option=value]
 
-RUNS/calm is trained at a stretch; RUNS/rough is killed (SIGKILL, which no handler sees) --kills times, each time at a
-moment of chance after its start, and started again; then the two are compared to the last bit. One thread each.
+RUNS/calm is trained without a break. RUNS/rough is killed --kills times (SIGKILL, which no handler
+sees), each time at a random moment after its start, and started again. Then the two are compared
+to the last bit. Each training has one thread.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ def main() -> None:
         time.sleep(chance.uniform(0.3, 2.5) * whole / arguments.kills)
         if process.poll() is not None:
             sys.exit(
-                f"the run ended (exit {process.returncode}) before the kill number {killed + 1}: give more --steps"
+                f"the run ended (exit {process.returncode}) before the kill number {killed + 1}:"
+                " give more --steps"
             )
         process.kill()
         process.wait()
@@ -73,7 +76,7 @@ def main() -> None:
         found = (rough / CHECKPOINT).exists()
         reached.append(read_checkpoint(rough / CHECKPOINT)["state"]["step"] if found else 0)
     if start(arguments, rough).wait():
-        sys.exit("the run could not be gone on with")
+        sys.exit("the run could not be continued")
     print(f"killed {killed} times, with checkpoints of steps {reached} of {arguments.steps}")
     for name in ("last.safetensors", "best.safetensors"):
         a, b = load_file(calm / name), load_file(rough / name)

@@ -1,11 +1,13 @@
-"""Does the fast K-means change the result? Dice with it, and with Lloyd's rounds to convergence from random seeds.
+"""Does the fast K-means change the result? Compare its Dice with that of converged rounds.
 
-    python speed/kmeans_quality.py LPBA40-FOLDER [--steps 200] [--pairs 5] [--state FILE.pt] [--json FILE]
+    python speed/kmeans_quality.py LPBA40-FOLDER [--steps 200] [--pairs 5] [--state FILE.pt]
+                                   [--json FILE]
 
-The network is first trained for some steps at 2 mm on S11-S35 (so that its regions mean something), then run at 1 mm on
-pairs of S36-S40, several times with the same weights (kept in --state, and taken from there the next time).
-Converged: every voxel takes part, random initial voxels as in the published code, until the squared shift of the
-centres is <= 1e-10. Dice of 54 labels, nearest neighbour; what is told is the mean over pairs of the difference.
+The network is first trained for some steps at 2 mm on S11-S35, so that its regions mean something.
+Then it runs at 1 mm on pairs of S36-S40, several times with the same weights, which --state keeps
+for the next time. Converged means: every voxel takes part, and Lloyd's rounds start from random
+voxels, as in the published code, until the squared shift of the centres is <= 1e-10. Dice is that
+of 54 labels, nearest neighbour; the result is the mean difference over the pairs.
 """
 
 from __future__ import annotations

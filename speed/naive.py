@@ -1,20 +1,33 @@
-"""The published formulation of SACB-Net in plain torch: what the benchmark's kernels are compared with.
+"""The published formulation of SACB-Net in plain torch, which speed/kernels.py compares with.
 
-Written from the paper and from a description of how the authors' code behaves; no line is taken from it. It has that
-code's habits: each image by itself as a batch of one, contiguous tensors; features unfolded 27-fold into a real tensor;
-K-means from random voxels until the centres stand still, however long it takes; for each cluster, the unfolded tensor
-of the whole volume weighted by the cluster's 27 taps, multiplied by the kernel, and masked; matching by unfolding and
-matrix products; `grid_sample` on a sampling grid made anew for each warp; NCC by five convolutions with 9³ ones.
+It is written from the paper and from a description of how the authors' code behaves; no line is
+taken from that code. It has the habits of that code:
 
-Measured of the original, float32 on a quiet two-core AVX-512 machine: 23 s (K-means 7 s of it) and 2.3 GB for one
-160×192×160 pair; a training step at 64³ 5.1 s; K-means 104 ms a round at 860k×16, N = 7, 72 to 143 rounds; its adaptive
-convolution 2.9 s at 80×96×80, and, elsewhere, 1.5 s forward and 11.2 s and 16.7 GB forward and backward at 80×96×112
-(16 channels, N = 7; 30 and 62 times a plain convolution). The form below was chosen by that memory: 2.0 GB at an eighth
-of that volume, and 2.3 GB for the pair; it took 25 to 64 times a plain convolution forward, 44 to 62 with the backward
-pass (on a busy machine, with and without huge pages). Weighting the kernel instead of the unfolded tensor would need
-7 GB, masking the unfolded tensor 13 GB. Of a pass at 80×96×80 K-means takes 30%, as in the original. Leaner forms
-exist: a conv3d per cluster takes 8 to 11 times a plain convolution; it is not what was published. The original's faults
-that cost no time are left out (a shape fixed at construction, grids among the weights).
+- each image is a batch of one, and tensors are contiguous;
+- features are unfolded 27-fold into a real tensor;
+- K-means runs from random voxels until the centres stand still;
+- for each cluster, the unfolded tensor of the whole volume is weighted by the cluster's 27 taps,
+  multiplied by the kernel, and masked;
+- matching unfolds and multiplies matrices;
+- each warp makes a new sampling grid for `grid_sample`;
+- NCC takes five convolutions with 9³ ones.
+
+Measured of the original, in float32 on a quiet two-core AVX-512 machine:
+
+- 23 s (7 s of them K-means) and 2.3 GB for one pair of 160×192×160;
+- 5.1 s for a training step at 64³;
+- 104 ms for a round of K-means at 860k×16, N = 7, with 72 to 143 rounds;
+- 2.9 s for its adaptive convolution at 80×96×80. On another machine, at 80×96×112 (16 channels,
+  N = 7): 1.5 s forward, 11.2 s and 16.7 GB forward and backward, which is 30 and 62 times a plain
+  convolution.
+
+The form below was chosen by that memory. It takes 2.0 GB at an eighth of that volume, and 2.3 GB
+for the pair. It took 25 to 64 times a plain convolution forward, and 44 to 62 times with the
+backward pass (on a busy machine, with and without huge pages). A weighted kernel instead of the
+weighted tensor would need 7 GB, and a masked unfolded tensor 13 GB. Of a pass at 80×96×80, K-means
+takes 30%, as in the original. Leaner forms exist: a conv3d per cluster takes 8 to 11 times a plain
+convolution, but it is not what was published. Faults of the original that cost no time are left out
+(a shape fixed at construction, grids among the weights).
 """
 
 from __future__ import annotations
@@ -37,8 +50,8 @@ Clustering = Callable[[Tensor, int, str], tuple[Tensor, Tensor]]
 class NaiveSACBNet(nn.Module):
     """moving, fixed (1, 1, i, j, k), sides multiples of 16 -> displacement_vox (1, 3, i, j, k).
 
-    Its parameters have SACBNet's names. clustering: replaces K-means, to compare like with like; by default each call
-    starts from random voxels of a generator with the configuration's seed.
+    Its parameters have SACBNet's names. clustering: replaces K-means, to compare like with like; by
+    default each call starts from random voxels of a generator with the configuration's seed.
     """
 
     def __init__(self, config: SACBNetConfig, clustering: Clustering | None = None) -> None:
@@ -103,7 +116,7 @@ class NaiveSACBNet(nn.Module):
 
 
 class NaiveSACB(nn.Module):
-    """x (1, c, i, j, k) -> same shape; the unfolded tensor serves the descriptors and the convolution."""
+    """x (1, c, i, j, k) -> same shape; descriptors and convolution share the unfolded tensor."""
 
     def __init__(self, c: int) -> None:
         super().__init__()
@@ -139,7 +152,7 @@ def mlp(d_in: int, hidden: int, d_out: int) -> nn.Sequential:
 
 
 def unfold(x: Tensor) -> Tensor:
-    """The 27 neighbours of each voxel, zero padded: (b, c, i, j, k) -> (b, c, 27, p), a tensor of its own."""
+    """The 27 neighbours of each voxel, zero padded: (b, c, i, j, k) -> (b, c, 27, p)."""
     # (b, c, i, j, k, 3, 3, 3)
     windows = F.pad(x, (1,) * 6).unfold(2, 3, 1).unfold(3, 3, 1).unfold(4, 3, 1)
     return windows.permute(0, 1, 5, 6, 7, 2, 3, 4).reshape(*x.shape[:2], 27, -1)
@@ -148,7 +161,10 @@ def unfold(x: Tensor) -> Tensor:
 def convolve_patches(
     patches: Tensor, labels: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor
 ) -> Tensor:
-    """patches (c, 27, p), labels (p,), taps (n, 27), kernel (c_out, c, 27), bias (n, c_out) -> (c_out, p)."""
+    """patches (c, 27, p), labels (p,), taps (n, 27) -> (c_out, p).
+
+    kernel (c_out, c, 27), bias (n, c_out).
+    """
     y = patches.new_zeros(kernel.shape[0], patches.shape[2])
     for n in range(len(taps)):
         # (c, 27, p): for the backward pass every cluster's is kept
@@ -158,7 +174,10 @@ def convolve_patches(
 
 
 def adaptive_conv(z: Tensor, labels: Tensor, taps: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """One image: z (1, c, i, j, k), labels (i, j, k), taps (n, 27), bias (n, c_out) -> (1, c_out, i, j, k)."""
+    """One image: z (1, c, i, j, k), labels (i, j, k), taps (n, 27) -> (1, c_out, i, j, k).
+
+    bias (n, c_out).
+    """
     y = convolve_patches(unfold(z)[0], labels.flatten(), taps, kernel, bias)
     return y.view(1, -1, *z.shape[2:])
 
@@ -172,7 +191,10 @@ def kmeans(
     seeds: Tensor | None = None,
     tolerance: float = 1e-10,
 ) -> tuple[Tensor, Tensor, int]:
-    """Lloyd to convergence: x (p, d) -> labels (p,), centres (n, d), rounds. An emptied cluster becomes zero."""
+    """Lloyd to convergence: x (p, d) -> labels (p,), centres (n, d), rounds.
+
+    A cluster without voxels gets the centre zero.
+    """
     if seeds is None:
         seeds = torch.randperm(len(x), generator=generator)[:clusters]
     x = x.contiguous()

@@ -2,7 +2,8 @@
 
     python speed/parity.py VECTORS.npz
 
-Shapes and numbers of clusters are those of the file. Exit code 1 if any stage is past its tolerance.
+Shapes and numbers of clusters are those of the file. The exit code is 1 if any stage is past its
+tolerance.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from sacbnet.spatial.warp import warp
 
 PARAMETERS = 1_105_591
 IMAGES = ("fixed", "moving")  # the order of the network's batches
-# largest error allowed: features are of size 1, displacements in voxels; "warped" is a displacement error times an edge
+# largest error allowed: features are of size 1, displacements in voxels; "warped" is a displacement
+# error times an edge
 TOLERANCE = {
     "encoder": 1e-3,
     "kmeans": 1e-3,
@@ -66,7 +68,10 @@ def build(vectors: dict[str, np.ndarray]) -> SACBNet:
 
 
 def watch(model: SACBNet, vectors: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    """Hook the network: K-means starts from the recorded voxels; returns the dict that a forward pass will fill."""
+    """Hook the network, so that K-means starts from the recorded voxels.
+
+    Returns the dict that a forward pass will fill.
+    """
     seen: dict[str, Tensor] = {}
 
     def both(name: Callable[[str], str]) -> Callable[..., None]:
@@ -155,9 +160,8 @@ def main() -> int:
         rows = compare(dict(file))
     print(f"{'stage':<36} {'largest error':>14} {'tolerance':>10}")
     for row in rows:
-        print(
-            f"{row.stage:<36} {row.error:>14.3g} {row.tolerance:>10.1g}  {'' if row.ok else 'PAST TOLERANCE'}"
-        )
+        verdict = "" if row.ok else "PAST TOLERANCE"
+        print(f"{row.stage:<36} {row.error:>14.3g} {row.tolerance:>10.1g}  {verdict}")
     failed = sum(not row.ok for row in rows)
     print(f"{len(rows)} stages, {failed} past tolerance")
     return 1 if failed else 0

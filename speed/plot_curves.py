@@ -40,8 +40,15 @@ def main() -> None:
             [0, *steps], [report["state"]["baseline"]["dice"], *dice], "o-", ms=3, color=colour
         )
         best = report["state"]["best"]
-        right.annotate(f"{best['dice']:.3f}", (best["step"], best["dice"]), xytext=(0, 5),
-                       textcoords="offset points", ha="center", fontsize=8, color=colour)  # fmt: skip
+        right.annotate(
+            f"{best['dice']:.3f}",
+            (best["step"], best["dice"]),
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=colour,
+        )
     left.set(xlabel="step", title=f"training loss, mean of {SMOOTH} rows")
     right.set(xlabel="step", title="validation Dice (labels by nearest)")
     left.legend(frameon=False)

@@ -2,7 +2,8 @@
 
     python speed/plot_kernels.py ROWS.json FILE.png
 
-A row of two panels for each of `adaptive_conv` (level 2) and `network` that was measured, forward pass.
+A row of two panels for each of `adaptive_conv` (level 2) and `network` that was measured, forward
+pass.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ def _drawn(row: Row, name: str) -> bool:
 
 
 def _swept(rows: list[Row]) -> list[int]:
-    """The shape measured with most numbers of clusters, by the published formulation too; the largest of equals."""
+    """The shape with the most numbers of clusters, also in the published form.
+
+    Of several such shapes, the largest.
+    """
 
     def richness(shape: list[int]) -> tuple[int, int, int]:
         here = [r for r in rows if r["shape"] == shape]

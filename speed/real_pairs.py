@@ -1,12 +1,14 @@
-"""Register real pairs by the command and tabulate what each run's run.json says.
+"""Register real pairs by the command, and tabulate what the run.json of each run says.
 
-    python speed/real_pairs.py malf FOLDER [--pairs 5] [--contrast t2] [--json FILE] [options of register]
+    python speed/real_pairs.py malf FOLDER [--pairs 5] [--contrast t2] [--json FILE] [options of
+                               register]
     python speed/real_pairs.py lpba40 FOLDER --affine none --preset fast
 
-FOLDER holds images/ and labels/ (MALF: 1000.nii.gz ...; LPBA40: S11.nii.gz ...). Pairs are the first of a fixed list.
---contrast changes the moving image before it is registered: "inverted", bright for dark, or "t2", a curve on
-which fluid is brightest, grey matter between and white matter darkest, as in a T2-weighted scan. What is 0, around the
-stripped brains, stays so. --json FILE keeps the rows; pairs that it has are not run again.
+FOLDER holds images/ and labels/ (MALF: 1000.nii.gz ...; LPBA40: S11.nii.gz ...). The pairs are the
+first of a fixed list. --contrast changes the moving image before it is registered: "inverted" makes
+bright dark; "t2" is a curve on which fluid is brightest, grey matter between, and white matter
+darkest, as in a T2-weighted scan. The 0 around the stripped brains stays 0. --json FILE keeps the
+rows; pairs that it has are not run again.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from sets import SETS
 def run_pair(
     folder: Path, moving: str, fixed: str, image: Path | None, out: Path, more: list[str]
 ) -> dict[str, Any]:
-    """One `sacbnet register`, of `image` instead of the moving one where it is given; returns its run.json."""
+    """One `sacbnet register`, of `image` if given instead of the moving one; returns run.json."""
     command = [
         sys.executable,
         "-m",
@@ -52,7 +54,7 @@ CONTRASTS = {
 
 
 def changed(folder: Path, name: str, contrast: str, scratch: Path) -> Path:
-    """The image with the other contrast; intensities from 0 to the 99.9th percentile follow the curve."""
+    """The image with the other contrast, a curve up to the 99.9th percentile of intensities."""
     image = nib.load(folder / "images" / f"{name}.nii.gz")
     data = np.asarray(image.dataobj, dtype=np.float32)
     shown = data > 0

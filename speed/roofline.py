@@ -1,8 +1,8 @@
-"""The least that each kernel must move and compute, and what this machine can move and compute at best.
+"""The least that each kernel must move and compute, and the best that this machine can do.
 
-Bytes: every input read once, every output written once, each kernel by itself. Operations: those of the definition.
-A floor, not a goal: a tensor small enough for a cache may pass it, and K-means is counted as one reading of its
-features, whatever its rounds.
+Bytes: every input is read once, every output is written once, each kernel by itself. Operations:
+those of the definition. This is a floor, not a goal: a tensor small enough for a cache may pass it,
+and K-means counts as one reading of its features, whatever its rounds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TAPS = 27
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes moved and floating-point operations (a multiplication with an addition counts as two)."""
+    """Bytes moved and floating-point operations (a multiply-add counts as two)."""
 
     bytes: float
     flops: float
@@ -29,7 +29,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Peak:
-    """What the machine achieves: bytes/s of a triad on long vectors, FLOP/s of a matrix product or a convolution."""
+    """What the machine achieves: bytes/s of a triad on long vectors, FLOP/s of products."""
 
     bytes_s: float
     flops_s: float
@@ -39,9 +39,10 @@ class Peak:
 
 
 def conv(voxels: int, c_in: int, c_out: int, width: int, backward: bool) -> Cost:
-    """3×3×3 convolution of `voxels` (of the whole batch), elements of `width` bytes. Also block and adaptive conv.
+    """3×3×3 convolution of `voxels` (of the whole batch), elements of `width` bytes.
 
-    The backward pass reads the input and the output's gradient, writes the input's gradient, computes twice as much.
+    Also for the block and the adaptive convolution. The backward pass reads the input and the
+    output's gradient, writes the input's gradient, and computes twice as much.
     """
     moved = c_in + c_out + (2 * c_in + c_out if backward else 0)
     return Cost(width * voxels * moved, 2 * TAPS * c_in * c_out * voxels * (3 if backward else 1))
@@ -57,13 +58,13 @@ def match(voxels: int, c: int, width: int, backward: bool) -> Cost:
 
 
 def warp(voxels: int, c: int, width: int, backward: bool) -> Cost:
-    """Backward: reads the image, the displacement and the output's gradient, writes two gradients."""
+    """Backward: reads image, displacement and output's gradient, writes two gradients."""
     moved = width * 2 * c + 12 + (width * 3 * c + 24 if backward else 0)
     return Cost(voxels * moved, (16 * c + 40) * voxels * (3 if backward else 1))
 
 
 def ncc(voxels: int, backward: bool) -> Cost:
-    """Five running sums along three axes, and the same number of operations again for the quotient."""
+    """Five running sums along three axes, and as many operations again for the quotient."""
     return Cost(4 * voxels * (5 if backward else 2), 45 * voxels * (3 if backward else 1))
 
 
@@ -72,7 +73,10 @@ def elementwise(elements: int, width: int, maps: int) -> Cost:
 
 
 def network(size: tuple[int, ...], config: SACBNetConfig, width: int, training: bool) -> list[Cost]:
-    """Every kernel of a forward pass of one pair; with `training`, its backward pass, the losses and Adam's step."""
+    """Every kernel of a forward pass of one pair.
+
+    With `training`, also those of its backward pass and the losses.
+    """
     c = [config.channels(level) for level in range(1, 6)]
     v = [size[0] * size[1] * size[2] // 8**level for level in range(5)]
     both = 3 if training else 1  # passes over memory of what is not counted kernel by kernel
@@ -106,9 +110,10 @@ def network(size: tuple[int, ...], config: SACBNetConfig, width: int, training: 
 def measure_peak(device: torch.device, dtype: torch.dtype, seconds: float = 2.0) -> Peak:
     """Best of many short runs, which other processes interrupt least, in about twice `seconds`.
 
-    The FLOP/s are the best of float32 and dtype, since operands may be widened (some CPUs are a hundred times slower at
-    bfloat16), and of a product of matrices and a convolution, which another library may compute (MKL's products are
-    slow on some CPUs). On CUDA products of float32 may use TF32 if convolutions may.
+    The FLOP/s are the best of float32 and dtype, since operands may be widened (some CPUs are a
+    hundred times slower at bfloat16), and of a product of matrices and a convolution, which another
+    library may compute (MKL's products are slow on some CPUs). On CUDA, products of float32 may use
+    TF32 if convolutions may.
     """
     cuda = device.type == "cuda"
     kinds = {torch.float32, dtype}

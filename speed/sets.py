@@ -5,14 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LPBA_54 = (
-    *range(21, 35), *range(41, 51), *range(61, 69), *range(81, 93), 101, 102, 121, 122, *range(161, 167)
-)  # fmt: skip
+    *range(21, 35),
+    *range(41, 51),
+    *range(61, 69),
+    *range(81, 93),
+    *(101, 102, 121, 122),
+    *range(161, 167),
+)
 
 
 @dataclass(frozen=True)
 class PairSet:
-    """pairs: (moving, fixed), names of files in images/ and labels/ without .nii.gz; who takes fewer takes the first.
-    labels: which are scored of those that a pair has; () all."""
+    """A list of pairs.
+
+    pairs: (moving, fixed), names of files in images/ and labels/ without .nii.gz. A script that
+    takes fewer pairs takes the first. labels: the labels to score; () means all that a pair has.
+    """
 
     pairs: tuple[tuple[str, str], ...]
     labels: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of calls that are run by turns, so that a busy machine disturbs all of them alike."""
+"""Seconds and peak memory of calls in turns, so that a busy machine disturbs all of them alike."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARGIN = 0.8  # of the memory that is free, what a call may be expected to take
 
 @dataclass(frozen=True)
 class Measure:
-    """Least seconds of the runs; bytes held at the worst moment beyond those held before; None where unknown."""
+    """Least seconds of the runs; bytes held at most beyond those before; None if unknown."""
 
     seconds: float
     bytes: int | None
@@ -27,8 +27,11 @@ class Measure:
 
 @dataclass(frozen=True)
 class Effort:
-    """repeats: timed runs of each call; enough_s: start no further round after this many seconds on one case;
-    once_s: a call that took longer is not run again to warm up; most_s, most_bytes: expected to pass: left out.
+    """How much to measure.
+
+    repeats: timed runs of each call. enough_s: start no further round after this many seconds on
+    one case. once_s: a call that took longer is not run again to warm up. most_s, most_bytes: a
+    call that is expected to pass them is left out.
     """
 
     repeats: int = 7
@@ -41,9 +44,9 @@ class Effort:
 class Meter:
     """Runs a call once and says what it took.
 
-    CPU: peak resident memory (VmHWM, reset through /proc/self/clear_refs) less the resident memory just before; memory
-    that the allocator keeps is given back first, or it would hide what the call takes. CUDA: events, and the
-    allocator's peak less what was allocated before.
+    CPU: peak resident memory (VmHWM, reset through /proc/self/clear_refs) less the resident memory
+    just before. Memory that the allocator keeps is given back first; otherwise it would hide what
+    the call takes. CUDA: events, and the allocator's peak less what was allocated before.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -106,7 +109,8 @@ def _status(field: str) -> int:
 def measure(calls: dict[str, Call], meter: Meter, effort: Effort) -> dict[str, Measure]:
     """Each call once to warm up, once to watch its memory, then by turns; the least time counts.
 
-    A slow call's first run is its measurement too, if its name is "naive": our own first runs may compile.
+    If a call is slow and its name is "naive", its first run is also its measurement. Our own first
+    runs may compile.
     """
     results: dict[str, Measure] = {}
     for name, call in calls.items():
@@ -126,7 +130,7 @@ def measure(calls: dict[str, Call], meter: Meter, effort: Effort) -> dict[str, M
 
 
 class Forecast:
-    """What a call should take, from the largest smaller one of its kind: in proportion to voxels and clusters."""
+    """A forecast from the largest smaller call of its kind, by voxels and clusters."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple, tuple[float, float, Measure]] = {}
