@@ -50,7 +50,7 @@ def test_a_network_sees_what_a_pack_holds(tmp_path):
     image = replace(_image(), scaled=True)
     pair = prepare(Inputs(image, image).canonical(), spacing=1.0)
     assert np.isclose(pair.fixed.data.max(), image.data.max())
-    plain = prepare(Inputs(_image(), _image()).canonical(), 1.0, None)
+    plain = prepare(Inputs(_image(), _image()).canonical(), spacing=1.0)
     assert plain.fixed.data.max() == 1
 
 
