@@ -17,6 +17,7 @@ from sacbnet.benchmark import ledger
 from sacbnet.benchmark.plan import Method, Plan, find_plan, read_plan
 from sacbnet.benchmark.run import PLOT, SUMMARY, TABLE
 from sacbnet.cli.main import app
+from sacbnet.cohort import CohortPair, Outcome
 from sacbnet.config.network import NetworkOptions
 from sacbnet.config.recipe import Recipe, read_recipe
 from sacbnet.config.registry import BUILT_IN
@@ -98,6 +99,13 @@ def test_every_column_and_number_is_named():
         line for line in page("evaluation.md").splitlines() if line.startswith("`labels.csv`")
     )
     assert {"moving", "fixed", "method", "label", *OF_A_LABEL} <= code(labels)
+
+
+def test_every_column_of_a_cohort_is_named():
+    rows = table(page("cohorts.md"), "column | what |\n|---|---|\n| `name`, `fixed`, `moving`")
+    assert {f.name for f in fields(Outcome)} - {"name", "fixed", "moving"} <= code(rows)
+    given = table(page("cohorts.md"), "column | what |\n|---|---|\n| `fixed`, `moving`")
+    assert {f.name for f in fields(CohortPair)} - {"fixed", "moving"} <= code(given)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,19 @@ import typer
 from sacbnet.environment import VERSION
 from sacbnet.errors import SacbnetError
 
-from . import apply, benchmark, convert, data, demo, evaluate, info, register, train, weights
+from . import (
+    apply,
+    benchmark,
+    cohort,
+    convert,
+    data,
+    demo,
+    evaluate,
+    info,
+    register,
+    train,
+    weights,
+)
 
 USAGE, INTERRUPTED = 2, 130
 # click's, or typer's own copy of it: its versions differ
@@ -29,6 +41,7 @@ app = typer.Typer(
 )
 app.command("register", epilog=register.EPILOG)(register.register)
 app.command("apply", epilog=apply.EPILOG)(apply.apply)
+app.command("cohort", epilog=cohort.EPILOG)(cohort.cohort)
 app.command("info")(info.info)
 app.command("demo")(demo.demo)
 app.command("train", epilog=train.EPILOG)(train.train)

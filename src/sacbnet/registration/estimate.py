@@ -16,6 +16,7 @@ from sacbnet.kernels.cpu.memory import release_memory
 from sacbnet.kernels.dispatch import kernels_for
 from sacbnet.networks.sacbnet.seen import Seen, watching
 from sacbnet.networks.weights.info import WeightsInfo
+from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField
 
 from .account import Account
@@ -147,30 +148,52 @@ def affine_of(engine: Engine) -> AffineKind:
     return needed or "affine"
 
 
+def options_for(engine: Engine, *, fixed: Grid, moving: Grid) -> Options:
+    """Put what the weights need in place of "auto".
+
+    Parameters
+    ----------
+    engine : Engine
+        Options and weights.
+    fixed, moving : Grid
+        Grids of the two images.
+
+    Returns
+    -------
+    Options
+        The options as they are taken for a pair on these grids, as run.json holds them.
+    """
+    o, info = engine.options, engine.weights
+    affine = affine_of(engine)
+    box: Box = "foreground" if o.box == AUTO else o.box
+    trained_on_whole = info is not None and info.box == "whole"
+    one_grid = fixed.is_orthogonal and fixed.matches(moving, tolerance_mm=0.01)
+    if o.box == AUTO and trained_on_whole and affine == "none" and one_grid:
+        box = "whole"
+    return replace(o, affine=affine, box=box, refine=o.steps)
+
+
 def _chosen(engine: Engine, inputs: Inputs, account: Account) -> Options:
     """The options with what the weights need in place of "auto"; a note says so."""
     o, info = engine.options, engine.weights
-    affine = affine_of(engine)
+    f, m = inputs.fixed.grid, inputs.moving.grid
+    taken = options_for(engine, fixed=f, moving=m)
+    affine = taken.affine
     if o.affine == AUTO and info is not None and affine != "affine":
         account.note(
             f"affine is {affine}, as the weights {info.name} need it (choose it by --affine)"
         )
-    f, m = inputs.fixed.grid, inputs.moving.grid
     if affine == "none" and not f.meets(m):
         raise InputError(
             f"{inputs.moving.name} and {inputs.fixed.name} share no place in the world; repair the"
             " headers, or give --align centre, or --affine rigid or affine"
         )
-    box: Box = "foreground" if o.box == AUTO else o.box
-    trained_on_whole = info is not None and info.box == "whole"
-    one_grid = f.is_orthogonal and f.matches(m, tolerance_mm=0.01)
-    if o.box == AUTO and trained_on_whole and affine == "none" and one_grid:
-        box = "whole"
+    if o.box == AUTO and taken.box == "whole":
         account.note(
             "the whole box of the fixed image is worked on, as in the training of the weights"
             " (choose it by --box)"
         )
-    return replace(o, affine=affine, box=box, refine=o.steps)
+    return taken
 
 
 def _displacement(

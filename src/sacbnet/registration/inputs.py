@@ -14,6 +14,9 @@ from sacbnet.imaging.image import Image
 from sacbnet.io.images import ImageSource, load_image
 from sacbnet.io.voxels import Kind
 
+# the voxels lie in another file, or in further files of the series
+_IN_SEVERAL_FILES = (".hdr", ".img", ".hdr.gz", ".img.gz", ".mhd", ".nhdr", ".dcm")
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -107,24 +110,36 @@ def read_inputs(
     )
 
 
-def hash_of(source: ImageSource, image: Image) -> str:
+def hash_of(source: ImageSource, image: Image | None = None, kind: Kind = "image") -> str:
     """Hash an input, so that its result can be told from that of another image.
 
     Parameters
     ----------
     source : ImageSource
         Where the image came from.
-    image : Image
-        The image as it was read.
+    image : Image or None, default None
+        The image as it was read. None: it is read here if its voxels are needed.
+    kind : {"image", "labels", "mask"}, default "image"
+        What the source holds, where it is read here.
 
     Returns
     -------
     str
-        sha256, hexadecimal: of a file's bytes; of a DICOM folder's or an array's voxels and affine.
+        sha256, hexadecimal: of a file's bytes; of the voxels and the affine of an array, of a DICOM
+        folder or series, and of an image whose header and voxels are two files.
+
+    Raises
+    ------
+    InputError
+        If the source must be read here, and cannot be.
     """
-    if isinstance(source, (str, Path)) and Path(source).is_file():
-        with Path(source).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        if path.is_file() and not path.name.lower().endswith(_IN_SEVERAL_FILES):
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    if image is None:
+        image = load_image(source, kind)
     digest = hashlib.sha256(np.ascontiguousarray(image.data).tobytes())
     digest.update(np.ascontiguousarray(image.grid.affine).tobytes())
     return digest.hexdigest()

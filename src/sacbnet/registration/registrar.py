@@ -144,15 +144,18 @@ class Registrar:
         """
         account = Account(progress or silent)
         with account.stage("read", told=False):
-            inputs = read_inputs(
-                fixed=fixed,
-                moving=moving,
-                fixed_mask=fixed_mask,
-                moving_mask=moving_mask,
-                fixed_labels=fixed_labels,
-                moving_labels=moving_labels,
-            )
-            facts = image_facts(fixed, inputs.fixed), image_facts(moving, inputs.moving)
+            companions = {
+                "fixed_mask": fixed_mask,
+                "moving_mask": moving_mask,
+                "fixed_labels": fixed_labels,
+                "moving_labels": moving_labels,
+            }
+            inputs = read_inputs(fixed=fixed, moving=moving, **companions)
+            facts = {
+                name: image_facts(source, getattr(inputs, name))
+                for name, source in {"fixed": fixed, "moving": moving, **companions}.items()
+                if source is not None
+            }
         account.warn(*inputs.fixed.warnings, *inputs.moving.warnings)
         if notice := catalogue.licence_notice(self.engine.weights):
             account.warn(notice)
@@ -189,7 +192,7 @@ class Registrar:
         inputs: Inputs,
         found: Estimate,
         account: Account,
-        facts: tuple[ImageFacts, ImageFacts],
+        facts: dict[str, ImageFacts],
     ) -> Registration:
         """Measure, refuse what is worse, invert, resample, and write the account."""
         transform, affine, pair, o = found.transform, found.affine, found.pair, found.options
@@ -220,8 +223,9 @@ class Registrar:
                 None if self.engine.network is None else pair.spacing * pair.factor,
                 pair.box,
             ),
-            fixed=facts[0],
-            moving=facts[1],
+            fixed=facts.pop("fixed"),
+            moving=facts.pop("moving"),
+            companions=facts,
             weights=self.engine.weights,
             similarity=similarity,
             folding=folds,

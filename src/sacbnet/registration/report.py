@@ -176,6 +176,8 @@ class RunReport:
         Seconds from the start to the last byte written; 0 before anything was written.
     command : tuple[str, ...], default ()
         The command line; () where Python code called the library.
+    companions : dict[str, ImageFacts], default empty
+        The masks and label maps that were given, by name ("fixed_mask").
     format_version : int, default 2
         Version of this form.
     """
@@ -200,6 +202,7 @@ class RunReport:
     started: str = ""
     wall_seconds: float = 0.0
     command: tuple[str, ...] = ()
+    companions: dict[str, ImageFacts] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sacbnet.errors import InputError
 
 _PAIR = ("fixed", "moving", "fixed_labels", "moving_labels", "fixed_points", "moving_points")
 _CASE = ("name", "image", "labels", "points")
-_Rows = list[tuple[int, dict[str, str]]]  # line in the file, values by column
+Rows = list[tuple[int, dict[str, str]]]  # line in the file, values by column
 
 
 class Csv(Source):
@@ -34,7 +34,7 @@ class Csv(Source):
     @override
     def read(self, path: Path) -> PairList:
         """Read pairs or cases, as the columns say."""
-        header, rows = _table(path)
+        header, rows = read_rows(path)
         if {"fixed", "moving"} <= set(header):
             known: tuple[str, ...] = _PAIR
         elif "image" in header:
@@ -53,8 +53,26 @@ class Csv(Source):
         return _pair_rows(path, rows) if known is _PAIR else _case_rows(path, rows)
 
 
-def _table(path: Path) -> tuple[list[str], _Rows]:
-    """Column names and (line, values) of a CSV; blank rows left out."""
+def read_rows(path: Path) -> tuple[list[str], Rows]:
+    """Read a CSV. Blank rows are left out.
+
+    Parameters
+    ----------
+    path : Path
+        The file, in UTF-8.
+
+    Returns
+    -------
+    header : list of str
+        Names of the columns, in lower case.
+    rows : list of (int, dict of str to str)
+        The line in the file, and the values by column, of each row.
+
+    Raises
+    ------
+    InputError
+        If the file is no CSV, or if a row has more or fewer values than the header.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
@@ -75,7 +93,7 @@ def _table(path: Path) -> tuple[list[str], _Rows]:
     return header, [(line, dict(zip(header, row, strict=True))) for line, row in rows]
 
 
-def _case_rows(path: Path, rows: _Rows) -> PairList:
+def _case_rows(path: Path, rows: Rows) -> PairList:
     cases = []
     for line, row in rows:
         where = f"line {line}"
@@ -86,7 +104,7 @@ def _case_rows(path: Path, rows: _Rows) -> PairList:
     return PairList(in_order(cases, path))
 
 
-def _pair_rows(path: Path, rows: _Rows) -> PairList:
+def _pair_rows(path: Path, rows: Rows) -> PairList:
     found: dict[Path, list[Path | None]] = {}  # image -> labels, points
     pairs: list[tuple[Path, Path]] = []
     for line, row in rows:

@@ -1,0 +1,98 @@
+"""sacbnet cohort"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options as o
+
+EPILOG = """[bold]Examples[/bold]
+
+sacbnet cohort pairs.csv --out results
+
+sacbnet cohort pairs.csv --out results --weights brain --preset fast --device cuda
+
+[bold]The list[/bold]: a CSV with the columns fixed and moving. The columns name, fixed_mask,
+moving_mask, fixed_labels and moving_labels are optional. Paths are relative to the CSV.
+
+[bold]What comes out[/bold]: results/NAME/ for each pair, as register writes it; summary.csv (a row
+per pair) and summary.json. After an interruption, the same command goes on: it skips the finished
+pairs. A pair that fails is noted, and the rest goes on; the exit code is then 6."""
+
+
+def cohort(
+    pairs: Annotated[Path, typer.Argument(metavar="PAIRS.csv", help="The list of pairs.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    affine: o.Affine = "auto",
+    weights: o.Weights = "default",
+    preset: o.PresetName = "balanced",
+    refine: o.Refine = None,
+    spacing: o.Spacing = None,
+    box: o.Box = "auto",
+    device: o.Device = "auto",
+    precision: o.PrecisionName = "float32",
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace results of other images or options; finished pairs are still skipped.",
+            rich_help_panel=o.OUTPUT,
+        ),
+    ] = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    log: o.Log = None,
+) -> None:
+    """Register every pair of a list; the same command goes on where it was interrupted."""
+    import sys
+
+    from sacbnet.cohort.pairs import TABLE, read_pairs
+    from sacbnet.cohort.run import register_pairs
+    from sacbnet.errors import RegistrationError
+    from sacbnet.files import check_writable
+    from sacbnet.networks.weights.catalogue import licence_notice
+    from sacbnet.registration.registrar import Registrar
+    from sacbnet.reporting.console import progress_bar
+
+    check_writable(out)
+    listed = read_pairs(pairs)
+    try:
+        with progress_bar(quiet, of_all=True, verbose=verbose, log=log) as progress:
+            registrar = Registrar(
+                weights=weights,
+                affine=affine,
+                preset=preset,
+                refine=refine,
+                spacing=spacing,
+                box=box,
+                device=device,
+                precision=precision,
+            )
+            if not quiet and (notice := licence_notice(registrar.engine.weights)):
+                typer.echo(f"sacbnet: {notice}", err=True)
+            found = register_pairs(
+                listed,
+                registrar,
+                out,
+                overwrite=overwrite,
+                command=tuple(sys.argv),
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"sacbnet: interrupted; the same command goes on from {out}", err=True)
+        raise SystemExit(130) from None
+    failed = [row for row in found.outcomes if row.status == "failed"]
+    if not quiet:
+        typer.echo(
+            f"pairs: {found.count('done')} done, {found.count('skipped')} skipped (finished before),"
+            f" {len(failed)} failed; written to {out}"
+        )
+    for row in failed[:10]:
+        typer.echo(f"sacbnet: {row.name}: {row.error}", err=True)
+    if failed:
+        raise RegistrationError(
+            f"{len(failed)} of {found.asked} pairs failed; {out / TABLE} has the reason of each"
+        )
