@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sacbnet.kernels.cpu import native
+from sacbnet.kernels.cpu import build, native
 from sacbnet.kernels.cpu.library import Library
 from sacbnet.kernels.cpu.signatures import SIGNATURES, Signature
 
@@ -39,7 +39,7 @@ def built(tmp_path_factory):
     source, file = folder / "fail.cpp", folder / "fail.so"
     source.write_text(SOURCE)
     include = f"-I{native.SOURCES}"
-    native._run(
+    build._run(
         [native._compiler(), *native.FLAGS, include, "-shared", str(source), "-o", str(file)]
     )
     return file

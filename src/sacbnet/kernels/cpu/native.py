@@ -19,17 +19,16 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sacbnet.files import cache_folder
+from sacbnet.errors import OutputError
 
+from .build import built
 from .library import Library
 from .signatures import Value
 
@@ -115,14 +114,9 @@ def library() -> Library | None:
     try:
         compiler = _compiler()
         sources = sorted(SOURCES.glob("*.cpp"))
-        file = (
-            cache_folder()
-            / f"kernels-{_fingerprint(compiler, [*sources, *SOURCES.glob('*.h')])}.so"
-        )
-        if not file.exists():
-            _build(compiler, sources, file)
-        return Library(file)
-    except (OSError, subprocess.SubprocessError) as why:
+        key = _fingerprint(compiler, [*sources, *SOURCES.glob("*.h")])
+        return Library(built(compiler, FLAGS, sources, key))
+    except (OSError, subprocess.SubprocessError, OutputError) as why:
         said = str(getattr(why, "stderr", None) or why).strip().splitlines() or [type(why).__name__]
         reason = next((line for line in said if "error" in line), said[0])
         LOG.warning(
@@ -156,27 +150,6 @@ def _fingerprint(compiler: str, files: list[Path]) -> str:
     for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _build(compiler: str, sources: list[Path], to: Path) -> None:
-    """Compile the sources in parallel and link them. The file appears as a whole or not at all."""
-    LOG.info("compiling the kernels for this processor, once")
-    with tempfile.TemporaryDirectory(dir=to.parent) as folder:
-
-        def compiled(source: Path) -> str:
-            target = str(Path(folder, source.stem + ".o"))
-            _run([compiler, *FLAGS, "-c", str(source), "-o", target])
-            return target
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compiled, sources))
-        linked = Path(folder, to.name)
-        _run([compiler, *FLAGS, "-shared", *objects, "-o", str(linked)])
-        linked.replace(to)  # whole or not at all, also if two processes build at once
-
-
-def _run(command: list[str]) -> None:
-    subprocess.run(command, capture_output=True, check=True, text=True, timeout=600)
 
 
 def call(name: str, *arguments: Value) -> int:
