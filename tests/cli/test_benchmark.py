@@ -72,11 +72,14 @@ def test_options_are_those_of_the_plan(sacbnet, plan, recipe, shapes, tmp_path, 
         "--limit",
         2,
     ]
-    done = sacbnet(*words, "--seeds", "3,4", "--steps", 5)
+    done = sacbnet(*words, "--seeds", "3,4", "--steps", 5, "--set", "loss.window=5")
     assert done.code == 143 and "interrupted; the same command goes on" in done.err
     ((found, setting, only),) = seen
     assert found.steps == 5 and found.seeds_of(found.methods[2]) == (3, 4) and only == ["a"]
     assert setting.limit == 2 and setting.data == shapes and not (tmp_path / "out").exists()
+    assert [r.loss.window for r in found.recipes(found.methods[2], 3)] == [5]
+    refused = sacbnet(*words, "--set", "loss.windows=5")
+    assert refused.code == 3 and "loss.window" in refused.sentence() and len(seen) == 1
 
 
 def test_what_is_wrong_is_one_sentence(sacbnet, plan, shapes, tmp_path):

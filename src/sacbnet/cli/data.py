@@ -146,10 +146,11 @@ def _shape(text: str) -> tuple[int, int, int]:
 
 def _chosen(source: Path, subset: str) -> PairList:
     """The chosen cases, and the pairs among them."""
-    from sacbnet.data.cases import PairList, select
+    from sacbnet.data.cases import PairList, chosen_by, select
     from sacbnet.data.source import read_cases
 
     found = read_cases(source)
-    new = {old: n for n, old in enumerate(select(found.cases, subset))}
+    with chosen_by("--subset"):
+        new = {old: n for n, old in enumerate(select(found.cases, subset))}
     pairs = tuple((new[m], new[f]) for m, f in found.pairs if m in new and f in new)
     return PairList(tuple(found.cases[n] for n in new), pairs)

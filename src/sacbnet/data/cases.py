@@ -7,7 +7,8 @@ its cases by the same rules, on machines that have no such reader.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -81,6 +82,30 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """
     parts = re.findall(r"\d+|\D+", name)
     return tuple((0, int(p), p) if p[0].isdecimal() else (1, 0, p) for p in parts)
+
+
+@contextmanager
+def chosen_by(origin: str) -> Iterator[None]:
+    """Add to an error about a subset or a pairing where that choice came from.
+
+    Parameters
+    ----------
+    origin : str
+        Where it came from, such as "--subset" or "the recipe lpba40".
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    InputError
+        The error of the block, with the origin.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error} (subset and pairs come from {origin})") from error
 
 
 def select(cases: Sequence[Case] | Sequence[str], subset: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sacbnet.config.choices import Alignment, Pairing
 from sacbnet.config.recipe import DataOptions
-from sacbnet.data.cases import Case, pair_up, select, spread
+from sacbnet.data.cases import Case, chosen_by, pair_up, select, spread
 from sacbnet.data.source import read_cases
 from sacbnet.errors import InputError
 
@@ -102,9 +102,7 @@ def pairs_to_score(
         )
     found = read_cases(source)
     how = protocol.pairing or ("listed" if found.pairs else "cyclic")
-    try:
+    with chosen_by(protocol.origin):
         which = select(found.cases, protocol.subset)
         pairs = pair_up(found.cases, which, how, atlas=protocol.atlas, listed=found.pairs)
-    except InputError as error:
-        raise InputError(f"{error} (subset and pairs come from {protocol.origin})") from error
     return found.cases, spread(pairs, limit)

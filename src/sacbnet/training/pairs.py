@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from sacbnet.config.recipe import DataOptions, Recipe
-from sacbnet.data.cases import pair_up, select, spread
+from sacbnet.data.cases import chosen_by, pair_up, select, spread
 from sacbnet.data.pack import Pack
 from sacbnet.errors import InputError
 
@@ -114,27 +115,26 @@ def _pairs(
     if not names:
         alone = tuple((n, n) for n in pack.noise)
         return alone, alone[:: max(1, len(alone) // 4)]
-    train = pairs_of(names, o.train, o.train_pairs, o.atlas, pack.pairs)
-    return train, pairs_of(
-        names, o.validation, o.validation_pairs, o.atlas, pack.pairs
-    ) if o.validation else ()
+    train = pairs_of("train", o, names, pack.pairs)
+    return train, pairs_of("validation", o, names, pack.pairs) if o.validation else ()
 
 
 def pairs_of(
-    names: Sequence[str], subset: str, how: str, atlas: str, listed: Sequence[tuple[int, int]]
+    part: Literal["train", "validation"],
+    o: DataOptions,
+    names: Sequence[str],
+    listed: Sequence[tuple[int, int]],
 ) -> tuple[tuple[int, int], ...]:
-    """List the pairs that a subset and a pairing mean.
+    """List the pairs of a recipe that a subset and a pairing mean.
 
     Parameters
     ----------
+    part : {"train", "validation"}
+        Which pairs of the recipe.
+    o : DataOptions
+        Its options on data. A validation without a subset takes the cases of the training.
     names : sequence of str
         Names of the cases.
-    subset : str
-        Which cases, as `DataOptions.train`.
-    how : str
-        Which pairs, as `DataOptions.train_pairs`.
-    atlas : str
-        Name of the moving case of atlas pairs.
     listed : sequence of pairs of int
         The pairs that the source lists.
 
@@ -146,9 +146,13 @@ def pairs_of(
     Raises
     ------
     InputError
-        Where there are none.
+        Where there are none; the message says where the subset came from.
     """
-    return pair_up(names, select(names, subset), how, atlas=atlas, listed=listed)
+    train = part == "train"
+    subset = o.train if train else o.validation or o.train
+    how = o.train_pairs if train else o.validation_pairs
+    with chosen_by(f"data.{part} and data.{part}_pairs of the recipe"):
+        return pair_up(names, select(names, subset), how, atlas=o.atlas, listed=listed)
 
 
 def stored_pair(pack: Pack, moving: int, fixed: int, device: torch.device | str = "cpu") -> Batch:

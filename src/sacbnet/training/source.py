@@ -84,8 +84,8 @@ def _make(recipe: Recipe, source: Path, target: Path, say: Callable[[str], None]
         )
     found = read_cases(source)
     names = [case.name for case in found.cases]
-    for subset, how in ((o.train, o.train_pairs), (o.validation or o.train, o.validation_pairs)):
-        pairs_of(names, subset, how, o.atlas, found.pairs)  # before hours are spent
+    pairs_of("train", o, names, found.pairs)  # before hours are spent
+    pairs_of("validation", o, names, found.pairs)
     if target.exists():
         _refuse_another(open_pack(target), found, options, target)
         return
