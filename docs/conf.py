@@ -1,4 +1,4 @@
-"""Settings of Sphinx: `make docs` builds the pages into docs/_build/html, and a warning is an error."""
+"""Settings of Sphinx: `make docs` builds docs/_build/html, and a warning is an error."""
 
 from sacbnet.environment import VERSION
 
@@ -14,7 +14,8 @@ templates_path = ["_templates"]
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "deflist"]
 
-# The API reference: every public name of a module, in the order of the source, with its NumPy-style docstring
+# The API reference: every public name of a module, in the order of the source, with its NumPy-style
+# docstring
 autosummary_generate = True
 default_role = "py:obj"  # a name between single backticks is a link
 autodoc_default_options = {"members": True, "ignore-module-all": True}

@@ -17,7 +17,7 @@ VERBS = {
         "--weights",
         "--preset",
         "--refine",
-        "What comes out",
+        "Files in the result folder",
     ),
     "apply": ("--onto", "--points", "Examples"),
     "info": ("FILE",),

@@ -1,4 +1,4 @@
-"""A cohort: every pair once, whatever fails or stops in between; the results are those of `register`."""
+"""A cohort: every pair once, whatever fails or stops; the results are those of `register`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def registrar():
 
 @pytest.fixture
 def pairs(files, tmp_path):
-    """A pair with labels, one whose moving image is damaged, and one that is the first, turned round."""
+    """A pair with labels, one with a damaged moving image, and the first pair in reverse."""
     damaged = tmp_path / "damaged.nii.gz"
     damaged.write_bytes(files["aligned"].read_bytes()[:4000])
     first = CohortPair(

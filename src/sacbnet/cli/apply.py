@@ -9,40 +9,52 @@ import typer
 
 from . import options as o
 
-EPILOG = """[bold]Examples[/bold]
+EPILOG = o.epilog("""[bold]Examples[/bold]
 
 sacbnet apply result --image b_pet.nii.gz --onto fixed --out pet_on_a.nii.gz
 
-sacbnet apply result --labels a_atlas.nii.gz --onto moving --out atlas_on_b.nii.gz
+sacbnet apply result --labels a_seg.nii.gz --onto moving --out seg_on_b.nii.gz
 
-sacbnet apply result --points b_landmarks.mrk.json --onto fixed --out landmarks_on_a.csv
+sacbnet apply result --points b.mrk.json --onto fixed --out points_on_a.csv
 
---onto names the image on which the result is wanted; the file belongs to the other image. Points are CSV (x,y,z in
-mm, LPS, as antsApplyTransformsToPoints has them) or 3D Slicer's .mrk.json."""
+[bold]Direction[/bold]
+
+--onto names the image on which you want the result. The given file belongs to the other image.
+
+[bold]Points[/bold]
+
+Points are a CSV file with the columns x, y, z in mm, LPS, as antsApplyTransformsToPoints has them,
+or a .mrk.json file of 3D Slicer.""")
+
+ONE = "Data: give one of these"
 
 
 def apply(
-    registration: Annotated[Path, typer.Argument(help="The output folder of sacbnet register.")],
+    registration: Annotated[Path, typer.Argument(help="The result folder of sacbnet register.")],
     onto: Annotated[
-        Literal["fixed", "moving"], typer.Option(help="The image on which the result is wanted.")
+        Literal["fixed", "moving"], typer.Option(help="The image on which you want the result.")
     ],
     out: Annotated[Path, typer.Option(help="File to write.")],
     image: Annotated[
-        Path | None, typer.Option(help="An image, interpolated linearly.", rich_help_panel="One of")
+        Path | None, typer.Option(help="Image, interpolated linearly.", rich_help_panel=ONE)
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="A segmentation.", rich_help_panel="One of")
-    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Label map.", rich_help_panel=ONE)] = None,
     points: Annotated[
-        Path | None, typer.Option(help="Landmarks.", rich_help_panel="One of")
+        Path | None, typer.Option(help="Landmarks, CSV or .mrk.json.", rich_help_panel=ONE)
     ] = None,
     reference: Annotated[
         Path | None,
-        typer.Option(help="Another grid to write on, in the world of the --onto image."),
+        typer.Option(
+            help="Image whose grid the result gets, in the world of the --onto image. Default: the"
+            " grid of the --onto image."
+        ),
     ] = None,
     label_interpolation: Annotated[
         Literal["nearest", "onehot"],
-        typer.Option(help="nearest; or onehot: each label linearly, the largest wins."),
+        typer.Option(
+            help="Interpolation of labels. nearest: the nearest voxel. onehot: each label is"
+            " interpolated linearly, and the label with the largest value wins."
+        ),
     ] = "nearest",
     quiet: o.Quiet = False,
 ) -> None:
@@ -66,7 +78,8 @@ def apply(
         save_points(out, moved)
         if outside:
             typer.echo(
-                f"note: {outside} points lay outside the transform's grid, where its edge was used",
+                f"note: {outside} points are outside the transform's grid; the transform at the"
+                " nearest edge was used",
                 err=True,
             )
     else:

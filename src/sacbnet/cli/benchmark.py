@@ -11,22 +11,29 @@ import typer
 
 from . import options as o
 
-EPILOG = """[bold]Examples[/bold]
+EPILOG = o.epilog("""[bold]Examples[/bold]
 
-sacbnet benchmark hippocampus --data Task04_Hippocampus --out runs/comparison --tools-python ENV/bin/python
+sacbnet benchmark hippocampus --data Task04_Hippocampus --out runs/all
 
-sacbnet benchmark hippocampus --data Task04_Hippocampus --out runs/comparison --only voxelmorph --only syn
+sacbnet benchmark my.toml --data LPBA40 --out runs/o --only syn
 
-sacbnet benchmark my.toml --data LPBA40 --out runs/mine --seeds 0,1,2 --steps 500 --limit 20
+sacbnet benchmark my.toml --data LPBA40 --out runs/s --seeds 0,1 --steps 500
 
-[bold]What comes out[/bold]: table.md (means, paired tests against the first method), summary.json, pairs.csv (a row per
-method, seed and pair), labels.csv, boxplots.png, and a training run for each network. Interrupted, the same command
-goes on. A method that fails is told there, and the rest goes on; the exit code is then 6."""
+[bold]Files in the result folder[/bold]
+
+table.md: means, and paired tests against the first method. summary.json: the same as numbers.
+
+pairs.csv: a row for each method, seed and pair. labels.csv: the same for each label.
+
+boxplots.png, and a folder with the training run of each network.
+
+The same command continues an interrupted benchmark. If a method fails, table.md says why, the other
+methods go on, and the exit code is 6.""")
 
 
 @contextmanager
 def _threads(number: int) -> Iterator[int]:
-    """Within, torch takes so many threads (0: as it would), and the number is told; as it was afterwards."""
+    """Set the number of torch's threads (0: leave it) for a while; yields the number."""
     import torch
 
     before = torch.get_num_threads()
@@ -41,48 +48,72 @@ def benchmark(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="BENCHMARK", help="A TOML file, or the name of one that comes with sacbnet."
+            metavar="BENCHMARK",
+            help="A TOML file, or the name of a benchmark that comes with sacbnet.",
         ),
     ],
     data: Annotated[
-        Path, typer.Option(help="Folder, CSV or Learn2Reg JSON: what is trained on, and scored.")
+        Path,
+        typer.Option(
+            help="The data for training and scoring: a folder, a CSV or a Learn2Reg JSON."
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for all that comes out; what is in it is not done again.")
+        Path,
+        typer.Option(help="Folder for the results. Results that it already holds are kept."),
     ],
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Run no more than this method; may be repeated. The table shows all."),
+        typer.Option(
+            help="Run this method only; the table shows all methods. May be repeated. Default: run"
+            " all."
+        ),
     ] = None,
     limit: Annotated[
-        int, typer.Option(help="At most so many pairs, spread over all; 0: all.", min=0)
+        int,
+        typer.Option(
+            help="Largest number of pairs, evenly spread over all pairs. 0: all pairs.", min=0
+        ),
     ] = 0,
     change: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="Override an option of every training: section.option=value. May be repeated.",
+            help="Override an option of all trainings: section.option=value. May be repeated.",
         ),
     ] = None,
     seeds: Annotated[
         str | None,
         typer.Option(
-            help="Seeds of the trainings, '0,1,2'; instead of all that the benchmark names."
+            help="Seeds of the trainings, such as 0,1,2. Default: the seeds of the benchmark."
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Of each training, instead of the benchmark's.", min=1)
+        int | None,
+        typer.Option(
+            help="Number of steps of each training. Default: the number of the benchmark.", min=1
+        ),
     ] = None,
     tools_python: Annotated[
         str | None,
-        typer.Option(help="Python that has antspyx, picsl-greedy, itk-elastix; default: this one."),
+        typer.Option(
+            help="Python that has antspyx, picsl-greedy and itk-elastix. Default: the Python of"
+            " sacbnet."
+        ),
     ] = None,
     threads: Annotated[
         int,
-        typer.Option(help="Of the tools, and of ours on a CPU; 0: as many as torch takes.", min=0),
+        typer.Option(
+            help="Number of threads, for other tools and for sacbnet on the CPU. 0: the number that"
+            " torch chooses.",
+            min=0,
+        ),
     ] = 0,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or cuda:N; tools run on the CPU.")
+        str,
+        typer.Option(
+            help="Device of the networks: auto, cpu, cuda or cuda:N. Other tools run on the CPU."
+        ),
     ] = "auto",
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
@@ -130,11 +161,11 @@ def benchmark(
     typer.echo(found.table)
     if found.signal:
         typer.echo(
-            f"sacbnet: interrupted; the same command goes on, and what there is is in {out}",
+            f"sacbnet: interrupted; the same command goes on. The results so far are in {out}",
             err=True,
         )
         raise SystemExit(128 + found.signal)
     if failed := {row["method"] for row in found.report["failed"]}:
         raise RegistrationError(
-            f"{', '.join(sorted(failed))} failed, wholly or in part; {out / 'table.md'} tells why"
+            f"{', '.join(sorted(failed))} failed, wholly or in part; {out / 'table.md'} says why"
         )

@@ -9,18 +9,25 @@ import typer
 
 from . import options as o
 
-EPILOG = """[bold]Examples[/bold]
+EPILOG = o.epilog("""[bold]Examples[/bold]
 
 sacbnet cohort pairs.csv --out results
 
-sacbnet cohort pairs.csv --out results --weights brain --preset fast --device cuda
+sacbnet cohort pairs.csv --out results --weights brain --preset fast
 
-[bold]The list[/bold]: a CSV with the columns fixed and moving. The columns name, fixed_mask,
-moving_mask, fixed_labels and moving_labels are optional. Paths are relative to the CSV.
+[bold]The list[/bold]
 
-[bold]What comes out[/bold]: results/NAME/ for each pair, as register writes it; summary.csv (a row
-per pair) and summary.json. After an interruption, the same command goes on: it skips the finished
-pairs. A pair that fails is noted, and the rest goes on; the exit code is then 6."""
+The list is a CSV with the columns fixed and moving. The columns name, fixed_mask, moving_mask,
+fixed_labels and moving_labels are optional. Paths are relative to the CSV.
+
+[bold]Files in the result folder[/bold]
+
+NAME/: the result of each pair, as sacbnet register writes it.
+
+summary.csv: a row for each pair. summary.json: the same as numbers, with the options.
+
+The same command continues an interrupted cohort: it skips the finished pairs. If a pair fails, the
+files say so, the other pairs are registered, and the exit code is 6.""")
 
 
 def cohort(
@@ -46,7 +53,7 @@ def cohort(
     verbose: o.Verbose = False,
     log: o.Log = None,
 ) -> None:
-    """Register every pair of a list; the same command goes on where it was interrupted."""
+    """Register every pair of a list; the same command continues an interrupted cohort."""
     import sys
 
     from sacbnet.cohort.pairs import TABLE, read_pairs
@@ -87,8 +94,8 @@ def cohort(
     failed = [row for row in found.outcomes if row.status == "failed"]
     if not quiet:
         typer.echo(
-            f"pairs: {found.count('done')} done, {found.count('skipped')} skipped (finished before),"
-            f" {len(failed)} failed; written to {out}"
+            f"pairs: {found.count('done')} done, {found.count('skipped')} skipped (finished"
+            f" before), {len(failed)} failed; written to {out}"
         )
     for row in failed[:10]:
         typer.echo(f"sacbnet: {row.name}: {row.error}", err=True)

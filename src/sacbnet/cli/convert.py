@@ -14,17 +14,20 @@ def convert_checkpoint(
     ],
     out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     licence: Annotated[
-        str | None, typer.Option(help="Licence of the weights; the publisher states none.")
+        str | None, typer.Option(help="Licence of the weights. Default: unknown.")
     ] = None,
-    trained_on: Annotated[str, typer.Option(help="The data they were trained on.")] = "unknown",
+    trained_on: Annotated[str, typer.Option(help="Training data of the weights.")] = "unknown",
     spacing: Annotated[
         float | None,
-        typer.Option(help="Isotropic voxel spacing of the training images, mm.", min=1e-6),
+        typer.Option(
+            help="Isotropic voxel spacing of the training images in mm. Default: unknown.",
+            min=1e-6,
+        ),
     ] = None,
 ) -> None:
-    """Turn a published checkpoint into safetensors that `register --weights` takes.
+    """Convert a published SACB-Net checkpoint to safetensors for `register --weights`.
 
-    The file is read without executing anything in it; its sampling grids are left out.
+    No code in the checkpoint is executed. The sampling grids in it are left out.
     """
     from sacbnet.networks.weights import convert
 

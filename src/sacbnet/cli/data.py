@@ -16,28 +16,29 @@ if TYPE_CHECKING:
     from sacbnet.data.cases import PairList
 
 app = typer.Typer(
-    help="Sets of images for training and evaluation: check them, pack them.",
+    help="Check or pack a set of images for training and evaluation.",
     rich_markup_mode="rich",
 )
 
 Source = Annotated[
     Path,
     typer.Argument(
-        help="A folder, a CSV of pairs or of cases, a Learn2Reg .json, or a folder of pickles."
+        help="The data: a folder, a CSV of pairs or cases, a Learn2Reg JSON, or a folder of"
+        " pickles."
     ),
 ]
 Subset = Annotated[
     str,
     typer.Option(
-        help="Of the cases by name: a slice such as 0:160, a glob such as 'Train/*', or several, by commas."
+        help="Cases to take, in the order of their names: a slice such as 0:160, a glob such as"
+        " 'Train/*', or several with commas between them. Default: all."
     ),
 ]
-
-
 Align = Annotated[
     Alignment,
     typer.Option(
-        help="header: the images share a world; centre: bring the centres of their boxes together."
+        help="How images come together. header: by their headers. centre: by the centres of their"
+        " boxes."
     ),
 ]
 
@@ -49,7 +50,10 @@ def check(
     align: Align = "header",
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Find wrong grids, constant images, labels that do not match, and the like; exit with 3 where one is an error."""
+    """Find errors in a set: wrong grids, constant images, labels that do not match, and others.
+
+    The exit code is 3 if there is an error.
+    """
     from dataclasses import asdict
 
     from rich.console import Console
@@ -84,7 +88,8 @@ def check(
         )
     if errors:
         raise InputError(
-            f"{errors} errors were found in {source}; correct them, or leave those cases out by --subset"
+            f"{errors} errors were found in {source}; correct them, or leave those cases out by"
+            " --subset"
         )
 
 
@@ -95,28 +100,33 @@ def pack(
     subset: Subset = "",
     spacing: Annotated[
         float | None,
-        typer.Option(help="Isotropic spacing in mm; default: the images' own.", min=1e-6),
+        typer.Option(
+            help="Isotropic spacing of the pack in mm. Default: the spacing of the images.",
+            min=1e-6,
+        ),
     ] = None,
     shape: Annotated[
         str | None,
         typer.Option(
-            help="Of the box, such as 160,192,160, axes R, A, S; default: the first case's."
+            help="Shape of the pack's grid in voxels, axes R, A, S, such as 160,192,160. Default:"
+            " the shape of the first case."
         ),
     ] = None,
-    bits: Annotated[Literal["8", "16"], typer.Option(help="Of an intensity.")] = "16",
+    bits: Annotated[Literal["8", "16"], typer.Option(help="Bits per intensity.")] = "16",
     align: Align = "header",
     label_maps: Annotated[
         bool,
         typer.Option(
-            "--label-maps", help="The images are label maps, to make images from while training."
+            "--label-maps",
+            help="The files are label maps, from which the training makes its images.",
         ),
     ] = False,
     noise_maps: Annotated[
-        int, typer.Option(help="Maps of random shapes to add to label maps.", min=0)
+        int, typer.Option(help="Number of maps of random shapes to add to the label maps.", min=0)
     ] = 0,
     quiet: o.Quiet = False,
 ) -> None:
-    """Bring a set to one grid and to [0, 1], and write it as one memory-mapped file to train from."""
+    """Write a set as one file for training: one grid, intensities in [0, 1], memory-mapped."""
     from sacbnet.data.pack import PackOptions
     from sacbnet.data.packing import build_pack
     from sacbnet.reporting.console import progress_bar
@@ -130,8 +140,8 @@ def pack(
         size = " × ".join(map(str, packed.shape))
         spacings = " × ".join(f"{s:.4g}" for s in packed.spacing_mm)
         typer.echo(
-            f"written: {out} ({len(packed)} cases, {size} at {spacings} mm, {len(packed.label_values)} labels,"
-            f" {out.stat().st_size / 2**20:.0f} MiB)"
+            f"written: {out} ({len(packed)} cases, {size} at {spacings} mm,"
+            f" {len(packed.label_values)} labels, {out.stat().st_size / 2**20:.0f} MiB)"
         )
 
 

@@ -11,15 +11,15 @@ from . import options as o
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the pair and the results.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the pair and the result.")] = Path(
         "demo-out"
     ),
-    seed: Annotated[int, typer.Option(help="Another head, another warp.")] = 0,
+    seed: Annotated[int, typer.Option(help="Number that selects the head and the warp.")] = 0,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
     log: o.Log = None,
 ) -> None:
-    """Make a pair of head-like phantoms with a known warp between them, register it, and compare with the truth."""
+    """Make a pair of head phantoms with a known warp, register it, and compare with the truth."""
     from rich.console import Console
     from rich.table import Table
 
@@ -42,8 +42,9 @@ def demo(
     console.print(table)
     before, after = score.error_mm
     console.print(
-        f"error against the known warp, mean over landmarks: {before:.2f} mm before, {after:.2f} mm after"
+        f"error against the known warp, mean of the landmarks: {before:.2f} mm before,"
+        f" {after:.2f} mm after"
     )
     for line in registration_lines(result.report):
         console.print(line)
-    console.print(f"the pair is in {out / 'input'}, the results in {out}")
+    console.print(f"the pair is in {out / 'input'}, the result in {out}")

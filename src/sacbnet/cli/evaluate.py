@@ -15,64 +15,85 @@ from . import options as o
 if TYPE_CHECKING:
     from sacbnet.evaluation.protocol import Protocol
 
-EPILOG = """[bold]Examples[/bold]
+EPILOG = o.epilog("""[bold]Examples[/bold]
 
-sacbnet evaluate --weights brain --data MALF --out scores (all labels, each case with the next)
+sacbnet evaluate --weights brain --data MALF --out scores
 
-sacbnet evaluate --weights runs/hippocampus --recipe hippocampus --data Task04_Hippocampus --out scores
+sacbnet evaluate --weights runs/a --recipe lpba40 --data LPBA40 --out scores
 
-sacbnet evaluate --weights my.safetensors --data pairs.csv --affine affine --out scores
+sacbnet evaluate --weights my.safetensors --data pairs.csv --out scores
 
-sacbnet evaluate --weights none --recipe lpba40 --data LPBA40 --out scores-refinement-alone
+sacbnet evaluate --weights none --recipe lpba40 --data LPBA40 --out refined
 
-[bold]What comes out[/bold]: pairs.csv (a row per pair and method), labels.csv (a row per pair, method and label),
-summary.json (mean, SD, 95% confidence interval, versions, weights). A pair that fails is noted there, and the rest
-goes on; the exit code is then 6."""
+[bold]Files in the result folder[/bold]
+
+pairs.csv: a row for each pair and method. labels.csv: a row for each pair, method and label.
+
+summary.json: mean, SD, 95% confidence interval, versions, weights.
+
+If a pair fails, the files say so, the other pairs are scored, and the exit code is 6.""")
 
 PAIRS = "Pairs"
 
 
 def evaluate(
     data: Annotated[
-        Path, typer.Option(help="Folder, CSV or Learn2Reg JSON.", rich_help_panel=PAIRS)
+        Path,
+        typer.Option(help="The data: a folder, a CSV or a Learn2Reg JSON.", rich_help_panel=PAIRS),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results.", rich_help_panel=PAIRS)],
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="A recipe whose validation pairs, labels and alignment are used; default: the"
-            " pairs and labels of --data.",
+            help="A recipe (file or name) whose validation pairs, labels and alignment are used."
+            " With a recipe, --affine auto means none, as in the training. Default: the pairs and"
+            " labels of --data.",
             rich_help_panel=PAIRS,
         ),
     ] = None,
     subset: Annotated[
-        str | None, typer.Option(help="Cases, '160:200' or globs of names.", rich_help_panel=PAIRS)
+        str | None,
+        typer.Option(
+            help="Cases to take: a slice such as 160:200, or globs of names. Default: those of the"
+            " recipe, else all.",
+            rich_help_panel=PAIRS,
+        ),
     ] = None,
     pairs: Annotated[
         Pairing | None,
         typer.Option(
-            help="Which pairs; default: those that the data list, else each case with the next.",
+            help="Which pairs to make of the cases. Default: the pairs that the data list, else"
+            " each case with the next.",
             rich_help_panel=PAIRS,
         ),
     ] = None,
     atlas: Annotated[
-        str | None, typer.Option(help="The moving case, for --pairs atlas.", rich_help_panel=PAIRS)
+        str | None,
+        typer.Option(
+            help="Name of the moving case of all pairs, with --pairs atlas.", rich_help_panel=PAIRS
+        ),
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="Labels to score, '1,2'; default: all.", rich_help_panel=PAIRS),
+        typer.Option(
+            help="Labels to score, such as 1,2. Default: those of the recipe, else all.",
+            rich_help_panel=PAIRS,
+        ),
     ] = None,
     limit: Annotated[
         int,
         typer.Option(
-            help="At most so many pairs, spread over all; 0: all.", min=0, rich_help_panel=PAIRS
+            help="Largest number of pairs, evenly spread over all pairs. 0: all pairs.",
+            min=0,
+            rich_help_panel=PAIRS,
         ),
     ] = 0,
     align: Annotated[
         Alignment | None,
         typer.Option(
-            help="header: the images share a world; centre: bring the centres of their boxes"
-            " together, without an affine only. Default: the recipe's, else header.",
+            help="How the images of a pair come together. header: by their headers. centre: by the"
+            " centres of their boxes; only with --affine none. Default: as in the recipe, else"
+            " header.",
             rich_help_panel=o.METHOD,
         ),
     ] = None,
@@ -81,7 +102,8 @@ def evaluate(
     preset: Annotated[
         Preset | None,
         typer.Option(
-            help="As of register; default: fast with weights, balanced without.",
+            help="How much refinement follows the network, as in sacbnet register. Default: fast"
+            " with weights, balanced without.",
             rich_help_panel=o.METHOD,
         ),
     ] = None,
@@ -89,8 +111,8 @@ def evaluate(
     repair: Annotated[
         bool,
         typer.Option(
-            help="Mend folds before scoring, as register does before it delivers; without it the"
-            " network's own folding shows.",
+            help="Repair folds before scoring, as sacbnet register does. With --no-repair, the"
+            " scores show the folding of the network itself.",
             rich_help_panel=o.METHOD,
         ),
     ] = True,
@@ -102,7 +124,10 @@ def evaluate(
     verbose: o.Verbose = False,
     log: o.Log = None,
 ) -> None:
-    """Score weights, or refinement alone, on a list of pairs: Dice, HD95, folding, TRE, seconds, memory."""
+    """Score weights, or refinement alone, on a list of pairs.
+
+    The scores are Dice, HD95, folding, TRE, seconds and memory.
+    """
     from rich.console import Console
 
     from sacbnet.config.registration import Options

@@ -12,11 +12,12 @@ def info(
     file: Annotated[
         str,
         typer.Argument(
-            help="An image, a transform, weights (or their name), points, a pack, or the folder of register or train."
+            help="An image, a transform, weights (file or name), points, a pack, or a folder of"
+            " register or train."
         ),
     ],
 ) -> None:
-    """Say what a file is: grid and axes, size of a transform, licence of weights, result of a run."""
+    """Describe a file: grid and axes, size of a transform, licence of weights, result of a run."""
     from rich.console import Console
 
     from sacbnet.networks.weights.catalogue import entries, resolve

@@ -34,7 +34,8 @@ UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="sacbnet",
-    help="Learned 3-D medical image registration: SACB-Net, from NIfTI or DICOM files to transforms others read.",
+    help="Learned registration of 3-D medical images (SACB-Net): from NIfTI or DICOM files to"
+    " transforms that other programs read.",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -62,7 +63,9 @@ def _show_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass
@@ -70,7 +73,8 @@ def _options(
 
 def main() -> None:
     """Run the command line; exit with 0, or with the code of the error (see `sacbnet.errors`)."""
-    # Other processes may share the cores: torch's threads, spinning while they wait, would slow both down severalfold.
+    # Other processes may share the cores. Threads of torch that spin while they wait would slow
+    # down both severalfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="sacbnet", standalone_mode=False)
@@ -85,7 +89,8 @@ def main() -> None:
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
         fail(
-            "the memory is not enough for images of this size; use a coarser --spacing or a larger machine",
+            "the memory is not enough for images of this size; use a coarser --spacing or a larger"
+            " machine",
             1,
         )
     if code == INTERRUPTED:  # typer turns Ctrl-C into this code

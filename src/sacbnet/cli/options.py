@@ -1,4 +1,4 @@
-"""Options that several verbs have, worded once."""
+"""Options that several verbs share, and the layout of the text below the options."""
 
 from __future__ import annotations
 
@@ -14,49 +14,55 @@ OUTPUT = "Output"
 
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=OUTPUT),
+    typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=OUTPUT),
 ]
 Verbose = Annotated[
     bool,
     typer.Option(
         "--verbose",
         "-v",
-        help="A line for each stage with its seconds, and the library's own messages.",
+        help="Print a line for each stage with its seconds, and the messages of the library.",
         rich_help_panel=OUTPUT,
     ),
 ]
 Log = Annotated[
     Path | None,
-    typer.Option(help="Add the same lines, with their times, to a file.", rich_help_panel=OUTPUT),
+    typer.Option(
+        help="File to which the same lines are added, with their times. Default: no file.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Weights = Annotated[
     str,
     typer.Option(
-        help="A name that `sacbnet weights list` shows, a safetensors file or a training run;"
-        " default: the weights marked there; none: affine and refinement only.",
+        help="Weights of the network: a name that `sacbnet weights list` shows, a safetensors file"
+        " or the folder of a training run. default: the weights that the list marks as default."
+        " none: no network, only affine and refinement.",
         rich_help_panel=METHOD,
     ),
 ]
 Affine = Annotated[
     AffineChoice,
     typer.Option(
-        help="Alignment before the network. auto: what the weights need, an affine one as a rule;"
-        " none: the headers already agree.",
+        help="Alignment before the network. auto: the alignment that the weights need, usually"
+        " affine. none: no alignment, because the headers already agree.",
         rich_help_panel=METHOD,
     ),
 ]
 PresetName = Annotated[
     Preset,
     typer.Option(
-        help="fast: the network alone. balanced: refined for this pair. accurate: longer, at full"
-        " resolution.",
+        help="How much refinement of this pair follows the network. fast: none (without"
+        " weights: down to half the resolution). balanced: up to 60 steps per level, few at full"
+        " resolution. accurate: up to 150 steps per level.",
         rich_help_panel=METHOD,
     ),
 ]
 Refine = Annotated[
     int | None,
     typer.Option(
-        help="Optimisation steps per level at most, instead of the preset's; 0: none.",
+        help="Largest number of refinement steps per level. 0: no refinement. Default: the number"
+        " of the preset.",
         min=0,
         rich_help_panel=METHOD,
     ),
@@ -64,41 +70,66 @@ Refine = Annotated[
 Spacing = Annotated[
     float | None,
     typer.Option(
-        help="Working resolution in mm; default: the weights' own, or 1 for human scans.",
+        help="Voxel spacing, in mm, at which the pair is registered. Default: the spacing of the"
+        " weights; if refinement follows, a spacing near that of the fixed image.",
         rich_help_panel=METHOD,
     ),
 ]
 Box = Annotated[
     BoxChoice,
     typer.Option(
-        help="Part of the fixed image to work on. auto: what it shows plus a margin, or the whole"
-        " image where the weights were trained so and both images share one grid.",
+        help="Part of the fixed image that is registered. foreground: the box around what the image"
+        " shows, with a margin. whole: the whole image. auto: foreground; but whole if the weights"
+        " were trained on whole images and both images have the same grid.",
         rich_help_panel=METHOD,
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=METHOD)]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Device that computes: auto, cpu, cuda or cuda:N. auto: a GPU if torch finds one.",
+        rich_help_panel=METHOD,
+    ),
+]
 PrecisionName = Annotated[
     Precision,
     typer.Option(
-        help="Of the network's features; bfloat16 halves their memory.", rich_help_panel=METHOD
+        help="Number format of the network's features. bfloat16 halves their memory.",
+        rich_help_panel=METHOD,
     ),
 ]
 
 
+def epilog(text: str) -> str:
+    """Join the lines of each paragraph, so that the terminal's width decides where lines break.
+
+    Parameters
+    ----------
+    text : str
+        Paragraphs with an empty line between them.
+
+    Returns
+    -------
+    str
+        The paragraphs, each on one line.
+    """
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
 def numbers(option: str, text: str | None) -> tuple[int, ...] | None:
-    """Read whole numbers that commas join.
+    """Read whole numbers with commas between them.
 
     Parameters
     ----------
     option : str
         Name of the option, for the message.
     text : str or None
-        The option's value; None where it was not given.
+        The option's value; None if the option was not given.
 
     Returns
     -------
     tuple[int, ...] or None
-        The numbers; None where the option was not given.
+        The numbers; None if the option was not given.
 
     Raises
     ------
@@ -113,5 +144,5 @@ def numbers(option: str, text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise InputError(
-            f"{option} is {text!r}; whole numbers joined by commas were expected"
+            f"{option} is {text!r}; whole numbers with commas between them were expected"
         ) from error

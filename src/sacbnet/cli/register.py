@@ -9,17 +9,25 @@ import typer
 
 from . import options as o
 
-EPILOG = """[bold]Examples[/bold]
+EPILOG = o.epilog("""[bold]Examples[/bold]
 
 sacbnet register --fixed a.nii.gz --moving b.nii.gz --out result
 
-sacbnet register --fixed ct_monday/ --moving ct_friday/ --out result --affine rigid (DICOM folders)
+sacbnet register --fixed ct_may/ --moving ct_june/ --out ct --affine rigid
 
-sacbnet register --fixed a.nii.gz --moving b.nii.gz --moving-labels b_seg.nii.gz --out result --preset fast
+sacbnet register --fixed a.nii --moving b.nii --out result --preset accurate
 
-[bold]What comes out[/bold]: moved.nii.gz (and moved_labels.nii.gz) on the fixed image's grid; transform.nii.gz and
-inverse_transform.nii.gz, displacement fields that antsApplyTransforms -t and SimpleITK read as they are; affine.mat,
-the affine part; run.json, the account of the run. A transform maps fixed points to moving points (LPS, mm)."""
+[bold]Files in the result folder[/bold]
+
+moved.nii.gz: the moving image on the grid of the fixed image; moved_labels.nii.gz: its labels.
+
+transform.nii.gz, inverse_transform.nii.gz: displacement fields, which antsApplyTransforms -t and
+SimpleITK read as they are. A transform maps points of the fixed image to points of the moving image
+(LPS, mm).
+
+affine.mat: the affine part of the transform.
+
+run.json: versions, weights, seconds, memory, similarity before and after, folding, warnings.""")
 
 IMAGES = "Images"
 
@@ -28,32 +36,43 @@ def register(
     fixed: Annotated[
         Path,
         typer.Option(
-            help="The image that stays: NIfTI, MGH, NRRD, MHA, or a DICOM folder.",
+            help="The image that stays: a NIfTI, MGH, NRRD or MHA file, or a DICOM folder.",
             rich_help_panel=IMAGES,
         ),
     ],
     moving: Annotated[
-        Path, typer.Option(help="The image that is deformed onto it.", rich_help_panel=IMAGES)
+        Path,
+        typer.Option(
+            help="The image that is deformed onto the fixed image.", rich_help_panel=IMAGES
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results.", rich_help_panel=IMAGES)],
+    out: Annotated[Path, typer.Option(help="Folder for the result.", rich_help_panel=IMAGES)],
     fixed_mask: Annotated[
         Path | None,
-        typer.Option(help="Region of the fixed image that counts.", rich_help_panel=IMAGES),
+        typer.Option(
+            help="Mask of the fixed image: only its region counts in the comparison of the images."
+            " Default: the whole image.",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     moving_mask: Annotated[
         Path | None,
-        typer.Option(help="Region of the moving image that counts.", rich_help_panel=IMAGES),
+        typer.Option(
+            help="Mask of the moving image. Default: the whole image.", rich_help_panel=IMAGES
+        ),
     ] = None,
     fixed_labels: Annotated[
         Path | None,
         typer.Option(
-            help="Segmentation of the fixed image, to report Dice.", rich_help_panel=IMAGES
+            help="Labels of the fixed image. With labels of both images, Dice is reported.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     moving_labels: Annotated[
         Path | None,
         typer.Option(
-            help="Segmentation to carry along, by nearest neighbour.", rich_help_panel=IMAGES
+            help="Labels of the moving image, which are warped by nearest neighbour.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     affine: o.Affine = "auto",
@@ -68,7 +87,7 @@ def register(
         bool,
         typer.Option(
             "--save-clusters",
-            help="Also write the regions of every level of the network, as label maps.",
+            help="Also write the regions (clusters) of each level of the network, as label maps.",
             rich_help_panel=o.OUTPUT,
         ),
     ] = False,
@@ -76,7 +95,7 @@ def register(
         bool,
         typer.Option(
             "--save-uncertainty",
-            help="Also write how far each voxel's match spreads, in mm.",
+            help="Also write a map of the spread of the network's matching at each voxel, in mm.",
             rich_help_panel=o.OUTPUT,
         ),
     ] = False,
@@ -84,7 +103,7 @@ def register(
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace the result of another pair in the folder.",
+            help="Replace the result of another pair in the folder. Without it, that is an error.",
             rich_help_panel=o.OUTPUT,
         ),
     ] = False,
@@ -92,7 +111,7 @@ def register(
     verbose: o.Verbose = False,
     log: o.Log = None,
 ) -> None:
-    """Register a moving image to a fixed one."""
+    """Register a moving image to a fixed image."""
     import sys
 
     import psutil

@@ -12,19 +12,25 @@ from . import options as o
 if TYPE_CHECKING:
     from sacbnet.training.loop import Outcome
 
-EPILOG = """[bold]Examples[/bold]
+EPILOG = o.epilog("""[bold]Examples[/bold]
 
 sacbnet train hippocampus --data Task04_Hippocampus --out runs/hippocampus
 
-sacbnet train recipes/lpba40-fast.toml --data LPBA40 --out runs/lpba40 --max-minutes 55 (again, until it is finished)
+sacbnet train my.toml --data LPBA40 --out runs/lpba40 --max-minutes 55
 
-sacbnet train hippocampus --data set.pack --out runs/no-sacb --set 'model.sacb_levels=[]' --set run.steps=300
+sacbnet train hippocampus --data set.pack --out runs/short --set run.steps=300
 
-torchrun --nproc-per-node 4 -m sacbnet train lpba40 --data LPBA40 --out runs/lpba40 --set run.batch=4
+torchrun --nproc-per-node 4 -m sacbnet train lpba40 --data LPBA40 --out runs/b
 
-[bold]What comes out[/bold]: best.safetensors (by validation Dice) and last.safetensors, either of which, or the folder
-itself, sacbnet register --weights takes; checkpoint.pt, from which the same command goes on; recipe.toml, run.json,
-metrics.csv; tensorboard/, where tensorboard is installed."""
+[bold]Files in the run folder[/bold]
+
+best.safetensors (the best validation Dice), last.safetensors: weights for sacbnet register
+--weights, which also takes the folder itself.
+
+checkpoint.pt: the state of the training. The same command continues a stopped run from it.
+
+recipe.toml, run.json, metrics.csv: the options, the account of the run, the curves. tensorboard/ is
+written if tensorboard is installed.""")
 
 
 def train(
@@ -32,25 +38,28 @@ def train(
         str, typer.Argument(help="A TOML file, or the name of a recipe that comes with sacbnet.")
     ],
     out: Annotated[
-        Path, typer.Option(help="The run folder. A run that is in it already is gone on with.")
+        Path, typer.Option(help="The run folder. If it holds a stopped run, that run continues.")
     ],
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder, CSV, Learn2Reg JSON or pack; instead of the recipe's data.source."
+            help="The data: a folder, CSV, Learn2Reg JSON or pack. Default: data.source of the"
+            " recipe."
         ),
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Override an option: section.option=value. May be repeated."),
+        typer.Option(
+            "--set", help="Override an option of the recipe: section.option=value. May be repeated."
+        ),
     ] = None,
     max_minutes: Annotated[
         float | None,
-        typer.Option(help="Stop with a checkpoint before this much time is over.", min=0.0),
+        typer.Option(help="Stop with a checkpoint within this time. Default: no limit.", min=0.0),
     ] = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """Train a network as a recipe says; interrupted runs go on where they were, exactly."""
+    """Train a network by a recipe; the same command continues a stopped run exactly."""
     import sys
     import time
     from contextlib import ExitStack
@@ -83,19 +92,23 @@ def train(
             outcome = run(chosen, pack, out, team, max_minutes=max_minutes, since=start, say=say)
         except KeyboardInterrupt:
             say(
-                "interrupted at once; the last checkpoint, if there is one, is where the same command goes on"
+                "interrupted at once; the same command goes on from the last checkpoint, if there"
+                " is one"
             )
             raise SystemExit(130) from None
         if team.leads:
-            say(_told(outcome, out, chosen.run.steps))
+            say(_summary(outcome, out, chosen.run.steps))
     if outcome.signal and not outcome.finished:
-        raise SystemExit(128 + outcome.signal)  # as a shell tells of a process that a signal ended
+        raise SystemExit(128 + outcome.signal)  # the code that a shell gives for a signal
 
 
-def _told(outcome: Outcome, out: Path, steps: int) -> str:
+def _summary(outcome: Outcome, out: Path, steps: int) -> str:
     state = outcome.state
     if not outcome.finished:
         return f"stopped at step {state.step} of {steps}; the same command goes on from there"
     best = state.best.get("dice", state.best.get("loss"))
-    told = "" if best is None else f"; best validation {best:.4f} at step {state.best['step']:g}"
-    return f"finished: {steps} steps in {state.seconds / 60:.1f} min{told}; sacbnet register --weights {out}"
+    score = "" if best is None else f"; best validation {best:.4f} at step {state.best['step']:g}"
+    return (
+        f"finished: {steps} steps in {state.seconds / 60:.1f} min{score};"
+        f" sacbnet register --weights {out}"
+    )

@@ -8,19 +8,22 @@ from typing import Annotated, Any
 import typer
 
 app = typer.Typer(
-    help="Weights by name: list them, show all about them, verify the files.",
+    help="Weights by name: list them, show what is known, verify the files.",
     rich_markup_mode="rich",
 )
 
 Which = Annotated[
     str,
-    typer.Argument(metavar="NAME|FILE|RUN", help="A name, a safetensors file, or a training run."),
+    typer.Argument(
+        metavar="NAME|FILE|RUN",
+        help="A name, a safetensors file, or the folder of a training run.",
+    ),
 ]
 
 
 @app.command("list")
 def list_() -> None:
-    """The weights that come with sacbnet, and those in the folders of SACBNET_WEIGHTS."""
+    """List the weights that come with sacbnet, and those in the folders of SACBNET_WEIGHTS."""
     from rich.console import Console
     from rich.table import Table
 
@@ -60,7 +63,10 @@ def show(
     which: Which,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """All that is known of weights: use, licence, training data, recipe, validation, configuration, hash."""
+    """Show what is known about weights.
+
+    Use, licence, training data, recipe, validation, configuration and hash.
+    """
     from rich.console import Console
 
     from sacbnet.networks.weights.catalogue import entry_of
@@ -89,11 +95,17 @@ def verify(
     which: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME|FILE|RUN]...", help="Default: all that `sacbnet weights list` shows."
+            metavar="NAME|FILE|RUN",
+            help="Names, files or runs. Default: all that `sacbnet weights list` shows.",
         ),
     ] = None,
 ) -> None:
-    """Compare each file's hash with the catalogue's, and its parameters with its configuration; exit 4 if wrong."""
+    """Check that files of weights are intact.
+
+    The hash is compared with the catalogue, and the parameters with the configuration.
+
+    The exit code is 4 if something is wrong.
+    """
     from sacbnet.errors import WeightsError
     from sacbnet.networks.weights.catalogue import entries, local
     from sacbnet.networks.weights.load import check_weights
@@ -113,7 +125,7 @@ def verify(
 
 @app.command("path")
 def path(which: Which) -> None:
-    """Print the absolute path of the file, and nothing else."""
+    """Print the absolute path of the file of weights."""
     from sacbnet.networks.weights.load import weights_file
 
     typer.echo(weights_file(which).absolute())

@@ -5,10 +5,10 @@
    works under ``torch.device("meta")``, where tensors have shapes but no values.
 2. **config.** The attribute ``config`` holds these options. A weights file stores them, so the file
    alone is enough to build the network again.
-3. **Call.** ``network(moving=..., fixed=...)`` takes two images of equal shape (b, 1, i, j, k) and of any
-   size, with intensities in [0, 1]. It returns ``displacement_vox`` (b, 3, i, j, k), at least
-   float32: the displacement on the fixed grid, in voxels, axes in the order (i, j, k). It is meant
-   for ``warp(moving, displacement_vox)``.
+3. **Call.** ``network(moving=..., fixed=...)`` takes two images of equal shape (b, 1, i, j, k) and
+   of any size, with intensities in [0, 1]. It returns ``displacement_vox`` (b, 3, i, j, k), at
+   least float32: the displacement on the fixed grid, in voxels, axes in the order (i, j, k). It is
+   meant for ``warp(moving, displacement_vox)``.
 4. **Any size.** The network stores no image shape and no sampling grid. One set of weights serves
    every size, batch and device. A network whose pyramid needs multiples of some number pads the
    images by `pad_to` and crops the displacement. Cropping does not change the unit voxel.

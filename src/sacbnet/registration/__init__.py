@@ -1,1 +1,4 @@
-"""The engine: two images in, the transform between them out; `Registrar` loads weights once and serves many pairs."""
+"""The engine: from two images to the transform between them.
+
+A `Registrar` loads the weights once and serves many pairs.
+"""

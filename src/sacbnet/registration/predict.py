@@ -18,7 +18,7 @@ INVERSE_ROUNDS = 10
 
 
 class Finder(Protocol):
-    """Anything that finds a displacement between two images: a network, or one that is run in both directions."""
+    """What finds a displacement between two images: a network, or one run in both directions."""
 
     def __call__(self, *, moving: Tensor, fixed: Tensor) -> Tensor:
         """Find displacement_vox (b, 3, i, j, k) between images (b, 1, i, j, k)."""

@@ -1,1 +1,1 @@
-"""Weights: the catalogue, the files and what they say of themselves, conversion of published checkpoints."""
+"""Weights: the catalogue, the files and their metadata, the conversion of published checkpoints."""
