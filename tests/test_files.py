@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -298,6 +299,7 @@ def test_a_full_disk_is_noticed(tmp_path):
 # -- locks -----------------------------------------------------------------------------------------
 HOLD = """
 import sys
+import tempfile
 from sacbnet.files import locked
 with locked(sys.argv[1], "taken"):
     print("held", flush=True)
@@ -376,3 +378,62 @@ def test_no_module_of_one_system_is_imported():
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             found += [(path.name, n) for n in names if n.partition(".")[0] in only_posix]
     assert not found
+
+
+# -- many processes with one folder -----------------------------------------------------------------
+def test_a_check_makes_nothing_where_others_may_be_about_to_write(tmp_path, monkeypatch):
+    made, mkdir = [], os.mkdir
+    monkeypatch.setattr(
+        "os.mkdir", lambda path, *more: (made.append(str(path)), mkdir(path, *more))
+    )
+    check_writable(tmp_path / "deep" / "out")
+    assert made
+    assert str(tmp_path / "deep") not in made and str(tmp_path / "deep" / "out") not in made
+    assert not _names(tmp_path)
+
+
+def test_a_name_that_is_too_long_is_found_by_the_check(tmp_path):
+    with pytest.raises(OutputError, match="could not be written"):
+        check_writable(tmp_path / "deep" / ("n" * 300))
+    assert not _names(tmp_path)
+
+
+def test_a_folder_that_another_process_removes_is_made_again(tmp_path, monkeypatch):
+    out, left, mkdtemp = tmp_path / "deep" / "out", [3], tempfile.mkdtemp
+
+    def removed(*arguments, **named):
+        if left[0]:
+            left[0] -= 1
+            out.rmdir()
+            out.parent.rmdir()
+        return mkdtemp(*arguments, **named)
+
+    monkeypatch.setattr("tempfile.mkdtemp", removed)
+    with staged_folder(out) as folder:
+        (folder / "a").write_text("new")
+    assert (out / "a").read_text() == "new" and left == [0]
+
+
+TASK = """
+import sys
+import tempfile
+from sacbnet.files import check_writable, staged_folder
+for n in range(300):
+    check_writable(sys.argv[1])
+    try:
+        with staged_folder(sys.argv[1]) as folder:
+            (folder / sys.argv[2]).write_text("x")
+            if n < 299:
+                raise KeyError  # a task that fails removes what it made
+    except KeyError:
+        pass
+"""
+
+
+def test_many_tasks_with_one_folder(tmp_path):
+    tasks = [
+        subprocess.Popen([sys.executable, "-c", TASK, tmp_path / "deep" / "out", str(n)])
+        for n in range(4)
+    ]
+    assert [task.wait() for task in tasks] == [0] * 4
+    assert _names(tmp_path / "deep" / "out") == {"0", "1", "2", "3"}

@@ -134,9 +134,8 @@ def staged_folder(out: str | Path, stale: Iterable[str] = ()) -> Iterator[Path]:
     """
     out = Path(out)
     with writing(out):
-        made = _make(out)
+        made, folder = _make_with_stage(out)
         try:
-            folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=out))
             try:
                 (folder / "new").mkdir()
                 yield folder / "new"
@@ -152,13 +151,33 @@ def staged_folder(out: str | Path, stale: Iterable[str] = ()) -> Iterator[Path]:
 
 def _make(folder: Path) -> list[Path]:
     """Make a folder; return the folders that were made for it, innermost first."""
-    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    made = [p for p in (folder, *folder.parents) if not os.path.lexists(p)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except BaseException:
         _unmake(made)
         raise
     return made
+
+
+def _make_with_stage(out: Path) -> tuple[list[Path], Path]:
+    """Make a folder and a temporary one in it.
+
+    Another process that fails may remove the folder between the two steps, while it is empty. Once
+    the temporary folder is there, nobody can.
+    """
+    for last in (*[False] * 99, True):
+        made: list[Path] = []
+        try:
+            made = _make(out)
+            return made, Path(tempfile.mkdtemp(prefix=_PREFIX, dir=out))
+        except FileNotFoundError:
+            if last:
+                raise
+        except BaseException:
+            _unmake(made)
+            raise
+    raise AssertionError
 
 
 def _unmake(made: list[Path]) -> None:
@@ -260,12 +279,47 @@ def check_writable(out: str | Path) -> None:
     OutputError
         If it cannot be made or written.
     """
-    with writing(Path(out)):
-        made = _make(Path(out))
-        try:
-            os.rmdir(tempfile.mkdtemp(prefix=_PREFIX, dir=out))
-        finally:
-            _unmake(made)
+    out = Path(out)
+    with writing(out):
+        # The folder itself is not made: another process may be about to write into it, and would
+        # lose it when it is removed here.
+        there = next(p for p in (out, *out.parents) if os.path.lexists(p))
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=there) as trial:
+            Path(trial, out.relative_to(there)).mkdir(parents=True, exist_ok=True)
+
+
+def keep_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse to write, before work starts, if an output would replace an input.
+
+    Parameters
+    ----------
+    outputs : iterable of str or Path
+        The files that will be written.
+    inputs : iterable of str, Path or None
+        The files that are read. None and files that do not exist are ignored.
+
+    Raises
+    ------
+    OutputError
+        If an output and an input are the same file, under any name: through a symbolic link, a hard
+        link, or another path.
+    """
+    read = {}
+    for path in inputs:
+        if path is not None and (number := _number(Path(path))):
+            read.setdefault(number, path)
+    for out in outputs:
+        if (found := read.get(_number(Path(out)) or (-1, -1))) is not None:
+            raise OutputError(f"{out} would replace the input {found}; choose another output")
+
+
+def _number(path: Path) -> tuple[int, int] | None:
+    """What the file system calls a file; None if there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager
@@ -315,10 +369,10 @@ def cache_folder() -> Path:
     with suppress(OSError, RuntimeError):  # RuntimeError: the user has no home folder
         place = os.environ.get("SACBNET_CACHE")
         folder = Path(place) / "sacbnet" if place else user_cache_path("sacbnet", appauthor=False)
-        for place in (*reversed(folder.parents), folder):
+        for part in (*reversed(folder.parents), folder):
             # nobody else may write there: code is loaded from it
-            if not place.is_dir():
-                place.mkdir(mode=0o700, exist_ok=True)
+            if not part.is_dir():
+                part.mkdir(mode=0o700, exist_ok=True)
         if not place:
             _close_to_others(folder)
         if os.access(folder, os.W_OK | os.X_OK):

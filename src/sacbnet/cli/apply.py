@@ -67,11 +67,15 @@ def apply(
     if points is not None and reference is not None:
         raise typer.BadParameter("--reference is a grid for images and labels; points need none")
 
+    from sacbnet.files import keep_inputs
     from sacbnet.io.images import save_image
     from sacbnet.io.points import load_points, save_points
     from sacbnet.registration.apply import Warper
+    from sacbnet.registration.result import keep_result
     from sacbnet.spatial.resample import Interpolation
 
+    keep_inputs([out], (*given, reference))
+    keep_result(out, registration)
     warper = Warper.of(registration)
     if points is not None:
         moved, outside = warper.points(load_points(points), onto)

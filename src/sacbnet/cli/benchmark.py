@@ -124,11 +124,12 @@ def benchmark(
     import sys
     from dataclasses import replace
 
+    from sacbnet.benchmark.ledger import LABELS, METHODS, PAIRS
     from sacbnet.benchmark.plan import check_plan, find_plan, read_plan
-    from sacbnet.benchmark.run import Setting
+    from sacbnet.benchmark.run import PLOT, SUMMARY, TABLE, Setting
     from sacbnet.benchmark.run import benchmark as run
     from sacbnet.errors import InputError, RegistrationError
-    from sacbnet.files import check_writable
+    from sacbnet.files import check_writable, keep_inputs
     from sacbnet.reporting.console import progress_bar
 
     from .options import numbers
@@ -146,6 +147,8 @@ def benchmark(
     python = shutil.which(tools_python or sys.executable)
     if python is None:
         raise InputError(f"--tools-python is {tools_python}; a Python that can be run was expected")
+    written = [out / name for name in (PAIRS, LABELS, METHODS, SUMMARY, TABLE, PLOT)]
+    keep_inputs([*written, *filter(None, [log])], [data, name])
     check_writable(out)
 
     def say(line: str) -> None:

@@ -55,17 +55,26 @@ def cohort(
 ) -> None:
     """Register every pair of a list; the same command continues an interrupted cohort."""
     import sys
+    from dataclasses import astuple
 
-    from sacbnet.cohort.pairs import TABLE, read_pairs
+    from sacbnet.cohort.pairs import SUMMARY, TABLE, read_pairs
     from sacbnet.cohort.run import register_pairs
     from sacbnet.errors import RegistrationError
-    from sacbnet.files import check_writable
+    from sacbnet.files import check_writable, keep_inputs
     from sacbnet.networks.weights.catalogue import licence_notice
     from sacbnet.registration.registrar import Registrar
+    from sacbnet.registration.result import FILES, MAPS
     from sacbnet.reporting.console import progress_bar
 
-    check_writable(out)
     listed = read_pairs(pairs)
+    inputs = {
+        pairs,
+        Path(weights),
+        *(p for pair in listed for p in astuple(pair) if isinstance(p, Path)),
+    }
+    written = [out / pair.name / name for pair in listed for name in (*FILES, *MAPS)]
+    keep_inputs([*written, out / TABLE, out / SUMMARY, *filter(None, [log])], inputs)
+    check_writable(out)
     try:
         with progress_bar(quiet, of_all=True, verbose=verbose, log=log) as progress:
             registrar = Registrar(

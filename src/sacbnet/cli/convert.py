@@ -29,8 +29,10 @@ def convert_checkpoint(
 
     No code in the checkpoint is executed. The sampling grids in it are left out.
     """
+    from sacbnet.files import keep_inputs
     from sacbnet.networks.weights import convert
 
+    keep_inputs([out], [checkpoint])
     info = convert.convert_checkpoint(
         checkpoint,
         out,

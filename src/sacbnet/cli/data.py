@@ -129,11 +129,14 @@ def pack(
     """Write a set as one file for training: one grid, intensities in [0, 1], memory-mapped."""
     from sacbnet.data.pack import PackOptions
     from sacbnet.data.packing import build_pack
+    from sacbnet.files import keep_inputs
     from sacbnet.reporting.console import progress_bar
 
     box = None if shape is None else _shape(shape)
     options = PackOptions(spacing, box, align, int(bits), label_maps, noise_maps)
     chosen = _chosen(source, subset)
+    inputs = {p for case in chosen.cases for p in (case.image, case.labels, case.points)}
+    keep_inputs([out], {source, *inputs})
     with progress_bar(quiet, of_all=True) as progress:
         packed = build_pack(chosen.cases, out, options, progress, chosen.pairs)
     if not quiet:

@@ -134,8 +134,16 @@ def evaluate(
     from sacbnet.errors import RegistrationError
     from sacbnet.evaluation.protocol import pairs_to_score
     from sacbnet.evaluation.run import evaluate as run
-    from sacbnet.evaluation.tables import failures, scored_line, scores_table, write_scores
-    from sacbnet.files import check_writable
+    from sacbnet.evaluation.tables import (
+        LABELS,
+        SUMMARY,
+        failures,
+        scored_line,
+        scores_table,
+        write_scores,
+    )
+    from sacbnet.evaluation.tables import PAIRS as TABLE
+    from sacbnet.files import check_writable, keep_inputs
     from sacbnet.networks.weights.catalogue import licence_notice
     from sacbnet.registration.registrar import Registrar
     from sacbnet.reporting.console import progress_bar
@@ -158,6 +166,9 @@ def evaluate(
         given["origin"] = f"{' and '.join(named)}, else {protocol.origin}"
     protocol = replace(protocol, **given)
     cases, list_of_pairs = pairs_to_score(data, protocol, limit)
+    inputs = {p for case in cases for p in (case.image, case.labels, case.points)}
+    written = [out / name for name in (TABLE, LABELS, SUMMARY)]
+    keep_inputs([*written, *filter(None, [log])], {*inputs, data, recipe, weights})
     registrar = Registrar.of(
         Options(
             weights=weights,

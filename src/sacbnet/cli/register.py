@@ -117,12 +117,15 @@ def register(
     import psutil
     from rich.console import Console
 
-    from sacbnet.files import check_writable
+    from sacbnet.files import check_writable, keep_inputs
     from sacbnet.io.images import load_image
     from sacbnet.registration.registrar import Registrar, image_facts
-    from sacbnet.registration.result import RUN, refuse_another
+    from sacbnet.registration.result import FILES, MAPS, RUN, refuse_another
     from sacbnet.reporting.console import progress_bar, registration_lines, registration_table
 
+    inputs = (fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels, weights)
+    written = [out / name for name in (*FILES, *MAPS)]
+    keep_inputs([*written, *filter(None, [log])], inputs)
     check_writable(out)  # before minutes are spent
     if (out / RUN).is_file() and not overwrite:
         refuse_another(out, *(image_facts(path, load_image(path)) for path in (fixed, moving)))

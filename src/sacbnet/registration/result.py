@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sacbnet.errors import InputError, OutputError
-from sacbnet.files import staged_folder
+from sacbnet.files import keep_inputs, staged_folder
 from sacbnet.imaging.image import Image
 from sacbnet.io.images import save_image
 from sacbnet.io.transforms import save_affine, save_displacement
@@ -174,6 +175,33 @@ def refuse_another(folder: str | Path, fixed: ImageFacts, moving: ImageFacts) ->
         raise OutputError(
             f"{folder} holds the result of another pair ({before.moving.name} ->"
             f" {before.fixed.name}); choose another --out, or give --overwrite"
+        )
+
+
+def keep_result(file: str | Path, result: str | Path) -> None:
+    """Refuse to write a single file over a file of a finished registration.
+
+    Its run.json would then describe a file that is no longer there.
+
+    Parameters
+    ----------
+    file : str or Path
+        The file to write.
+    result : str or Path
+        The folder of a result.
+
+    Raises
+    ------
+    OutputError
+        If the file is, under any name, one of that result's files, or has the name of such a file
+        in a folder with a result.
+    """
+    file = Path(file)
+    names = (*FILES, *MAPS)
+    keep_inputs([file], (Path(result) / name for name in names))
+    if file.name in names and os.path.lexists(file.parent / RUN):
+        raise OutputError(
+            f"{file} is the name of a file of the registration in that folder; choose another --out"
         )
 
 
