@@ -34,11 +34,16 @@ def test_paths_are_relative_to_the_list(listed, tmp_path):
     assert two.fixed_mask == tmp_path / "m/c.nii" and two.moving_labels is None
 
 
+def test_names_are_short_where_the_files_have_names_of_their_own(listed):
+    path = listed("fixed,moving\nb/b.nii,/elsewhere/of/c.nii\n")
+    assert [pair.name for pair in read_pairs(path)] == ["c_to_b"]
+
+
 def test_the_order_is_that_of_the_file(listed, monkeypatch, tmp_path):
-    path = listed("fixed,moving\nb.nii,c.nii\n../x/a.nii,b.nii\n")
+    path = listed("fixed,moving\nb.nii,c.nii\n../x/b.nii,b.nii\n")
     assert [pair.name for pair in read_pairs(path)] == [
         f"{tmp_path.name}-c_to_{tmp_path.name}-b",
-        f"{tmp_path.name}-b_to_x-a",
+        f"{tmp_path.name}-b_to_x-b",
     ]
     monkeypatch.chdir(tmp_path)  # a relative path of the list, too
     assert [pair.name for pair in read_pairs("pairs.csv")] == [p.name for p in read_pairs(path)]

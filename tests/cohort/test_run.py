@@ -178,7 +178,7 @@ def test_a_file_of_another_kind_is_not_replaced(pairs, registrar, tmp_path):
         register_pairs(pairs, registrar, tmp_path / "out", overwrite=True)
 
 
-def test_a_defect_of_the_program_costs_one_pair(pairs, registrar, tmp_path, monkeypatch):
+def test_a_defect_of_the_program_costs_one_pair(pairs, registrar, tmp_path, monkeypatch, caplog):
     true = Registrar.register
 
     def broken(self, **given):
@@ -187,7 +187,9 @@ def test_a_defect_of_the_program_costs_one_pair(pairs, registrar, tmp_path, monk
         return true(self, **given)
 
     monkeypatch.setattr(Registrar, "register", broken)
-    found = register_pairs(pairs, registrar, tmp_path / "out")
+    with caplog.at_level("INFO", "sacbnet.cohort"):
+        found = register_pairs(pairs, registrar, tmp_path / "out")
+    assert "in broken" in caplog.text  # the traceback
     assert found.count("done") == 2
     assert found.outcomes[1].error == "unexpected error (ZeroDivisionError: division by zero)"
 

@@ -73,7 +73,8 @@ def read_pairs(source: str | Path) -> tuple[CohortPair, ...]:
     source : str or Path
         A CSV with the columns fixed and moving. The columns name, fixed_mask, moving_mask,
         fixed_labels and moving_labels are optional, and so are their cells. Paths are relative to
-        the CSV. A pair without a name is called MOVING_to_FIXED.
+        the CSV. A pair without a name is called MOVING_to_FIXED, by the names of the files; if two
+        images of the list have the same file name, by the parts of the paths that differ.
 
     Returns
     -------
@@ -98,9 +99,11 @@ def read_pairs(source: str | Path) -> tuple[CohortPair, ...]:
     for line, row in rows:
         if not (row["fixed"] and row["moving"]):
             raise InputError(f"{source}, line {line} names no fixed or no moving image")
-    # absolute, as the names are the parts of the paths below one folder
+    # absolute, as the names may be the parts of the paths below one folder
     images = {row[side] for _, row in rows for side in ("fixed", "moving")}
     short = names_of(Path(os.path.abspath(source.parent / text)) for text in images)
+    if len({Path(text).name for text in short.values()}) == len(short):
+        short = {image: Path(text).name for image, text in short.items()}
     pairs = []
     for line, row in rows:
         files = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -94,26 +94,24 @@ def register_pairs(
 def _register(
     pair: CohortPair, registrar: Registrar, out: Path, command: tuple[str, ...]
 ) -> Outcome:
-    started = time.time()
     try:
         result = registrar.register(**pair.files())  # type: ignore[arg-type]
         # what stands in the folder may be replaced: `_finished` has looked at it
-        result.save(out / pair.name, overwrite=True, started=started, command=command)
+        result.save(out / pair.name, overwrite=True, command=command)
     except OutputError:
         raise
     except SacbnetError as error:
         sentence = str(error)
     except Exception as error:  # a defect of the program must not stop the other pairs either
-        _log.exception("%s: unexpected error", pair.name)
+        _log.info("%s: %s", pair.name, traceback.format_exc())
         sentence = f"unexpected error ({type(error).__name__}: {error})"
         if isinstance(error, MemoryError) or "memory" in str(error).lower():  # torch, ITK
             sentence = "the memory is not enough for images of this size; use a coarser --spacing"
     else:
         return Outcome.of(pair, "done", result.report)
     sentence = " ".join(sentence.split())
-    _log.warning("%s failed: %s", pair.name, sentence)
-    fixed, moving = str(pair.fixed), str(pair.moving)
-    return Outcome(name=pair.name, fixed=fixed, moving=moving, status="failed", error=sentence)
+    _log.info("%s failed: %s", pair.name, sentence)
+    return Outcome(pair.name, str(pair.fixed), str(pair.moving), "failed", error=sentence)
 
 
 def _finished(

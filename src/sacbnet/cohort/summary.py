@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 Status = Literal["done", "failed", "skipped"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Outcome:
     """What one pair came to. Its fields are the columns of summary.csv.
 
@@ -77,10 +77,10 @@ class Outcome:
         """
         likeness, dice = report.similarity, report.dice
         return cls(
-            name=pair.name,
-            fixed=str(pair.fixed),
-            moving=str(pair.moving),
-            status=status,
+            pair.name,
+            str(pair.fixed),
+            str(pair.moving),
+            status,
             local_correlation_start=likeness.start.local_correlation,
             local_correlation_final=likeness.final.local_correlation,
             dice_start=None if dice is None else dice.start.nearest,

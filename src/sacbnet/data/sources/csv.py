@@ -83,7 +83,8 @@ def read_rows(path: Path) -> tuple[list[str], Rows]:
                 if any(map(str.strip, row))
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as CSV ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read as CSV ({reason})") from error
     for line, row in rows:
         if len(row) != len(header):
             raise InputError(
