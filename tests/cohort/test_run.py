@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -238,3 +240,16 @@ def test_two_pairs_of_one_name_are_refused(pairs, registrar, tmp_path):
 def test_a_name_is_that_of_a_folder(name, pairs):
     with pytest.raises(InputError, match="a pair has the name"):
         replace(pairs[0], name=name)
+
+
+def test_the_code_on_the_page_runs(files, tmp_path, monkeypatch, capsys):
+    """With no network and one step, as the page's weights are large."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "cohorts.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    chosen = 'weights="brain", preset="fast"'
+    assert chosen in block
+    (tmp_path / "pairs.csv").write_text(f"fixed,moving\n{files['fixed']},{files['aligned']}\n")
+    monkeypatch.chdir(tmp_path)
+    exec(block.replace(chosen, 'weights="none", affine="none", refine=1'), {})
+    assert capsys.readouterr().out == "aligned_to_fixed done None\n"
+    assert (tmp_path / "results" / "aligned_to_fixed" / TRANSFORM).is_file()
