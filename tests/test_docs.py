@@ -14,7 +14,8 @@ import pytest
 import typer
 
 from sacbnet.benchmark import ledger
-from sacbnet.benchmark.plan import Method, Plan, find_plan, read_plan
+from sacbnet.benchmark.method import Method
+from sacbnet.benchmark.plan import Plan, find_plan, read_plan
 from sacbnet.benchmark.run import PLOT, SUMMARY, TABLE
 from sacbnet.cli.main import app
 from sacbnet.cohort import CohortPair, Outcome

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel, wilcoxon
 
-from sacbnet.benchmark.comparison import compare, difference, holm, over_seeds, page, table
+from sacbnet.benchmark.comparison import compare, difference, holm, over_seeds, table
+from sacbnet.benchmark.facts import Failure, MethodFacts
+from sacbnet.benchmark.plan import plan_from_dict
 from sacbnet.benchmark.plots import _looks, boxplots
+from sacbnet.benchmark.report import Report
 
 
 def row(method, fixed, dice, seed="", **more):
@@ -112,7 +115,7 @@ def test_the_table():
     rows += rows_of("tool", [0.5, 0.7], seconds=10.0)
     told = table(
         compare(rows, ["ours", "tool"]),
-        {"ours": {"parameters": 1234567, "training_minutes": 2.5}},
+        {"ours": MethodFacts(parameters=1234567, training_minutes=2.5)},
         3,
     )
     heads, _, ours, tool = (cells(line) for line in told.splitlines())
@@ -160,39 +163,34 @@ def test_only_landmarks():
 
 
 def report(**more):
-    methods = [
-        {"name": name, "train": train} for name, train in (("a", []), ("b", None), ("c", None))
-    ]
-    plan = {
-        "name": "toy",
-        "about": "A toy.",
-        "recipe": "shapes",
-        "steps": 5,
-        "seeds": [0, 1],
-        "keep": "last",
-    }
-    where = {"processor": "P", "device": "cpu", "threads": 1, "sacbnet": "0"}
-    found = {
-        "benchmark": plan | {"methods": methods},
-        "environment": where,
-        "pairs": 1,
-        "incomplete": False,
-    }
-    return found | {"methods": {"a": {}}, "failed": []} | more
+    """The report of a plan with three methods."""
+    methods = [{"name": "a", "train": []}, *({"name": n, "weights": "none"} for n in "bc")]
+    plan = plan_from_dict(
+        {
+            "name": "toy",
+            "about": "A toy.",
+            "recipe": "shapes",
+            "steps": 5,
+            "seeds": [0, 1],
+            "keep": "last",
+            "method": methods,
+        }
+    )
+    where = {"device": "cpu", "threads": 1, "sacbnet": "0"}
+    return Report(plan, where, "P", 1, **more)
 
 
 def test_the_page_tells_what_failed_and_what_was_not_run():
-    failed = [{"method": "b", "seed": "", "moving": "x", "fixed": "y", "error": "no tool"}]
-    told = page(
-        compare(rows_of("a", [0.5], "0"), ["a", "b", "c"]), report(failed=failed, incomplete=True)
-    )
+    standings = compare(rows_of("a", [0.5], "0"), ["a", "b", "c"])
+    failed = (Failure("b", "", "no tool", "x", "y"),)
+    told = report(standings=standings, failed=failed, incomplete=True).page()
     assert (
         "- b, x -> y failed: no tool\n" in told
         and "- c: not run yet." in told
         and "Not finished" in told
     )
     assert "5 steps of recipe shapes, seeds 0, 1, last weights" in told and "A toy." in told
-    assert "- b: not run" not in told and "Not finished" not in page((), report())
+    assert "- b: not run" not in told and "Not finished" not in report().page()
 
 
 def test_the_picture(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 
+from sacbnet.benchmark.facts import Facts, Failure
 from sacbnet.benchmark.ledger import LABELS, PAIRS, Ledger
 from sacbnet.errors import InputError
 
@@ -24,7 +26,7 @@ OF_LABELS = [{"method": "registered", "label": n, "dice_nearest": n / 7} for n i
 def filled(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.begin("ours", {"x": {"steps": 5}, "seeds": (1, 2)})
-    ledger.tell("ours", 0, {"parameters": 7, "training_seconds": 60.0}, [])
+    ledger.tell("ours", 0, Facts(parameters=7, training_seconds=60.0), [])
     ledger.add("ours", 0, NAMES, ROW, OF_LABELS)
     ledger.save()
     return tmp_path
@@ -51,7 +53,7 @@ def test_read_back_as_it_was(filled):
         and not again.has("ours", 1, NAMES)
         and not again.has("ours", None, NAMES)
     )
-    assert again.rows({("b", "a")}) == [] and again.facts("ours")["training_minutes"] == 1
+    assert again.rows({("b", "a")}) == [] and again.facts("ours").training_minutes == 1
 
 
 def test_labels_without_their_pair_are_dropped(filled):
@@ -92,14 +94,36 @@ def test_another_definition_is_refused_where_there_are_scores(filled):
 def test_another_version_of_a_tool_is_refused_where_there_are_scores(filled):
     ledger = Ledger(filled)
     ledger.begin("syn", {})
-    ledger.tell("syn", None, {"tool": "antspyx 1"}, [{"error": "x"}])
-    ledger.tell("syn", None, {"tool": "antspyx 2"})
-    assert ledger.failures("syn") == [{"method": "syn", "seed": "", "error": "x"}]
+    ledger.tell("syn", None, Facts(tool="antspyx 1"), [Failure("syn", "", "x")])
+    ledger.tell("syn", None, Facts(tool="antspyx 2"))
+    assert ledger.failures("syn") == [Failure("syn", "", "x")]
     ledger.add("syn", None, NAMES, ROW, [])
-    ledger.tell("syn", None, {"tool": "antspyx 2"}, [])
+    ledger.tell("syn", None, Facts(tool="antspyx 2"), [])
     with pytest.raises(InputError, match="by antspyx 2; it is antspyx 3 now"):
-        ledger.tell("syn", None, {"tool": "antspyx 3"})
+        ledger.tell("syn", None, Facts(tool="antspyx 3"))
     assert ledger.failures("syn") == []
+
+
+def test_facts_and_failures_are_read_back(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.begin("net", {"x": 1})
+    facts = Facts(steps=5, training_seconds=90.0, parameters=7)
+    failed = [Failure("net", "3", "one"), Failure("net", "3", "two", "a", "b")]
+    ledger.tell("net", 3, facts, failed)
+    ledger.save()
+    kept = json.loads((tmp_path / "methods.json").read_text())["net"]
+    assert kept["facts"] == {"3": {"steps": 5, "training_seconds": 90.0, "parameters": 7}}
+    assert kept["failed"] == {
+        "3": [{"error": "one"}, {"moving": "a", "fixed": "b", "error": "two"}]
+    }
+    again = Ledger(tmp_path)
+    assert again.failures("net") == failed and again.facts("net") == ledger.facts("net")
+    assert again.facts("net").to_dict() == {
+        "parameters": 7,
+        "steps": 5,
+        "training_minutes": 1.5,
+        "seeds": kept["facts"],
+    }
 
 
 def test_files_of_others_are_refused(tmp_path):

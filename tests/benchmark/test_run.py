@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-import sacbnet.benchmark.run
+import sacbnet.benchmark.trainings
 from sacbnet.benchmark.plan import plan_from_dict
 from sacbnet.benchmark.run import Setting, benchmark
 from sacbnet.config.recipe import read_recipe
@@ -62,7 +62,7 @@ def forbid(monkeypatch, *names):
         raise AssertionError("it was done already")
 
     for name in names:
-        monkeypatch.setattr(f"sacbnet.benchmark.run.{name}", never)
+        monkeypatch.setattr(f"sacbnet.benchmark.{name}", never)
 
 
 def test_methods_beside_each_other(toy, run, shapes, tmp_path, fake_python, monkeypatch):
@@ -70,7 +70,7 @@ def test_methods_beside_each_other(toy, run, shapes, tmp_path, fake_python, monk
     plan = toy(OURS, BARE, TOOL, IDENTITY)
     found = run(plan, python=fake_python())
     out = tmp_path / "out"
-    assert found.signal == 0 and not found.report["incomplete"] and found.report["failed"] == []
+    assert found.signal == 0 and not found.report.incomplete and found.report.failed == ()
     rows = rows_of(out)
     assert [(r["method"], r["seed"]) for r in rows[::2]] == [
         ("ours", "0"),
@@ -120,7 +120,7 @@ def test_methods_beside_each_other(toy, run, shapes, tmp_path, fake_python, monk
     assert read_recipe(out / "no-sacb" / "seed-0" / "recipe.toml").model.sacb_levels == ()
 
     files = {path: path.read_bytes() for path in out.glob("*") if path.is_file()}
-    forbid(monkeypatch, "train", "outcomes", "Tool", "ByRegistrar")
+    forbid(monkeypatch, "trainings.train", "run.outcomes", "run.Tool", "run.ByRegistrar")
     assert run(plan, python="gone").table == told
     assert {path: path.read_bytes() for path in files} == files
     with pytest.raises(
@@ -133,13 +133,14 @@ def test_what_is_missing_is_done(toy, run, tmp_path, fake_python, monkeypatch):
     """More pairs, seeds and methods later: the trainings and scores that there are stay."""
     plan = toy(IDENTITY, OURS, TOOL)
     first = run(plan, only=["ours"], limit=1)
-    assert [row["method"] for row in rows_of(tmp_path / "out")] == ["ours"] and first.report[
-        "pairs"
-    ] == 1
-    assert "- SyN: not run yet." in first.table and list(first.report["methods"]) == ["ours"]
-    calls, real = [], sacbnet.benchmark.run.train
+    assert [row["method"] for row in rows_of(tmp_path / "out")] == [
+        "ours"
+    ] and first.report.pairs == 1
+    assert "- SyN: not run yet." in first.table and list(first.report.facts) == ["ours"]
+    calls, real = [], sacbnet.benchmark.trainings.train
     monkeypatch.setattr(
-        "sacbnet.benchmark.run.train", lambda *a, **k: calls.append(a[0].run.seed) or real(*a, **k)
+        "sacbnet.benchmark.trainings.train",
+        lambda *a, **k: calls.append(a[0].run.seed) or real(*a, **k),
     )
     found = run(replace(plan, seeds=(0, 1)), python=fake_python())
     assert calls == [1]
@@ -147,23 +148,21 @@ def test_what_is_missing_is_done(toy, run, tmp_path, fake_python, monkeypatch):
         ("ours", "0"), ("identity", ""), ("identity", ""), ("ours", "0"), ("SyN", ""), ("SyN", ""),
         ("ours", "1"), ("ours", "1"),
     ]  # fmt: skip
-    assert list(found.report["methods"]) == ["identity", "ours", "SyN"]
-    assert (
-        set(found.report["methods"]["ours"]["by_seed"]) == {"0", "1"} and "by seed" in found.table
-    )
+    assert list(found.report.facts) == ["identity", "ours", "SyN"]
+    assert set(found.report.standings[1].by_seed) == {"0", "1"} and "by seed" in found.table
     with pytest.raises(InputError, match="has no method 'greedy'; it has identity, ours, SyN"):
         run(plan, only=["greedy"])
 
 
 def test_what_fails_is_told_and_the_rest_goes_on(toy, run, tmp_path, fake_python, monkeypatch):
-    real, broken = sacbnet.benchmark.run.train, [True]
+    real, broken = sacbnet.benchmark.trainings.train, [True]
 
     def training(recipe, *args, **more):
         if broken[0] and recipe.model.sacb_levels == ():
             raise RuntimeError("out of\nmemory")
         return real(recipe, *args, **more)
 
-    monkeypatch.setattr("sacbnet.benchmark.run.train", training)
+    monkeypatch.setattr("sacbnet.benchmark.trainings.train", training)
     plan = toy(
         IDENTITY,
         BARE,
@@ -172,17 +171,17 @@ def test_what_fails_is_told_and_the_rest_goes_on(toy, run, tmp_path, fake_python
         {"name": "greedy", "tool": "greedy"},
     )
     found = run(plan, python=fake_python(broken="syn"))
-    told = {row["method"]: row["error"] for row in found.report["failed"]}
+    told = {row.method: row.error for row in found.report.failed}
     assert told["no SACB"] == "RuntimeError: out of memory" and "has no syn" in told["SyN"]
     assert "no-such-weights" in told["lost"] and set(told) == {"no SACB", "SyN", "lost"}
     assert (
         "- no SACB, seed 0 failed: RuntimeError" in found.table
         and "| identity | 2 |" in found.table
     )
-    assert "| greedy | 2 |" in found.table and not found.report["incomplete"]
+    assert "| greedy | 2 |" in found.table and not found.report.incomplete
     broken[0] = False
     again = run(plan, only=["no SACB"])
-    assert {row["method"] for row in again.report["failed"]} == {
+    assert {row.method for row in again.report.failed} == {
         "SyN",
         "lost",
     } and "| no SACB | 2 |" in again.table
@@ -191,10 +190,10 @@ def test_what_fails_is_told_and_the_rest_goes_on(toy, run, tmp_path, fake_python
 def test_a_pair_that_fails_is_told_and_tried_again(toy, run, tmp_path, fake_python):
     found = run(toy(IDENTITY, TOOL), python=fake_python(moves=5))
     assert [row["method"] for row in rows_of(tmp_path / "out")] == ["identity", "identity"]
-    assert [row["moving"] for row in found.report["failed"]] == ["case_5", "case_4"]
+    assert [row.moving for row in found.report.failed] == ["case_5", "case_4"]
     assert "- SyN, case_5 -> case_4 failed: the transform of syn" in found.table
     again = run(toy(IDENTITY, TOOL), python=fake_python())
-    assert again.report["failed"] == [] and "| SyN | 2 |" in again.table
+    assert again.report.failed == () and "| SyN | 2 |" in again.table
 
 
 def test_interrupted_it_leaves_whole_files_and_goes_on(toy, run, tmp_path, monkeypatch):
@@ -208,29 +207,27 @@ def test_interrupted_it_leaves_whole_files_and_goes_on(toy, run, tmp_path, monke
 
     monkeypatch.setattr(ByRegistrar, "__call__", interrupted)
     found = run(plan)
-    assert found.signal == 2 and found.report["incomplete"] and "Not finished" in found.table
+    assert found.signal == 2 and found.report.incomplete and "Not finished" in found.table
     assert len(rows_of(tmp_path / "out")) == 3 and "| ours | 1 of 2 |" in found.table
-    forbid(monkeypatch, "train")
+    forbid(monkeypatch, "trainings.train")
     whole = run(plan)
-    assert len(calls) == 5 and not whole.report["incomplete"]
+    assert len(calls) == 5 and not whole.report.incomplete
     monkeypatch.undo()
     other = run(plan, out="other")
-    assert [m["numbers"]["dice_nearest"]["mean"] for m in whole.report["methods"].values()] == [
-        m["numbers"]["dice_nearest"]["mean"] for m in other.report["methods"].values()
+    assert [s.numbers["dice_nearest"].mean for s in whole.report.standings] == [
+        s.numbers["dice_nearest"].mean for s in other.report.standings
     ]
 
 
 def test_a_signal_ends_a_training_and_the_work(toy, run, monkeypatch):
     monkeypatch.setattr(
-        "sacbnet.benchmark.run.train", lambda *a, **k: Outcome(State(step=1), False, 15)
+        "sacbnet.benchmark.trainings.train", lambda *a, **k: Outcome(State(step=1), False, 15)
     )
     found = run(toy(IDENTITY, OURS, BARE))
     assert (
-        found.signal == 15
-        and found.report["incomplete"]
-        and list(found.report["methods"]) == ["identity"]
+        found.signal == 15 and found.report.incomplete and list(found.report.facts) == ["identity"]
     )
-    assert found.report["failed"] == []
+    assert found.report.failed == ()
 
 
 def test_stages_begin_with_the_weights_before(toy, run, tmp_path):
@@ -245,7 +242,7 @@ def test_stages_begin_with_the_weights_before(toy, run, tmp_path):
         3,
         3,
     )
-    assert found.report["methods"]["staged"]["steps"] == 2 and len(rows_of(tmp_path / "out")) == 2
+    assert found.report.facts["staged"].steps == 2 and len(rows_of(tmp_path / "out")) == 2
 
 
 def test_a_training_by_another_recipe_is_not_taken(toy, run, tmp_path):
@@ -253,9 +250,7 @@ def test_a_training_by_another_recipe_is_not_taken(toy, run, tmp_path):
     for name in ("pairs.csv", "labels.csv", "methods.json"):
         (tmp_path / "out" / name).unlink()
     found = run(toy({"name": "ours", "train": ["loss.noise=0.5"]}))
-    assert (
-        "was trained with another recipe (loss.noise differ)" in found.report["failed"][0]["error"]
-    )
+    assert "was trained with another recipe (loss.noise differ)" in found.report.failed[0].error
 
 
 def test_what_cannot_be_benchmarked(toy, run, pack, tmp_path):

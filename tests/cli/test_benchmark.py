@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from sacbnet.benchmark.report import Report
 from sacbnet.benchmark.run import Benchmark
 
 PLAN = """
@@ -57,7 +58,7 @@ def test_options_are_those_of_the_plan(sacbnet, plan, recipe, shapes, tmp_path, 
 
     def instead(plan, setting, only, say, progress):
         seen.append((plan, setting, only))
-        return Benchmark({"failed": []}, "table", signal=15)
+        return Benchmark(Report(plan, {}, "", 2), "table", signal=15)
 
     monkeypatch.setattr("sacbnet.benchmark.run.benchmark", instead)
     words = [

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 import sacbnet.registration.estimate
 import sacbnet.registration.registrar
 from sacbnet.benchmark.ledger import Ledger
-from sacbnet.benchmark.plan import Method, Plan
+from sacbnet.benchmark.method import Method
+from sacbnet.benchmark.plan import Plan
 from sacbnet.benchmark.run import Setting, _Work
 from sacbnet.cli.main import app, main
 from sacbnet.config.recipe import LossOptions

@@ -21,6 +21,8 @@ from scipy.stats import wilcoxon
 from sacbnet.evaluation.scoring import OF_A_PAIR, Row
 from sacbnet.evaluation.statistics import Summary, summarise
 
+from .facts import MethodFacts
+
 Pair = tuple[str, str]
 TESTED = ("dice_nearest", "dice_onehot", "hd95_mm", "tre_mm")
 SHOWN = {
@@ -211,7 +213,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return out
 
 
-def table(standings: Sequence[Standing], facts: Mapping[str, Mapping[str, Any]], asked: int) -> str:
+def table(standings: Sequence[Standing], facts: Mapping[str, MethodFacts], asked: int) -> str:
     """Write the table in Markdown: mean ± SD over the pairs, and the difference from the first.
 
     The difference is that of the first number of `TESTED` that there is.
@@ -220,8 +222,8 @@ def table(standings: Sequence[Standing], facts: Mapping[str, Mapping[str, Any]],
     ----------
     standings : sequence of Standing
         The methods, the first of which is the reference.
-    facts : mapping of str to mapping
-        For each method its "parameters" and "training_minutes", where it has them.
+    facts : mapping of str to MethodFacts
+        By method; read are the parameters and the minutes of the training.
     asked : int
         Number of pairs of the benchmark. A method that has fewer shows both numbers.
 
@@ -239,11 +241,12 @@ def table(standings: Sequence[Standing], facts: Mapping[str, Mapping[str, Any]],
     heads += [f"{short}: difference [95%]", "p (Holm)"] if tested else []
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for s in standings:
-        mine = facts.get(s.method, {})
+        mine = facts.get(s.method, MethodFacts())
         cells = [s.method, str(s.pairs) if s.pairs == asked else f"{s.pairs} of {asked}"]
         cells += [_mean(s.numbers.get(name), SHOWN[name][1]) + _largest(s, name) for name in shown]
-        cells += [f"{mine['parameters']:,}" if "parameters" in mine else ""]
-        cells += [f"{mine['training_minutes']:.1f}" if "training_minutes" in mine else ""]
+        minutes = mine.training_minutes
+        cells += ["" if mine.parameters is None else f"{mine.parameters:,}"]
+        cells += ["" if minutes is None else f"{minutes:.1f}"]
         cells += (
             [" ".join(f"{v:.4f}" for v in s.by_seed.values()) if len(s.by_seed) > 1 else ""]
             if seeds
@@ -252,57 +255,6 @@ def table(standings: Sequence[Standing], facts: Mapping[str, Mapping[str, Any]],
         cells += _against(s.against_first.get(tested), SHOWN[tested][1]) if tested else []
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def page(standings: Sequence[Standing], report: Mapping[str, Any]) -> str:
-    """Write table.md: what was done, the table, the tools, and what failed.
-
-    Parameters
-    ----------
-    standings : sequence of Standing
-        The methods, the first of which is the reference.
-    report : mapping
-        The content of summary.json; read are "benchmark", "environment", "pairs", "methods",
-        "failed" and "incomplete".
-
-    Returns
-    -------
-    str
-        The page in Markdown.
-    """
-    plan, where, asked = report["benchmark"], report["environment"], report["pairs"]
-    facts, failed = report["methods"], report["failed"]
-    told = f"{asked} pairs, mean ± SD over them."
-    if any(method["train"] is not None for method in plan["methods"]):
-        steps = plan["steps"] or "the recipe's"
-        seeds = ", ".join(map(str, plan["seeds"]))
-        told += (
-            f" Each network: {steps} steps of recipe {plan['recipe']}, seeds {seeds},"
-            f" {plan['keep']} weights."
-        )
-    told += (
-        f" {where['processor']}, {where['device']}, {where['threads']} threads;"
-        f" sacbnet {where['sacbnet']}."
-    )
-    lines = [f"# {plan['name']}", "", *([plan["about"], ""] if plan["about"] else [])]
-    lines += [
-        told + (" Not finished." if report["incomplete"] else ""),
-        "",
-        table(standings, facts, asked),
-        "",
-    ]
-    lines += [f"- {name}: {found['tool']}." for name, found in facts.items() if "tool" in found]
-    silent = {s.method for s in standings} | {row["method"] for row in failed}
-    lines += [
-        f"- {method['name']}: not run yet."
-        for method in plan["methods"]
-        if method["name"] not in silent
-    ]
-    for row in failed:
-        what = row["method"] + (f", seed {row['seed']}" if row["seed"] else "")
-        what += f", {row['moving']} -> {row['fixed']}" if "moving" in row else ""
-        lines.append(f"- {what} failed: {row['error']}")
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def _by_seed(rows: Sequence[Row]) -> dict[str, float]:

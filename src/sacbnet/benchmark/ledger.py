@@ -9,14 +9,15 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sacbnet.errors import InputError
 from sacbnet.evaluation.scoring import OF_A_LABEL, OF_A_PAIR, Row
 from sacbnet.files import atomic_file, writing
+
+from .facts import Facts, Failure, Known, MethodFacts
 
 PAIRS, LABELS, METHODS = "pairs.csv", "labels.csv", "methods.json"
 KEY = ("method", "seed", "moving", "fixed")
@@ -25,25 +26,6 @@ OF_LABELS = (*KEY, "label", *OF_A_LABEL)
 DIGITS = 7
 PAUSE = 10.0  # seconds between two writes of the tables: they grow, and each write is a whole file
 Key = tuple[str, str, str, str]
-
-
-@dataclass
-class Known:
-    """What is known of one method.
-
-    Parameters
-    ----------
-    definition : dict
-        All that its scores depend on, as JSON holds it.
-    facts : dict of str to dict
-        By seed: parameters, steps, training_seconds, tool, weights, where they apply.
-    failed : dict of str to list of Row
-        By seed: what failed when it was last tried.
-    """
-
-    definition: dict[str, Any]
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    failed: dict[str, list[Row]] = field(default_factory=dict)
 
 
 class Ledger:
@@ -154,8 +136,8 @@ class Ledger:
         self,
         method: str,
         seed: int | None,
-        facts: Mapping[str, Any] | None = None,
-        failed: Sequence[Row] | None = None,
+        facts: Facts | None = None,
+        failed: Sequence[Failure] | None = None,
     ) -> None:
         """Record what is known of a method's seed. It replaces what was known before.
 
@@ -165,10 +147,10 @@ class Ledger:
             Name of a method that has begun.
         seed : int or None
             Seed of its training; None for a method that is not trained.
-        facts : mapping, optional
-            Parameters, steps, training_seconds, tool, weights, where they apply.
-        failed : sequence of Row, optional
-            What failed this time: "error", and "moving" and "fixed" where a pair failed.
+        facts : Facts, optional
+            The facts of this seed.
+        failed : sequence of Failure, optional
+            What failed this time.
 
         Raises
         ------
@@ -177,20 +159,18 @@ class Ledger:
         """
         known = self.methods[method]
         if facts is not None:
-            before = known.facts.get(_text(seed), {})
-            for name in ("tool", "weights"):
-                if before.get(name) != facts.get(name) and any(
-                    key[:2] == (method, _text(seed)) for key in self.pairs
-                ):
+            before = known.facts.get(_text(seed), Facts())
+            for old, new in ((before.tool, facts.tool), (before.weights, facts.weights)):
+                if old != new and any(key[:2] == (method, _text(seed)) for key in self.pairs):
                     raise InputError(
-                        f"{self.folder} holds scores of {method} by {before.get(name)}; it is"
-                        f" {facts.get(name)} now: choose another --out"
+                        f"{self.folder} holds scores of {method} by {old}; it is {new} now: choose"
+                        " another --out"
                     )
-            known.facts[_text(seed)] = dict(facts)
+            known.facts[_text(seed)] = facts
         if failed is not None:
             known.failed[_text(seed)] = list(failed)
 
-    def facts(self, method: str) -> dict[str, Any]:
+    def facts(self, method: str) -> MethodFacts:
         """Summarise what is known of a method over its seeds.
 
         Parameters
@@ -200,21 +180,12 @@ class Ledger:
 
         Returns
         -------
-        dict
-            Parameters, steps and tool, where they apply; training_minutes, the mean over the seeds;
-            and "seeds": the facts of each seed.
+        MethodFacts
+            The summary; without values for a method that has not begun.
         """
-        seeds = self.methods[method].facts if method in self.methods else {}
-        out: dict[str, Any] = {}
-        for facts in seeds.values():
-            out |= {name: facts[name] for name in ("parameters", "steps", "tool") if name in facts}
-        if spent := [
-            facts["training_seconds"] for facts in seeds.values() if "training_seconds" in facts
-        ]:
-            out["training_minutes"] = round(sum(spent) / len(spent) / 60, 2)
-        return out | {"seeds": seeds}
+        return MethodFacts.of(self.methods[method].facts if method in self.methods else {})
 
-    def failures(self, method: str) -> list[Row]:
+    def failures(self, method: str) -> list[Failure]:
         """List what failed when a method was last tried.
 
         Parameters
@@ -224,13 +195,11 @@ class Ledger:
 
         Returns
         -------
-        list of Row
-            Method, seed and error of each; also moving and fixed where a pair failed.
+        list of Failure
+            Of all seeds.
         """
         found = self.methods[method].failed if method in self.methods else {}
-        return [
-            {"method": method, "seed": seed} | row for seed, rows in found.items() for row in rows
-        ]
+        return [failure for failures in found.values() for failure in failures]
 
     def rows(self, names: Collection[tuple[str, str]], labels: bool = False) -> list[Row]:
         """Get the rows of some pairs, with the digits that the files hold.
@@ -269,7 +238,7 @@ class Ledger:
         )
         _write(self.folder / PAIRS, OF_PAIRS, self.pairs.values())
         with atomic_file(self.folder / METHODS) as path:
-            known = {name: asdict(found) for name, found in self.methods.items()}
+            known = {name: found.to_dict() for name, found in self.methods.items()}
             path.write_text(json.dumps(known, indent=1), encoding="utf-8")
         self._saved = time.monotonic()
 
@@ -334,7 +303,7 @@ def _read_methods(path: Path) -> dict[str, Known]:
         return {}
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Known(**known) for name, known in tree.items()}
+        return {name: Known.from_dict(name, known) for name, known in tree.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is no file of sacbnet benchmark ({error}); choose another --out"

@@ -12,44 +12,37 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sacbnet.config.recipe import DataOptions, Recipe, read_recipe, same_training
+from sacbnet.config.recipe import DataOptions
 from sacbnet.config.registration import Options
 from sacbnet.data.cases import Case
 from sacbnet.environment import environment, processor
 from sacbnet.errors import InputError, SacbnetError
 from sacbnet.evaluation.protocol import Protocol, pairs_to_score
 from sacbnet.evaluation.run import ByRegistrar
-from sacbnet.evaluation.scoring import OF_A_LABEL, Register, Row, outcomes, summary
+from sacbnet.evaluation.scoring import OF_A_LABEL, Register, outcomes, summary
 from sacbnet.evaluation.tables import plain
 from sacbnet.files import atomic_file
 from sacbnet.kernels.cpu.memory import release_memory
 from sacbnet.kernels.dispatch import kernels_for, pick_device
-from sacbnet.networks.weights.catalogue import lasting
-from sacbnet.networks.weights.load import BEST, LAST, describe_weights
+from sacbnet.networks.weights.load import describe_weights
 from sacbnet.registration.registrar import Registrar
-from sacbnet.training.folder import RECIPE, RUN
-from sacbnet.training.loop import train
-from sacbnet.training.source import alone_in, open_data, with_source
-from sacbnet.training.team import Team
+from sacbnet.training.source import alone_in
 
-from .comparison import compare, page
+from .comparison import compare
+from .facts import Facts, Failure
 from .ledger import Ledger
-from .plan import Method, Plan
+from .method import Method
+from .plan import Plan
 from .plots import boxplots
+from .report import Report
 from .tools.adapter import Tool
+from .trainings import Stopped, Trainings
 
 SUMMARY, TABLE, PLOT = "summary.json", "table.md", "boxplots.png"
-NOT_DEFINING = (
-    "run.device",
-    "data.source",
-    "run.start_from",
-    "run.checkpoint_every",
-    "run.log_every",
-)
 
 
 @dataclass(frozen=True)
@@ -80,31 +73,23 @@ class Setting:
     limit: int = 0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Benchmark:
-    """What a benchmark came to.
+    """The outcome of a benchmark.
 
     Parameters
     ----------
-    report : dict[str, Any], default empty
+    report : Report
         What summary.json holds.
-    table : str, default ""
+    table : str
         What table.md holds.
     signal : int, default 0
         Number of the signal that ended the benchmark before its time; 0: none.
     """
 
-    report: dict[str, Any] = field(default_factory=dict)
-    table: str = ""
+    report: Report
+    table: str
     signal: int = 0
-
-
-class _Stopped(Exception):
-    """A training was told to stop by a signal."""
-
-    def __init__(self, signal: int) -> None:
-        super().__init__(signal)
-        self.signal = signal
 
 
 def benchmark(
@@ -150,7 +135,7 @@ def benchmark(
     methods = _chosen(plan, only)
     protocol = Protocol.of(plan.data(), f"the benchmark {plan.name}")
     cases, pairs = pairs_to_score(setting.data, protocol, setting.limit)
-    found = Benchmark()
+    signal = 0
     with alone_in(setting.out):
         work = _Work(plan, setting, cases, pairs, Ledger(setting.out), say)
         for method in methods:
@@ -169,13 +154,13 @@ def benchmark(
                 work.do(methods[n], seed, progress)
             incomplete = False
         except KeyboardInterrupt:
-            found.signal = 2
-        except _Stopped as stopped:
-            found.signal = stopped.signal
+            signal = 2
+        except Stopped as stopped:
+            signal = stopped.signal
         finally:
             work.ledger.save()
-            found.report, found.table = work.tell(incomplete)
-    return found
+            report = work.tell(incomplete)
+    return Benchmark(report, report.page(), signal)
 
 
 def _chosen(plan: Plan, only: Sequence[str]) -> tuple[Method, ...]:
@@ -200,20 +185,17 @@ class _Work:
     def data(self) -> DataOptions:
         return self.plan.data()
 
+    @property
+    def trainings(self) -> Trainings:
+        s = self.setting
+        return Trainings(self.plan, s.data, s.out, s.device, self.say)
+
     def names(self) -> list[tuple[str, str]]:
         return [(self.cases[m].name, self.cases[f].name) for m, f in self.pairs]
 
     def definition(self, method: Method) -> dict[str, Any]:
         """What a method's scores depend on, and not on which pairs are scored."""
-        trees = {}
-        for n, recipe in enumerate(
-            self.plan.recipes(method, 0) if method.train is not None else ()
-        ):
-            tree = recipe.to_dict()
-            for place in NOT_DEFINING:
-                section, _, option = place.partition(".")
-                del tree[section][option]
-            trees[f"stage {n + 1}"] = {k: v for k, v in tree.items() if isinstance(v, dict)}
+        trees = self.trainings.definition(method)
         mine = {
             k: v for k, v in asdict(method).items() if k not in ("name", "seeds", "train", "stages")
         }
@@ -238,7 +220,8 @@ class _Work:
         if not missing:
             self.say(f"{what}: all {len(self.pairs)} pairs are done")
             return
-        failed: list[Row] = []
+        failed: list[Failure] = []
+        key = (method.name, "" if seed is None else str(seed))
         try:
             register, facts = self.prepare(method, seed)
             self.ledger.tell(method.name, seed, facts)
@@ -253,13 +236,13 @@ class _Work:
                 progress=_prefixed(progress, what),
             ):
                 if isinstance(outcome, SacbnetError):
-                    failed.append(names | {"error": str(outcome)})
+                    failed.append(Failure(*key, str(outcome), names["moving"], names["fixed"]))
                     self.say(f"{what}: {names['moving']} -> {names['fixed']} failed: {outcome}")
                     continue
                 (row,), labels = outcome
-                parameters = {"parameters": facts["parameters"]} if "parameters" in facts else {}
+                parameters = {} if facts.parameters is None else {"parameters": facts.parameters}
                 self.ledger.add(method.name, seed, names, row | parameters, labels)
-        except _Stopped:
+        except Stopped:
             raise
         except Exception as error:
             told = (
@@ -267,21 +250,21 @@ class _Work:
                 if isinstance(error, SacbnetError)
                 else f"{type(error).__name__}: {error}"
             )
-            failed.append({"error": " ".join(told.split())})
-            self.say(f"{what} failed: {failed[-1]['error']}")
+            failed.append(Failure(*key, " ".join(told.split())))
+            self.say(f"{what} failed: {failed[-1].error}")
         self.ledger.tell(method.name, seed, failed=failed)
         self.ledger.save()
 
-    def prepare(self, method: Method, seed: int | None) -> tuple[Register, dict[str, Any]]:
-        """What registers, and what is to be told of it."""
+    def prepare(self, method: Method, seed: int | None) -> tuple[Register, Facts]:
+        """What registers, and the facts about it."""
         s = self.setting
         if method.tool:
             tool = Tool(method.tool, s.python, s.threads, aligned=method.affine == "none")
-            return tool, {"tool": tool.version()}
+            return tool, Facts(tool=tool.version())
         weights = method.weights
-        facts: dict[str, Any] = {}
+        facts = Facts()
         if seed is not None:
-            weights, facts = self.trained(method, seed)
+            weights, facts = self.trainings.train(method, seed)
         o = Options(
             weights=weights,
             affine=method.affine,  # type: ignore[arg-type]
@@ -293,46 +276,11 @@ class _Work:
         _give_back_memory()
         if weights != "none":
             told = describe_weights(weights)
-            facts |= {"parameters": told.parameters}
-            if seed is None:
-                facts["weights"] = told.sha256
+            own = told.sha256 if seed is None else None
+            facts = replace(facts, parameters=told.parameters, weights=own)
         return ByRegistrar(Registrar.of(o)), facts
 
-    def trained(self, method: Method, seed: int) -> tuple[str, dict[str, Any]]:
-        """The weights of a training, and how the training went.
-
-        A training that is not finished is started, or continued.
-        """
-        team = Team(device=pick_device(self.setting.device))
-        base = self.setting.out / method.slug / f"seed-{seed}"
-        recipes = self.plan.recipes(method, seed)
-        seconds, start = 0.0, ""
-        for n, recipe in enumerate(recipes):
-            folder = base / f"stage-{n + 1}" if len(recipes) > 1 else base
-            recipe = with_source(recipe, self.setting.data)
-            if start:
-                recipe = replace(recipe, run=replace(recipe.run, start_from=lasting(start)))
-            if not _finished(folder, recipe):
-                pack = open_data(recipe, self._place_of_pack(recipe, folder), team, self.say)
-                outcome = train(recipe, pack, folder, team, say=self.say)
-                if not outcome.finished:
-                    raise _Stopped(outcome.signal)
-            seconds += json.loads((folder / RUN).read_text(encoding="utf-8"))["state"]["seconds"]
-            start = str(folder / (LAST if self.plan.keep == "last" else BEST))
-        steps = sum(recipe.run.steps for recipe in recipes)
-        return start, {"steps": steps, "training_seconds": round(seconds, 1)}
-
-    def _place_of_pack(self, recipe: Recipe, folder: Path) -> Path:
-        """Where a training's pack lies. Trainings with the data of the first share its pack."""
-        first = next(method for method in self.plan.methods if method.train is not None)
-        usual = self.plan.recipes(first, 0)[0]
-        same = (
-            replace(recipe.data, source=usual.data.source) == usual.data
-            and recipe.synthesis == usual.synthesis
-        )
-        return self.setting.out if same else folder
-
-    def tell(self, incomplete: bool) -> tuple[dict[str, Any], str]:
+    def tell(self, incomplete: bool) -> Report:
         """Write summary.json, table.md and boxplots.png of all methods that have rows."""
         out, names = self.setting.out, [method.name for method in self.plan.methods]
         rows, labels = (
@@ -341,29 +289,30 @@ class _Work:
         standings = compare(rows, names)
         shown = [s.method for s in standings]
         device = pick_device(self.setting.device)
-        report = {
-            "format_version": 1,
-            "environment": environment(device, kernels_for(device)) | {"processor": processor()},
-            "benchmark": self.plan.to_dict(),
-            "pairs": len(self.pairs),
-            "tool_threads": self.setting.threads,
-            "incomplete": incomplete,
-            "methods": {s.method: s.to_dict() | self.ledger.facts(s.method) for s in standings},
-            "failed": [row for name in names for row in self.ledger.failures(name)],
-            "labels": {
+        report = Report(
+            plan=self.plan,
+            environment=environment(device, kernels_for(device)),
+            processor=processor(),
+            pairs=len(self.pairs),
+            tool_threads=self.setting.threads,
+            incomplete=incomplete,
+            standings=standings,
+            facts={name: self.ledger.facts(name) for name in shown},
+            failed=tuple(row for name in names for row in self.ledger.failures(name)),
+            labels={
                 m: summary([r for r in labels if r["method"] == m], OF_A_LABEL, "label")
                 for m in shown
             },
-        }
-        text = page(standings, report)
-        for name, content in ((SUMMARY, json.dumps(plain(report), indent=1)), (TABLE, text)):
+        )
+        tree = json.dumps(plain(report.to_dict()), indent=1)
+        for name, content in ((SUMMARY, tree), (TABLE, report.page())):
             with atomic_file(out / name) as path:
                 path.write_text(content, encoding="utf-8")
         if labels and not boxplots(
             out / PLOT, labels, shown, f"{self.plan.name}: {len(self.pairs)} pairs"
         ):
             self.say(f"{PLOT} is not drawn: matplotlib is not installed")
-        return report, text
+        return report
 
 
 def _give_back_memory() -> None:
@@ -372,23 +321,6 @@ def _give_back_memory() -> None:
     release_memory()
     with suppress(OSError, AttributeError):  # of other C libraries than Linux's
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _finished(folder: Path, recipe: Recipe) -> bool:
-    """Whether a training by this recipe has ended there. InputError where one by another has."""
-    if not (folder / RUN).exists() or not (folder / RECIPE).exists():
-        return False
-    state = json.loads((folder / RUN).read_text(encoding="utf-8"))["state"]
-    before = read_recipe(folder / RECIPE)
-    differ = same_training(before, recipe) + (
-        ["run.steps"] if before.run.steps != recipe.run.steps else []
-    )
-    if differ:
-        raise InputError(
-            f"{folder} was trained with another recipe ({', '.join(differ)} differ); choose another"
-            " --out, or remove the folder"
-        )
-    return bool(state["step"] >= recipe.run.steps)
 
 
 def _prefixed(

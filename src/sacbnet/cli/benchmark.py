@@ -168,7 +168,7 @@ def benchmark(
             err=True,
         )
         raise SystemExit(128 + found.signal)
-    if failed := {row["method"] for row in found.report["failed"]}:
+    if failed := {failure.method for failure in found.report.failed}:
         raise RegistrationError(
             f"{', '.join(sorted(failed))} failed, wholly or in part; {out / 'table.md'} says why"
         )

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pytest
 
-from sacbnet.benchmark import plan
+from sacbnet.benchmark import method
 from sacbnet.benchmark.tools.adapter import WORKER, Tool, _affine_of
 from sacbnet.benchmark.tools.worker import TOOLS
 from sacbnet.data.cases import Case
@@ -57,7 +57,7 @@ def head(name, shape, affine, pose):
 
 
 def test_every_tool_can_be_named():
-    assert tuple(TOOLS) == plan.TOOLS
+    assert tuple(TOOLS) == method.TOOLS
 
 
 @pytest.mark.parametrize("aligned", [True, False])
