@@ -380,7 +380,7 @@ def test_no_module_of_one_system_is_imported():
     assert not found
 
 
-# -- many processes with one folder -----------------------------------------------------------------
+# -- many processes with one folder ----------------------------------------------------------------
 def test_a_check_makes_nothing_where_others_may_be_about_to_write(tmp_path, monkeypatch):
     made, mkdir = [], os.mkdir
     monkeypatch.setattr(

@@ -304,7 +304,7 @@ def keep_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path | Non
         If an output and an input are the same file, under any name: through a symbolic link, a hard
         link, or another path.
     """
-    read = {}
+    read: dict[tuple[int, int], str | Path] = {}
     for path in inputs:
         if path is not None and (number := _number(Path(path))):
             read.setdefault(number, path)

@@ -520,7 +520,7 @@ def test_the_command_says_what_is_wrong(pack, shapes, tmp_path):
 
     assert "is a pack" in told("--data", str(pack.path))
     assert "Invalid value for '--pairs'" in told("--data", str(shapes), "--pairs", "cycle")
-    assert "whole numbers joined by commas" in told("--data", str(shapes), "--labels", "a")
+    assert "whole numbers with commas between them" in told("--data", str(shapes), "--labels", "a")
     assert not (tmp_path / "out").exists()
 
 
