@@ -154,13 +154,15 @@ def line(reference: Outcome, outcomes: Sequence[Outcome]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="folder with images/ and labels/")
     parser.add_argument("--pairs", nargs="+", required=True, metavar="MOVING:FIXED")
-    parser.add_argument("--poses", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", choices=("rigid", "affine"), default="affine")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--poses", type=int, default=30, help="poses of each pair; default 30")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the poses; default 0")
+    parser.add_argument(
+        "--kind", choices=("rigid", "affine"), default="affine", help="default affine"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="poses at a time; default 1")
+    parser.add_argument("--json", type=Path, help="file for the outcomes")
     o = parser.parse_args()
     pairs = [tuple(pair.split(":")) for pair in o.pairs]
     results: list[Outcome] = []

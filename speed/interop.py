@@ -56,9 +56,9 @@ def inverse_error_by_itk(result: Path, points_ras: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("result", type=Path)
-    parser.add_argument("--fixed", type=Path, required=True)
-    parser.add_argument("--moving", type=Path, required=True)
+    parser.add_argument("result", type=Path, help="output folder of `sacbnet register`")
+    parser.add_argument("--fixed", type=Path, required=True, help="the fixed image of that run")
+    parser.add_argument("--moving", type=Path, required=True, help="the moving image of that run")
     a = parser.parse_args()
     fixed, moving = sacbnet.load_image(a.fixed), sacbnet.load_image(a.moving)
     transform = sacbnet.load_transform(a.result / "transform.nii.gz")

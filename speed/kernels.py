@@ -200,13 +200,18 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
-        "--precision", choices=("float32", "bfloat16"), default="float32", help="of ours and conv"
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="number format of ours and conv",
     )
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=", ".join(NAMES)
     )
-    parser.add_argument("--sizes", nargs="+", type=size, metavar="IxJxK")
-    parser.add_argument("--clusters", nargs="+", type=int, metavar="N")
+    parser.add_argument(
+        "--sizes", nargs="+", type=size, metavar="IxJxK", help="sizes of the images"
+    )
+    parser.add_argument("--clusters", nargs="+", type=int, metavar="N", help="numbers of clusters")
     parser.add_argument(
         "--no-naive", action="store_true", help="leave the published formulation out"
     )

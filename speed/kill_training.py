@@ -48,12 +48,14 @@ def start(arguments: argparse.Namespace, out: Path) -> subprocess.Popen[bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipe")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--set", dest="change", action="append", default=[])
+    parser.add_argument("recipe", help="name or file of a recipe")
+    parser.add_argument("data", type=Path, help="data of the training")
+    parser.add_argument("runs", type=Path, help="new folder for both runs")
+    parser.add_argument("--kills", type=int, default=10, help="default 10")
+    parser.add_argument("--steps", type=int, default=60, help="steps of the training; default 60")
+    parser.add_argument(
+        "--set", dest="change", action="append", default=[], help="option of the recipe"
+    )
     arguments = parser.parse_args()
     calm, rough = arguments.runs / "calm", arguments.runs / "rough"
     began = time.monotonic()

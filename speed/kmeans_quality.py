@@ -100,11 +100,11 @@ def run(model: SACBNet, folder: Path, moving: str, fixed: str) -> tuple[Tensor, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--state", type=Path)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("folder", type=Path, help="folder of LPBA40")
+    parser.add_argument("--steps", type=int, default=200, help="steps of the training; default 200")
+    parser.add_argument("--pairs", type=int, default=5, help="number of pairs; default 5")
+    parser.add_argument("--state", type=Path, help="file that keeps the trained weights")
+    parser.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
     model = SACBNet().eval()
     if arguments.state and arguments.state.exists():

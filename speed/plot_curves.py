@@ -1,13 +1,13 @@
 """Curves of training runs: loss and validation Dice by step, from their metrics.csv.
 
-python speed/plot_curves.py OUT.png RUN [RUN ...]        (needs matplotlib)
+python speed/plot_curves.py OUT.png RUN [RUN ...]
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
-import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -22,9 +22,11 @@ def column(rows: list[dict[str, str]], name: str) -> tuple[list[int], list[float
 
 
 def main() -> None:
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    out, runs = sys.argv[1], [Path(name) for name in sys.argv[2:]]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", help="the picture to write (.png)")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of `sacbnet train`")
+    arguments = parser.parse_args()
+    out, runs = arguments.out, arguments.runs
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
     for run in runs:
         rows = list(csv.DictReader((run / "metrics.csv").open()))

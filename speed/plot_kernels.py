@@ -8,8 +8,8 @@ pass.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,8 @@ def _panel(axes: Any, rows: list[Row], x: Any, title: str, label: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        raise SystemExit(__doc__)
-    plot(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", type=Path, help="what speed/kernels.py --json wrote")
+    parser.add_argument("out", type=Path, help="the picture to write (.png)")
+    arguments = parser.parse_args()
+    plot(json.loads(arguments.rows.read_text()), arguments.out)

@@ -94,12 +94,14 @@ def row(report: dict[str, Any], labels: tuple[int, ...]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("set", choices=SETS)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--contrast", choices=CONTRASTS)
+    parser.add_argument("set", choices=SETS, help="which list of pairs")
+    parser.add_argument("folder", type=Path, help="folder with images/ and labels/")
+    parser.add_argument("--pairs", type=int, default=5, help="number of pairs; default 5")
+    parser.add_argument(
+        "--contrast", choices=CONTRASTS, help="change the moving image; default: no change"
+    )
     parser.add_argument("--out", type=Path, help="keep the results here")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="file that keeps the rows")
     arguments, more = parser.parse_known_args()
     kept = arguments.json
     rows = json.loads(kept.read_text()) if kept and kept.exists() else []

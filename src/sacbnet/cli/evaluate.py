@@ -14,6 +14,7 @@ from . import options as o
 
 if TYPE_CHECKING:
     from sacbnet.evaluation.protocol import Protocol
+    from sacbnet.evaluation.run import Evaluation
 
 EPILOG = o.epilog("""[bold]Examples[/bold]
 
@@ -131,13 +132,11 @@ def evaluate(
     from rich.console import Console
 
     from sacbnet.config.registration import Options
-    from sacbnet.errors import RegistrationError
     from sacbnet.evaluation.protocol import pairs_to_score
     from sacbnet.evaluation.run import evaluate as run
     from sacbnet.evaluation.tables import (
         LABELS,
         SUMMARY,
-        failures,
         scored_line,
         scores_table,
         write_scores,
@@ -149,22 +148,16 @@ def evaluate(
     from sacbnet.reporting.console import progress_bar
 
     check_writable(out)
-    protocol = _protocol(recipe)
     if affine == "auto" and recipe is not None:
         affine = "none"  # as in the training by that recipe
-    given: dict[str, Any] = {
-        "subset": subset,
-        "pairing": pairs,
-        "atlas": atlas,
-        "labels": o.numbers("--labels", labels),
-        "align": align,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    if named := [
-        f"--{'pairs' if n == 'pairing' else n}" for n in ("subset", "pairing") if n in given
-    ]:
-        given["origin"] = f"{' and '.join(named)}, else {protocol.origin}"
-    protocol = replace(protocol, **given)
+    protocol = _protocol(
+        recipe,
+        subset=subset,
+        pairing=pairs,
+        atlas=atlas,
+        labels=o.numbers("--labels", labels),
+        align=align,
+    )
     cases, list_of_pairs = pairs_to_score(data, protocol, limit)
     inputs = {p for case in cases for p in (case.image, case.labels, case.points)}
     written = [out / name for name in (TABLE, LABELS, SUMMARY)]
@@ -197,10 +190,38 @@ def evaluate(
     if not quiet:
         Console(highlight=False).print(scores_table(found.report))
         typer.echo(scored_line(found.report, protocol.origin))
+    _warn(found, out, "--labels" if labels is not None else protocol.origin)
+
+
+def _protocol(recipe: str | None, **given: Any) -> Protocol:
+    """The pairs and labels to score: those of the recipe, else of the data, with given values."""
+    from sacbnet.config.recipe import read_recipe
+    from sacbnet.evaluation.protocol import Protocol
+    from sacbnet.training.folder import find_recipe
+
+    protocol = Protocol()
+    if recipe is not None:
+        protocol = Protocol.of(read_recipe(find_recipe(recipe)).data, f"the recipe {recipe}")
+    given = {name: value for name, value in given.items() if value is not None}
+    if named := [
+        f"--{'pairs' if n == 'pairing' else n}" for n in ("subset", "pairing") if n in given
+    ]:
+        given["origin"] = f"{' and '.join(named)}, else {protocol.origin}"
+    return replace(protocol, **given)
+
+
+def _warn(found: Evaluation, out: Path, origin: str) -> None:
+    """Say on stderr what is missing, and end the program if pairs failed or Ctrl-C ended it.
+
+    `origin` says who asked for the labels.
+    """
+    from sacbnet.errors import RegistrationError
+    from sacbnet.evaluation.tables import failures
+
     if missing := found.report["labels_missing"]:
         typer.echo(
             f"sacbnet: warning: no pair has the labels {', '.join(map(str, missing))}, which were"
-            f" asked for (by {'--labels' if labels is not None else protocol.origin})",
+            f" asked for (by {origin})",
             err=True,
         )
     for line in failures(found.report):
@@ -210,16 +231,6 @@ def evaluate(
         raise SystemExit(130)
     if failed := found.report["failed"]:
         raise RegistrationError(
-            f"{failed} of {len(list_of_pairs)} pairs failed; the scores of the others are in {out}"
+            f"{failed} of {found.report['pairs']} pairs failed; the scores of the others are in"
+            f" {out}"
         )
-
-
-def _protocol(recipe: str | None) -> Protocol:
-    """The pairs and labels to score: a recipe's where one is named, else the data's own."""
-    from sacbnet.config.recipe import read_recipe
-    from sacbnet.evaluation.protocol import Protocol
-    from sacbnet.training.folder import find_recipe
-
-    if recipe is None:
-        return Protocol()
-    return Protocol.of(read_recipe(find_recipe(recipe)).data, f"the recipe {recipe}")
