@@ -7,11 +7,55 @@ Every class carries the exit code of the command line (docs/reference/command-li
 
 from __future__ import annotations
 
+_LONGEST = 300  # letters of a message
+_LONGEST_WORD = 90  # letters of a path or value in a message that is too long
+
 
 class SacbnetError(Exception):
-    """Anything that went wrong for a reason the user can act on."""
+    """Anything that went wrong for a reason the user can act on.
+
+    A message longer than 300 letters is shortened: first the long words, such as paths and values
+    of a damaged file, then the middle of the message.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return shortened(super().__str__())
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """Shorten a sentence so that its start and its end stay.
+
+    Parameters
+    ----------
+    text : str
+        A sentence.
+    longest : int, default 300
+        The largest number of letters.
+
+    Returns
+    -------
+    str
+        The sentence itself if it is short enough; else the sentence with "..." where letters were
+        removed.
+
+    Examples
+    --------
+    >>> shortened("the header holds " + "9" * 500 + "; a number was expected", 100)
+    'the header holds 9999999999999999999999999...99999999999999999999; a number was expected'
+    """
+    if len(text) <= longest:
+        return text
+    word = min(_LONGEST_WORD, longest // 2)
+    parts = text.split(" ")
+    text = " ".join(p if len(p) <= word else _without_middle(p, word) for p in parts)
+    return text if len(text) <= longest else _without_middle(text, longest)
+
+
+def _without_middle(text: str, length: int) -> str:
+    end = (length - 3) * 2 // 5
+    return f"{text[: length - 3 - end]}...{text[len(text) - end :]}"
 
 
 class InputError(SacbnetError):

@@ -280,10 +280,16 @@ def check_writable(out: str | Path) -> None:
         If it cannot be made or written.
     """
     out = Path(out)
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:  # SimpleITK, which writes there, knows no other names
+        raise OutputError(f"{out} has a name that is not UTF-8; choose another folder") from error
     with writing(out):
         # The folder itself is not made: another process may be about to write into it, and would
         # lose it when it is removed here.
         there = next(p for p in (out, *out.parents) if os.path.lexists(p))
+        if there == out and not out.is_dir():
+            out.mkdir()  # which fails, with the reason
         with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=there) as trial:
             Path(trial, out.relative_to(there)).mkdir(parents=True, exist_ok=True)
 

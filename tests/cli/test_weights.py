@@ -139,7 +139,8 @@ def test_verify_finds_damage(sacbnet, own, copied, monkeypatch):
     )
     own.write_bytes(own.read_bytes()[:-8])
     done = sacbnet("weights", "verify", NAME, "mine")
-    assert done.code == 4 and "2 of 2" in done.sentence() and "no intact safetensors" in done.err
+    assert done.code == 4 and "error: 2 of 2 weights" in done.err
+    assert "are damaged" in done.err and "no intact safetensors" in done.err
     told = json.loads(sacbnet("weights", "show", NAME, "--json").out)
     assert told["as_in_the_catalogue"] is False
 

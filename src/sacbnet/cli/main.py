@@ -5,6 +5,7 @@ docs/reference/command-line.md lists the codes.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from sacbnet.environment import VERSION
-from sacbnet.errors import SacbnetError
+from sacbnet.errors import SacbnetError, shortened
 
 from . import (
     apply,
@@ -27,8 +28,9 @@ from . import (
     train,
     weights,
 )
+from .streams import steady_streams
 
-USAGE, INTERRUPTED = 2, 130
+USAGE, INPUT, OUTPUT, INTERRUPTED = 2, 3, 5, 130
 # click's, or typer's own copy of it: its versions differ
 UsageError: Any = typer.BadParameter.__base__
 
@@ -76,6 +78,13 @@ def main() -> None:
     # Other processes may share the cores. Threads of torch that spin while they wait would slow
     # down both severalfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with steady_streams() as lost:
+        _run()
+    if lost():
+        sys.exit(OUTPUT)
+
+
+def _run() -> None:
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="sacbnet", standalone_mode=False)
     except SacbnetError as error:
@@ -85,6 +94,8 @@ def main() -> None:
         fail(f"{error.format_message().rstrip('.')} (see {command} --help)", USAGE)
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except OSError as error:
+        fail(*_of_the_system(error))
     except (MemoryError, RuntimeError) as error:  # torch and ITK raise RuntimeError
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise
@@ -97,8 +108,18 @@ def main() -> None:
         fail("interrupted; nothing was written", INTERRUPTED)
 
 
+def _of_the_system(error: OSError) -> tuple[str, int]:
+    """The sentence and the exit code of an error that no verb expected."""
+    what, reason = error.filename or "a file", error.strerror or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+        return f"{what} could not be written ({reason}); free some space and run again", OUTPUT
+    return f"{what} cannot be used ({reason}); check the path", INPUT
+
+
 def fail(sentence: str, code: int) -> None:
-    typer.echo("sacbnet: error: " + " ".join(sentence.splitlines()), err=True)
+    """Print a sentence as the error of this command, and end with an exit code."""
+    sentence = shortened(" ".join(sentence.splitlines()))
+    typer.echo(f"sacbnet: error: {sentence}", err=True)
     sys.exit(code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,7 +82,7 @@ def train(
         if not quiet:
             print(line, file=sys.stderr, flush=True)
 
-    if data is not None and not data.exists():
+    if data is not None and not os.path.exists(data):
         raise InputError(f"the data {data} do not exist; give --data a folder, CSV, JSON or pack")
     with ExitStack() as stack:
         team = stack.enter_context(join_team(pick_device(chosen.run.device)))

@@ -117,10 +117,14 @@ def verify(
             typer.echo(f"{name}: intact, sha256 {check_weights(name)}")
         except WeightsError as error:
             wrong.append(str(error))
-    if wrong:
+    if len(wrong) > 1:
+        for sentence in wrong:
+            typer.echo(f"sacbnet: {sentence}", err=True)
         raise WeightsError(
-            f"{len(wrong)} of {len(names)} weights cannot be used: {'; '.join(wrong)}"
+            f"{len(wrong)} of {len(names)} weights cannot be used, for these reasons"
         )
+    if wrong:
+        raise WeightsError(wrong[0])
 
 
 @app.command("path")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,7 +58,7 @@ def find_toml(name: str, kind: str, places: Sequence[Path]) -> Path:
     InputError
         Where there is no such file; the message lists the names that are known.
     """
-    if Path(name).is_file():
+    if os.path.isfile(name):
         return Path(name)
     known = {
         path.stem: path

@@ -133,7 +133,7 @@ def listed_file(source: Path, where: str, text: str) -> Path:
     if not text:
         raise InputError(f"{source}, {where} names no image; a path was expected")
     path = Path(os.path.normpath(source.parent / text))
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(
             f"{source}, {where} names {text}, but {path} does not exist; paths are relative to the"
             " list"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def _read(source: ImageSource) -> Image:
 
 def _read_path(path: Path) -> Image:
     try:
-        if not path.exists():
+        if not os.path.exists(path):
             raise InputError(f"{path} does not exist; check the path")
         if path.is_file() and path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes); copy it again")

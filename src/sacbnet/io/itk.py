@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -188,6 +189,35 @@ def matrix_of_itk(transform: sitk.Transform) -> NDArray[np.float64]:
         end = transform.TransformPoint(np.eye(3)[axis].tolist())
         matrix[:3, axis] = np.array(end) - matrix[:3, 3]
     return np.asarray(LPS @ matrix @ LPS)
+
+
+def itk_name(path: Path) -> str:
+    """Give a path as SimpleITK takes it.
+
+    Parameters
+    ----------
+    path : Path
+        A file or folder.
+
+    Returns
+    -------
+    str
+        The path.
+
+    Raises
+    ------
+    InputError
+        If the path is not UTF-8. SimpleITK would end the whole process.
+    """
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{path} has a name that is not UTF-8, which this format cannot have; rename the file"
+            " or folder"
+        ) from error
+    return name
 
 
 @contextmanager

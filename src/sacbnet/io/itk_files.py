@@ -22,6 +22,7 @@ from .itk import (
     field_of_lps,
     image_of_itk,
     image_to_itk,
+    itk_name,
     lps_components,
 )
 
@@ -40,7 +41,7 @@ class ItkImage(ImageFormat):
     @override
     def read(self, path: Path) -> Image:
         """Read through SimpleITK."""
-        return image_of_itk(sitk.ReadImage(str(path)), str(path))
+        return image_of_itk(sitk.ReadImage(itk_name(path)), str(path))
 
     @override
     def write(self, path: Path, content: Image) -> None:
@@ -63,7 +64,7 @@ class ItkField(FieldFormat):
     def holds_vectors(self, path: Path) -> bool:
         """Look for three floating-point numbers in each voxel."""
         reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
+        reader.SetFileName(itk_name(path))
         reader.ReadImageInformation()
         kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
         return reader.GetNumberOfComponents() == 3 and "float" in kind
@@ -71,7 +72,7 @@ class ItkField(FieldFormat):
     @override
     def read(self, path: Path) -> DisplacementField:
         """Read through SimpleITK."""
-        image = sitk.ReadImage(str(path))
+        image = sitk.ReadImage(itk_name(path))
         components, axes = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
         if axes != 3 or components != 3:
             raise InputError(
@@ -88,5 +89,5 @@ class ItkField(FieldFormat):
 
 
 def _write(path: Path, image: sitk.Image, compressed: bool) -> None:
-    sitk.WriteImage(image, str(path), useCompression=compressed)
-    sitk.ReadImage(str(path))  # fails if a full disk cut the file; not every writer notices
+    sitk.WriteImage(image, itk_name(path), useCompression=compressed)
+    sitk.ReadImage(itk_name(path))  # fails if a full disk cut the file; not every writer notices

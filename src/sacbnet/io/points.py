@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sacbnet.errors import InputError, OutputError
@@ -34,10 +35,9 @@ def load_points(path: str | Path) -> Points:
         number (the message gives its line), or if the markups are not points.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; a file was expected"
-        )
+    if not os.path.isfile(path):
+        state = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise InputError(f"{path} {state}; a file was expected")
     found = reader(PointsFormat, path)
     if found is None:
         raise InputError(

@@ -5,6 +5,7 @@ SimpleITK, `antsApplyTransforms -t` and 3D Slicer use the written files as they 
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -196,8 +197,8 @@ def is_displacement(path: str | Path) -> bool:
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):
+        found = "is a folder" if os.path.isdir(path) else "does not exist"
         raise InputError(f"{path} {found}; a transform was expected")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes); copy it again")

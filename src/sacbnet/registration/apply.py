@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -66,7 +67,7 @@ class Warper:
             r = registration
             return cls(r.transform, r.inverse, r.fixed_grid, r.moving_grid)
         folder = Path(registration)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise InputError(
                 f"{folder} is no folder; the output folder of sacbnet register was expected"
             )

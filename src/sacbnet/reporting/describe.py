@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,11 @@ def describe(file: Path) -> dict[str, Any]:
     """
 
     name = file.name.lower()
-    if file.is_dir() and (file / RECIPE).is_file():
+    if os.path.isdir(file) and (file / RECIPE).is_file():
         return _training(file)
     if name.endswith(".pack"):
         return _pack(file)
-    if file.is_dir() and (file / RUN).is_file():
+    if os.path.isdir(file) and (file / RUN).is_file():
         return _run(file / RUN)
     if name == RUN:
         return _run(file)

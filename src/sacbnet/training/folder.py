@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def find_recipe(name: str) -> Path:
         Where there is no such recipe; the message lists the names that are known.
     """
     run = Path(name) / RECIPE
-    return run if run.is_file() else find_toml(name, "recipe", PLACES)
+    return run if os.path.isfile(run) else find_toml(name, "recipe", PLACES)
 
 
 def write_run(out: Path, recipe: Recipe, state: State, facts: dict[str, Any]) -> None:

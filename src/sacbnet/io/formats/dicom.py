@@ -13,7 +13,7 @@ from sacbnet.errors import InputError
 from sacbnet.imaging.image import Image
 from sacbnet.io.format import ImageFormat
 from sacbnet.io.headers import named_grid
-from sacbnet.io.itk import affine_of_itk, array_of_itk, quiet_itk
+from sacbnet.io.itk import affine_of_itk, array_of_itk, itk_name, quiet_itk
 from sacbnet.io.voxels import check_shape
 
 _SERIES, _POSITION, _ORIENTATION = "0020|000e", "0020|0032", "0020|0037"
@@ -66,7 +66,7 @@ def _is_marked(path: Path) -> bool:
 
 
 def _folder_files(folder: Path) -> tuple[str, ...]:
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(itk_name(folder))
     if not series:
         raise InputError(
             f"the folder {folder} holds no DICOM series; pass an image file or the folder of one"
@@ -90,7 +90,7 @@ def _sibling_files(path: Path) -> tuple[str, ...]:
     The file alone if it holds all slices.
     """
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     reader.SetImageIO("GDCMImageIO")
     try:
         reader.ReadImageInformation()

@@ -10,7 +10,7 @@ from typing_extensions import override
 from sacbnet.errors import GridError, InputError
 from sacbnet.io.format import AffineFormat
 from sacbnet.io.headers import LPS
-from sacbnet.io.itk import matrix_of_itk
+from sacbnet.io.itk import itk_name, matrix_of_itk
 from sacbnet.spatial.transforms import Affine
 
 
@@ -28,7 +28,7 @@ class ItkAffine(AffineFormat):
     def read(self, path: Path) -> Affine:
         """Read through SimpleITK; the centre of the transform is taken into account."""
         try:
-            transform = sitk.ReadTransform(str(path))
+            transform = sitk.ReadTransform(itk_name(path))
         except RuntimeError as error:
             raise InputError(
                 f"{path} is not a transform that ITK reads; convert matrices of FSL with"
@@ -56,7 +56,7 @@ class ItkAffine(AffineFormat):
         # + 0.0 removes the minus sign of a zero
         transform.SetMatrix((matrix[:3, :3] + 0.0).ravel().tolist())
         transform.SetTranslation((matrix[:3, 3] + 0.0).tolist())
-        sitk.WriteTransform(transform, str(path))
+        sitk.WriteTransform(transform, itk_name(path))
         # ITK does not notice a full disk here
-        if sitk.ReadTransform(str(path)).GetParameters() != transform.GetParameters():
+        if sitk.ReadTransform(itk_name(path)).GetParameters() != transform.GetParameters():
             raise OSError(f"{path.name} reads back with other values")

@@ -168,7 +168,7 @@ def resolve(weights: str | Path) -> Path:
     if isinstance(weights, str) and _is_name(name) and (found := _named(name)):
         return found
     path = Path(weights)
-    if name and path.exists():  # Path("") would be the working directory
+    if name and os.path.exists(path):  # Path("") would be the working directory
         return path
     if _is_name(name):
         raise WeightsError(_unknown(name))
@@ -192,7 +192,7 @@ def lasting(weights: str) -> str:
         A name as it is, a place as an absolute path. Text that means neither stays as it is:
         whoever loads it reports it.
     """
-    if _is_name(weights) and (_named(weights) or not Path(weights).exists()):
+    if _is_name(weights) and (_named(weights) or not os.path.exists(weights)):
         return weights
     return str(Path(weights).absolute())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -134,7 +135,7 @@ def from_official(state: Mapping[str, Tensor], what: str = "the checkpoint") -> 
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The state dict in a file of torch.save; nothing in the file is executed."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(
             f"the checkpoint {path} does not exist or is no file; give the path of a .pth file"
         )

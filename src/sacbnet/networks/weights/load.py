@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
@@ -234,7 +235,7 @@ def weights_file(weights: str | Path) -> Path:
         If there is no such file.
     """
     path = resolve(weights)
-    if path.is_dir():
+    if os.path.isdir(path):
         found = [path / name for name in (BEST, LAST) if (path / name).is_file()]
         if not found:
             raise WeightsError(
@@ -294,7 +295,7 @@ def _content(path: Path) -> bytes:
 
 def _described(path: Path, sha256: str) -> tuple[WeightsInfo, dict[str, tuple[int, ...]]]:
     """What the header says, with what the catalogue adds; the shapes of the parameters."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(
             f"the weights {path} do not exist or are no file; give the path of a .safetensors file"
         )
