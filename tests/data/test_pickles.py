@@ -159,3 +159,39 @@ def test_attributes_that_a_pickle_sets_do_not_last(tmp_path) -> None:
         read_pickle(write(tmp_path / "a.pkl", script))
     assert np.array_equal(read_pickle(write(tmp_path / "b.pkl", (IMAGE, LABELS)))[0], IMAGE)
     assert sys.modules["numpy"].ndarray is type(IMAGE)
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+from sacbnet.data.pickles import read_pickle
+from sacbnet.errors import InputError
+try:
+    read_pickle(sys.argv[1])
+except InputError as error:
+    print(len(str(error)) <= 300)
+"""
+DTYPE = b"cnumpy\ndtype\n\x8c\x02f4\x85R"
+FROM = b"cnumpy._core.numeric\n_frombuffer\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04}" + b")" + b"\x85" * 2_000_000 + b"K\x01s.",  # a key too deep to be hashed
+        b"\x80\x04Nr" + (2**28).to_bytes(4, "little") + b".",  # a memo of 4 GB
+        b"\x80\x04B\xff\xff\xff\xff.",  # 4 GB of bytes that are not there
+        b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b".",
+        b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b".",
+        b"\x80\x04" + FROM + b"(\x8a\x05\x00\x00\x00\x00\x01" + DTYPE + b"K\x01\x85\x8c\x01CtR.",
+        b"\x80\x04C" + b"\xff" + bytes(255) + b"0" + b"N" * 2000 + b".",
+        b"\x80\x04]" + (FROM + b"(C\x04abcd" + DTYPE + b"K\x01\x85\x8c\x01CtRa") * 100 + b".",
+    ],
+    ids=["deep", "memo", "bytes", "bytes8", "lists", "zeros", "long", "many"],
+)
+def test_bombs_end_before_they_are_loaded(tmp_path, content):
+    pytest.importorskip("resource")
+    file = write(tmp_path / "bomb.pkl", content)
+    command = [sys.executable, "-c", LIMITED, file]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "True\n", done.stderr[-500:]

@@ -8,7 +8,9 @@ dtype can corrupt memory through them.
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,16 @@ from numpy.typing import NDArray
 from sacbnet.errors import InputError
 
 PICKLES = (".pkl", ".pickle")
+# What numpy's arrays are written with in the protocols 0 to 5. Dictionaries and floats describe
+# structures, which are refused later with a better reason.
+_OPCODES = (
+    "PROTO FRAME STOP MARK GLOBAL STACK_GLOBAL REDUCE BUILD NONE NEWTRUE NEWFALSE"
+    " UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 STRING BINSTRING SHORT_BINSTRING"
+    " BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 FLOAT BINFLOAT INT BININT BININT1 BININT2 LONG LONG1"
+    " TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_TUPLE LIST EMPTY_LIST APPEND APPENDS"
+    " EMPTY_DICT DICT SETITEM SETITEMS PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET"
+)
+_MOST, _MOST_CALLS = 1000, 24  # a pair of arrays has at most 129 instructions, 12 of them calls
 _ROLES = {
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): "dtype",
@@ -51,8 +63,9 @@ def read_pickle(path: str | Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            found = _Unpickler(file, encoding="latin1").load()
+        content = path.read_bytes()
+        _check_opcodes(content)
+        found = _Unpickler(BytesIO(content), encoding="latin1").load()
     except InputError as error:
         raise InputError(f"{path} {error}") from error
     except OSError as error:
@@ -73,6 +86,23 @@ def read_pickle(path: str | Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
             " shape was expected: convert both to NIfTI"
         )
     return image, labels
+
+
+def _check_opcodes(content: bytes) -> None:
+    """Look at the instructions of a pickle before any of them is carried out.
+
+    Arrays need few kinds of instructions and few of each. Others could use up the memory or the
+    stack of the C unpickler, which cannot be caught.
+    """
+    calls = 0
+    for n, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        name = opcode.name
+        if name not in _OPCODES.split():
+            raise InputError(f"has the instruction {name}; arrays need none of this kind")
+        calls += name in ("REDUCE", "BUILD")
+        memo = int(argument or 0) if name.endswith(("PUT", "GET")) else 0
+        if n >= _MOST or memo >= _MOST or calls > _MOST_CALLS:
+            raise InputError("has more instructions than two arrays need")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -155,6 +185,8 @@ class _Array:
         self.fill(*state[-4:])
 
     def fill(self, shape: tuple[int, ...], dtype: _Type, fortran: bool, raw: Any) -> None:
+        if not isinstance(raw, (str, bytes, bytearray)):
+            raise InputError("holds an array without its bytes; it is damaged")
         # Python 2 wrote text
         data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
         kind = dtype.dtype

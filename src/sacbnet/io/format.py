@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -144,7 +145,7 @@ def first_bytes(path: Path, count: int = 12) -> bytes:
         if head[:2] == b"\x1f\x8b":
             with gzip.open(path) as unpacked:
                 head = unpacked.read(count)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path} cannot be read, it is damaged or cut short ({reason(error)})"
         ) from error

@@ -12,6 +12,7 @@ from sacbnet.imaging.points import Points
 
 from .format import reason
 
+_LARGEST = 64 << 20  # bytes: about a million points
 _KNOWN = ("x", "y", "z", "t", "label", "comment")  # ANTs' columns; they are found in any case
 
 
@@ -33,6 +34,11 @@ def text_of(path: Path) -> str:
     InputError
         If the file is empty or is not text.
     """
+    if path.stat().st_size > _LARGEST:
+        raise InputError(
+            f"{path} has {path.stat().st_size} bytes; landmarks of at most {_LARGEST} bytes were"
+            " expected"
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -83,7 +89,7 @@ def number(value: object, where: str) -> float:
     """
     try:
         found = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = float("nan")
     if not np.isfinite(found):
         raise InputError(f"{where} holds {value!r} as a coordinate; a number was expected")

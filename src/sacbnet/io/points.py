@@ -9,7 +9,7 @@ from sacbnet.errors import InputError, OutputError
 from sacbnet.files import atomic_file
 from sacbnet.imaging.points import Points
 
-from .format import PointsFormat
+from .format import PointsFormat, reason
 from .table import reader, suffixes, writer, written_suffixes
 
 
@@ -44,7 +44,14 @@ def load_points(path: str | Path) -> Points:
             f"{path} has an unknown format; points are read from"
             f" {', '.join(suffixes(PointsFormat))}"
         )
-    return found.read(path)
+    try:
+        return found.read(path)
+    except InputError:
+        raise
+    except Exception as error:  # damaged text can make a parser raise many kinds
+        raise InputError(
+            f"{path} cannot be read as points ({reason(error)}); save it again"
+        ) from error
 
 
 def save_points(path: str | Path, points: Points) -> None:

@@ -144,7 +144,14 @@ def load_affine(path: str | Path) -> Affine:
         raise InputError(
             f"{path} is no transform file of ITK ({', '.join(suffixes(AffineFormat))}){hint}"
         )
-    return found.read(path)
+    try:
+        return found.read(path)
+    except InputError:
+        raise
+    except Exception as error:  # as load_displacement
+        raise InputError(
+            f"{path} cannot be read, it is damaged or no transform ({reason(error)})"
+        ) from error
 
 
 def load_transform(path: str | Path) -> Transform:

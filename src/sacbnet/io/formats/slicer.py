@@ -35,6 +35,8 @@ class Markups(PointsFormat):
         points = markup.get("controlPoints") or []
         if not points:
             raise InputError(f"{path} holds no points")
+        if not isinstance(points, list) or not all(isinstance(p, dict) for p in points):
+            raise InputError(f"{path} holds control points that are no tables; save it again")
         unset = [p for p in points if p.get("positionStatus", "defined") != "defined"]
         if unset:
             raise InputError(
@@ -111,7 +113,7 @@ def _one_list(text: str, path: Path) -> dict[str, Any]:
     try:
         markups = json.loads(text)["markups"]
         kinds = [str(markup.get("type", "Fiducial")) for markup in markups]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not a markups file of 3D Slicer (.mrk.json)") from error
     if kinds != ["Fiducial"]:
         raise InputError(
