@@ -91,6 +91,26 @@ class Format(ABC, Generic[Content]):
 class ImageFormat(Format[Image]):
     """A format of 3-D images. `read` returns the voxels as stored, after scaling by the header."""
 
+    def read_grid(self, path: Path) -> Image:
+        """Read an image of which only the grid and the header matter.
+
+        Parameters
+        ----------
+        path : Path
+            A file that `recognises` accepted.
+
+        Returns
+        -------
+        Image
+            The image; its voxels mean nothing.
+
+        Raises
+        ------
+        InputError, GridError
+            If the file gives no grid.
+        """
+        return self.read(path)
+
 
 class FieldFormat(Format[DisplacementField]):
     """A format of displacement fields, fixed to moving."""

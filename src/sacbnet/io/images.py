@@ -72,16 +72,42 @@ def load_image(source: ImageSource, kind: Kind = "image") -> Image:
     return image if data is image.data else replace(image, data=data)
 
 
-def _read(source: ImageSource) -> Image:
+def load_reference(source: ImageSource) -> Image:
+    """Read an image of which only the grid matters.
+
+    Parameters
+    ----------
+    source : str, Path, nibabel image, sitk.Image, (ndarray, ndarray) or Image
+        As for `load_image`. The image may be constant, hold NaN, or have several volumes, which
+        share one grid.
+
+    Returns
+    -------
+    Image
+        The grid in mm (RAS) and the header; the voxels mean nothing.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of an unknown format, or has fewer than three axes.
+    GridError
+        If the image gives no usable grid.
+    """
+    return source if isinstance(source, Image) else _read(source, grid_only=True)
+
+
+def _read(source: ImageSource, grid_only: bool = False) -> Image:
     """Voxels as they are stored (scaled), shape checked, values not."""
     if isinstance(source, (str, Path)):
-        return _read_path(Path(source))
+        return _read_path(Path(source), grid_only)
     if isinstance(source, SpatialImage):
-        return image_of_nibabel(source, source.get_filename() or "array")
+        return image_of_nibabel(source, source.get_filename() or "array", grid_only)
     if isinstance(source, sitk.Image):
-        return image_of_itk(source, "array")
+        return image_of_itk(source, "array", grid_only)
     if isinstance(source, tuple) and len(source) == 2:
         data = np.asarray(source[0])
+        if grid_only:
+            data = np.zeros(data.shape[:3], np.uint8)
         shape = check_shape(data.shape, "array")
         return Image(data.reshape(shape), named_grid(shape, source[1], "array"))
     raise InputError(
@@ -89,7 +115,7 @@ def _read(source: ImageSource) -> Image:
     )
 
 
-def _read_path(path: Path) -> Image:
+def _read_path(path: Path, grid_only: bool = False) -> Image:
     try:
         if not os.path.exists(path):
             raise InputError(f"{path} does not exist; check the path")
@@ -97,7 +123,7 @@ def _read_path(path: Path) -> Image:
             raise InputError(f"{path} is empty (0 bytes); copy it again")
         found = reader(ImageFormat, path)
         if found is not None:
-            return found.read(path)
+            return found.read_grid(path) if grid_only else found.read(path)
     except InputError:
         raise
     except MemoryError as error:

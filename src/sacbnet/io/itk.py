@@ -60,7 +60,7 @@ def array_of_itk(image: sitk.Image) -> NDArray[np.generic]:
     return array.transpose(2, 1, 0) if array.ndim == 3 else array.transpose(2, 1, 0, 3)
 
 
-def image_of_itk(image: sitk.Image, name: str) -> Image:
+def image_of_itk(image: sitk.Image, name: str, grid_only: bool = False) -> Image:
     """Convert an image of SimpleITK.
 
     Parameters
@@ -69,6 +69,9 @@ def image_of_itk(image: sitk.Image, name: str) -> Image:
         An image with one real number a voxel. Axes of length 1 after the third one are dropped.
     name : str
         The name for messages: a path, or "array".
+    grid_only : bool, default False
+        Whether the voxels do not matter. All are then 0; the image may be a time series or have
+        several values a voxel.
 
     Returns
     -------
@@ -82,6 +85,12 @@ def image_of_itk(image: sitk.Image, name: str) -> Image:
     GridError
         If the directions or the spacing give no usable grid.
     """
+    if grid_only:
+        shape = check_shape(image.GetSize()[:3], name)
+        while image.GetDimension() > 3:
+            image = image[..., 0]
+        grid = named_grid(shape, affine_of_itk(image), name)
+        return Image(np.zeros(shape, np.uint8), grid, name)
     components = image.GetNumberOfComponentsPerPixel()
     if components > 1:
         raise InputError(

@@ -44,6 +44,11 @@ class ItkImage(ImageFormat):
         return image_of_itk(sitk.ReadImage(itk_name(path)), str(path))
 
     @override
+    def read_grid(self, path: Path) -> Image:
+        """Read through SimpleITK, whatever the voxels hold."""
+        return image_of_itk(sitk.ReadImage(itk_name(path)), str(path), grid_only=True)
+
+    @override
     def write(self, path: Path, content: Image) -> None:
         """Write through SimpleITK and read the file back."""
         _write(path, image_to_itk(content.data, content.grid), self.compressed)

@@ -17,13 +17,15 @@ from .headers import VECTOR_INTENTS, check_pixdim, geometry_warnings, named_grid
 from .voxels import check_dtype, check_shape
 
 
-def read_nibabel(path: Path) -> Image:
+def read_nibabel(path: Path, grid_only: bool = False) -> Image:
     """Read an image file through nibabel.
 
     Parameters
     ----------
     path : Path
         A file of a format that nibabel knows.
+    grid_only : bool, default False
+        Whether the voxels do not matter (`image_of_nibabel`).
 
     Returns
     -------
@@ -38,10 +40,11 @@ def read_nibabel(path: Path) -> Image:
         If the header gives no usable grid.
     """
     with LoggingOutputSuppressor():  # nibabel prints its repairs; the image's warnings state them
-        return image_of_nibabel(cast(SpatialImage, nib.load(path, mmap=False)), str(path))
+        image = cast(SpatialImage, nib.load(path, mmap=False))
+        return image_of_nibabel(image, str(path), grid_only)
 
 
-def image_of_nibabel(image: SpatialImage, name: str) -> Image:
+def image_of_nibabel(image: SpatialImage, name: str, grid_only: bool = False) -> Image:
     """Convert an image of nibabel.
 
     Parameters
@@ -50,6 +53,9 @@ def image_of_nibabel(image: SpatialImage, name: str) -> Image:
         Any spatial image of nibabel. Analyze states no orientation; it is read as ITK reads it.
     name : str
         The name for messages: a path, or "array".
+    grid_only : bool, default False
+        Whether the voxels do not matter. They are then not read, and all are 0; the image may be a
+        time series or have several values a voxel.
 
     Returns
     -------
@@ -66,8 +72,11 @@ def image_of_nibabel(image: SpatialImage, name: str) -> Image:
     header: Any = image.header
     nifti = header if isinstance(header, Nifti1Header) else None
     vector = nifti is not None and int(nifti["intent_code"]) in VECTOR_INTENTS
-    shape = check_shape(image.shape, name, vector)
-    check_dtype(image.get_data_dtype(), name)
+    if grid_only:
+        shape = check_shape(image.shape[:3], name)
+    else:
+        shape = check_shape(image.shape, name, vector)
+        check_dtype(image.get_data_dtype(), name)
     warnings: tuple[str, ...] = ()
     if nifti is not None:
         warnings = check_pixdim(_raw_header(image, nifti), name)
@@ -81,7 +90,8 @@ def image_of_nibabel(image: SpatialImage, name: str) -> Image:
         warnings += geometry_warnings(like, grid, name)
     else:
         grid = named_grid(shape, image.affine, name)
-    return Image(np.asanyarray(image.dataobj).reshape(shape), grid, name, nifti, warnings)
+    data = np.zeros(shape, np.uint8) if grid_only else np.asanyarray(image.dataobj).reshape(shape)
+    return Image(data, grid, name, nifti, warnings)
 
 
 def _raw_header(image: SpatialImage, header: Nifti1Header) -> Nifti1Header:

@@ -13,7 +13,7 @@ from sacbnet.errors import InputError
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.points import Points
 from sacbnet.imaging.resampling import carry
-from sacbnet.io.images import ImageSource, load_image
+from sacbnet.io.images import ImageSource, load_image, load_reference
 from sacbnet.io.transforms import load_displacement
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.resample import Interpolation
@@ -115,7 +115,7 @@ class Warper:
         if reference is None:
             like = Image(np.empty(grid.shape, np.uint8), grid)
         else:
-            like = load_image(reference)
+            like = load_reference(reference)
         return carry(
             image, like, self.transform if onto == "fixed" else self.inverse, interpolation
         )

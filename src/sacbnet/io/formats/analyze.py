@@ -20,3 +20,8 @@ class Analyze(ImageFormat):
     def read(self, path: Path) -> Image:
         """Read through nibabel; either file of the pair names the image."""
         return read_nibabel(path)
+
+    @override
+    def read_grid(self, path: Path) -> Image:
+        """Read the header only."""
+        return read_nibabel(path, grid_only=True)

@@ -24,6 +24,11 @@ class Mgh(ImageFormat):
         return read_nibabel(path)
 
     @override
+    def read_grid(self, path: Path) -> Image:
+        """Read the header only."""
+        return read_nibabel(path, grid_only=True)
+
+    @override
     def write(self, path: Path, content: Image) -> None:
         """Write through nibabel."""
         nib.save(nib.MGHImage(content.data, content.grid.affine), path)

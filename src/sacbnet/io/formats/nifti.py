@@ -36,6 +36,11 @@ class Nifti(ImageFormat):
         return read_nibabel(path)
 
     @override
+    def read_grid(self, path: Path) -> Image:
+        """Read the header only."""
+        return read_nibabel(path, grid_only=True)
+
+    @override
     def write(self, path: Path, content: Image) -> None:
         """Write through nibabel, unscaled, in millimetres."""
         nib.save(nifti_image(content.data, content.grid, content.header), path)

@@ -50,6 +50,12 @@ class Nrrd(ItkImage):
         _check_header(path)
         return super().read(path)
 
+    @override
+    def read_grid(self, path: Path) -> Image:
+        """Check the lengths of the header's lines, then read through SimpleITK."""
+        _check_header(path)
+        return super().read_grid(path)
+
 
 class NrrdField(ItkField):
     """NRRD displacement fields: vector voxels, mm, LPS components."""

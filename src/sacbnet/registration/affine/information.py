@@ -87,6 +87,8 @@ class Information:
         float
             The estimated score; 0 where the overlap is too small.
         """
+        if not np.isfinite(matrix).all():
+            return 0.0
         m = (self.to_padded @ matrix).astype(np.float32)
         v = m[:3, :3] @ self.few + (m[:3, 3:] + np.float32(0.5))
         index = self.strides @ np.clip(v.astype(np.int32), 0, self.last)
@@ -116,6 +118,8 @@ class Information:
         gradient : array, shape (3, 4)
             Derivative of the score with respect to the upper three rows of the matrix.
         """
+        if not np.isfinite(matrix).all():
+            return 0.0, np.zeros((3, 4))
         m = self.to_padded @ matrix
         v = m[:3, :3] @ self.points + m[:3, 3:]
         # outside the padded lattice the moving value is constant
