@@ -113,3 +113,15 @@ def test_messages_keep_their_start_and_their_end(tmp_path):
     assert text.startswith("the value is 999") and text.endswith("9; a number was expected")
     assert len(str(InputError("word " * 1000))) == 300
     assert str(InputError("a short one")) == "a short one"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(b"NDims = 3", b"NDims =-3"), (b"LOCAL\n", b"LOCAL\xff\xff\xff"), (b"LOCAL", b"L" * 5000)],
+)
+def test_a_damaged_header_of_metaimage(tmp_path, before, after):
+    file = tmp_path / "a.mha"
+    save_image(file, np.arange(8.0).reshape(2, 2, 2), Grid((2, 2, 2), np.eye(4)))
+    file.write_bytes(file.read_bytes().replace(before, after))
+    with pytest.raises(InputError, match="damaged header"):
+        load_image(file)

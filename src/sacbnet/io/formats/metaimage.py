@@ -6,8 +6,31 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from sacbnet.errors import InputError
+from sacbnet.imaging.image import Image
 from sacbnet.io.format import first_bytes
 from sacbnet.io.itk_files import ItkField, ItkImage
+from sacbnet.spatial.transforms import DisplacementField
+
+_LONGEST, _MOST_LINES = 1000, 1000
+
+
+def _check_header(path: Path) -> None:
+    """Check what ITK's reader does not: it ends the process at some damaged headers."""
+    with path.open("rb") as file:
+        for _ in range(_MOST_LINES):
+            line = file.readline(_LONGEST + 2)
+            key, equals, value = (part.strip() for part in line.partition(b"="))
+            if not equals or len(line) > _LONGEST or not value.decode("latin1").isprintable():
+                break
+            if key == b"NDims" and value not in (b"1", b"2", b"3", b"4", b"5"):
+                break
+            if key == b"ElementDataFile":
+                return
+    raise InputError(
+        f"{path} has a damaged header: lines of the form 'name = value', NDims from 1 to 5 and a"
+        " last line ElementDataFile were expected"
+    )
 
 
 class MetaImage(ItkImage):
@@ -15,6 +38,18 @@ class MetaImage(ItkImage):
 
     suffixes = (".mha", ".mhd")
     written = (".mha",)
+
+    @override
+    def read(self, path: Path) -> Image:
+        """Check the header, then read through SimpleITK."""
+        _check_header(path)
+        return super().read(path)
+
+    @override
+    def read_grid(self, path: Path) -> Image:
+        """Check the header, then read through SimpleITK."""
+        _check_header(path)
+        return super().read_grid(path)
 
 
 class MetaImageField(ItkField):
@@ -27,3 +62,15 @@ class MetaImageField(ItkField):
     def recognises(self, path: Path) -> bool:
         """Look at the first words of the header."""
         return first_bytes(path).startswith((b"ObjectType", b"NDims"))
+
+    @override
+    def read(self, path: Path) -> DisplacementField:
+        """Check the header, then read through SimpleITK."""
+        _check_header(path)
+        return super().read(path)
+
+    @override
+    def holds_vectors(self, path: Path) -> bool:
+        """Check the header, then read through SimpleITK."""
+        _check_header(path)
+        return super().holds_vectors(path)
