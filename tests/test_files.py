@@ -437,3 +437,12 @@ def test_many_tasks_with_one_folder(tmp_path):
     ]
     assert [task.wait() for task in tasks] == [0] * 4
     assert _names(tmp_path / "deep" / "out") == {"0", "1", "2", "3"}
+
+
+def test_a_user_without_a_home_folder(monkeypatch):
+    def unknown(*_, **__):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("SACBNET_CACHE", raising=False)
+    monkeypatch.setattr("sacbnet.files.user_cache_path", unknown)
+    assert cache_folder().is_dir()
