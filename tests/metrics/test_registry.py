@@ -44,7 +44,7 @@ def test_one_more_number_is_scored_and_averaged(monkeypatch, pair):
 
     monkeypatch.setitem(LABEL_METRICS, "volume", LabelMetric("volume", "nearest", volume))
     fixed = Subject(Case("a", Path("a.nii")), pair.fixed, pair.fixed_labels, None)
-    row, rows = score(fixed, fixed, lambda points: points, (4, 5))
+    row, rows = score(fixed=fixed, moving=fixed, point_map=lambda points: points, labels=(4, 5))
     sizes = [int((pair.fixed_labels.data == n).sum()) for n in (4, 5)]
     voxel = float(np.prod(pair.fixed.grid.spacing))
     assert [r["volume"] for r in rows] == pytest.approx([n * voxel for n in sizes])

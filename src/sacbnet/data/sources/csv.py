@@ -105,6 +105,11 @@ def _case_rows(path: Path, rows: Rows) -> PairList:
     return PairList(in_order(cases, path))
 
 
+def _name(file: Path | None) -> str:
+    """A file's name for a message: whole paths of three files would not fit into one."""
+    return "" if file is None else file.name
+
+
 def _pair_rows(path: Path, rows: Rows) -> PairList:
     found: dict[Path, list[Path | None]] = {}  # image -> labels, points
     pairs: list[tuple[Path, Path]] = []
@@ -117,8 +122,8 @@ def _pair_rows(path: Path, rows: Rows) -> PairList:
                 given = _optional(path, where, row.get(f"{side}_{kind}", ""))
                 if None not in (given, known[n]) and given != known[n]:
                     raise InputError(
-                        f"{path}, {where} gives {image} the {kind} {given}, but a row above gave"
-                        f" {known[n]}"
+                        f"{path}, {where} gives {image.name} the {kind} {_name(given)}, but a row"
+                        f" above gave {_name(known[n])}"
                     )
                 known[n] = known[n] or given
         pairs.append((moving, fixed))

@@ -9,6 +9,7 @@ from typing_extensions import override
 from sacbnet.errors import InputError
 from sacbnet.imaging.image import Image
 from sacbnet.io.format import first_bytes
+from sacbnet.io.itk import itk_name
 from sacbnet.io.itk_files import ItkField, ItkImage
 from sacbnet.spatial.transforms import DisplacementField
 
@@ -17,6 +18,7 @@ _LONGEST, _MOST_LINES = 1000, 1000
 
 def _check_header(path: Path) -> None:
     """Check what ITK's reader does not: it ends the process at some damaged headers."""
+    itk_name(path)  # a name that ITK cannot open is the first thing to say
     with path.open("rb") as file:
         for _ in range(_MOST_LINES):
             line = file.readline(_LONGEST + 2)
@@ -28,8 +30,8 @@ def _check_header(path: Path) -> None:
             if key == b"ElementDataFile":
                 return
     raise InputError(
-        f"{path} has a damaged header: lines of the form 'name = value', NDims from 1 to 5 and a"
-        " last line ElementDataFile were expected"
+        f"{path} cannot be read: damaged, cut short or not an image (its header has other lines than"
+        " 'name = value', NDims from 1 to 5 and ElementDataFile at the end)"
     )
 
 
