@@ -30,8 +30,8 @@ def _check_header(path: Path) -> None:
             if key == b"ElementDataFile":
                 return
     raise InputError(
-        f"{path} cannot be read: damaged, cut short or not an image (its header has other lines than"
-        " 'name = value', NDims from 1 to 5 and ElementDataFile at the end)"
+        f"{path} cannot be read: damaged, cut short or not an image (damaged header: lines"
+        " 'name = value', NDims from 1 to 5 and ElementDataFile at the end were expected)"
     )
 
 
