@@ -88,8 +88,8 @@ class Registration:
         overwrite : bool, default False
             Whether the result of another pair may be replaced.
         started : float or None, default None
-            When the run began, seconds since the epoch, for the wall time in run.json. None: when
-            the registration began.
+            When the run began, seconds since the epoch, for the wall time in run.json. None: the
+            wall time is the sum of the stages.
         command : tuple[str, ...], default ()
             The command line, for run.json.
 
