@@ -28,24 +28,30 @@ from .itk import (
 
 
 class ItkImage(ImageFormat):
-    """An image format of SimpleITK; a subclass only names the suffixes.
+    """An image format of SimpleITK; a subclass names the suffixes and the header's check.
 
     Attributes
     ----------
     compressed : bool, default True
         Whether SimpleITK compresses the voxels that it writes.
+    check_header : staticmethod[[Path], None]
+        Raises `InputError` for a damaged header at which ITK's reader would crash. It runs before
+        every read.
     """
 
     compressed: ClassVar[bool] = True
+    check_header: ClassVar[staticmethod[[Path], None]]
 
     @override
     def read(self, path: Path) -> Image:
         """Read through SimpleITK."""
+        self.check_header(path)
         return image_of_itk(sitk.ReadImage(itk_name(path)), str(path))
 
     @override
     def read_grid(self, path: Path) -> Image:
         """Read through SimpleITK, whatever the voxels hold."""
+        self.check_header(path)
         return image_of_itk(sitk.ReadImage(itk_name(path)), str(path), grid_only=True)
 
     @override
@@ -61,13 +67,18 @@ class ItkField(FieldFormat):
     ----------
     compressed : bool, default True
         Whether SimpleITK compresses the voxels that it writes.
+    check_header : staticmethod[[Path], None]
+        Raises `InputError` for a damaged header at which ITK's reader would crash. It runs before
+        every read.
     """
 
     compressed: ClassVar[bool] = True
+    check_header: ClassVar[staticmethod[[Path], None]]
 
     @override
     def holds_vectors(self, path: Path) -> bool:
         """Look for three floating-point numbers in each voxel."""
+        self.check_header(path)
         reader = sitk.ImageFileReader()
         reader.SetFileName(itk_name(path))
         reader.ReadImageInformation()
@@ -77,6 +88,7 @@ class ItkField(FieldFormat):
     @override
     def read(self, path: Path) -> DisplacementField:
         """Read through SimpleITK."""
+        self.check_header(path)
         image = sitk.ReadImage(itk_name(path))
         components, axes = image.GetNumberOfComponentsPerPixel(), image.GetDimension()
         if axes != 3 or components != 3:

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing_extensions import override
 
 from sacbnet.errors import InputError
-from sacbnet.imaging.image import Image
 from sacbnet.io.format import first_bytes
 from sacbnet.io.itk import itk_name
 from sacbnet.io.itk_files import ItkField, ItkImage
-from sacbnet.spatial.transforms import DisplacementField
 
 _LONGEST, _MOST_LINES = 1000, 1000
 
@@ -40,18 +38,7 @@ class MetaImage(ItkImage):
 
     suffixes = (".mha", ".mhd")
     written = (".mha",)
-
-    @override
-    def read(self, path: Path) -> Image:
-        """Check the header, then read through SimpleITK."""
-        _check_header(path)
-        return super().read(path)
-
-    @override
-    def read_grid(self, path: Path) -> Image:
-        """Check the header, then read through SimpleITK."""
-        _check_header(path)
-        return super().read_grid(path)
+    check_header = staticmethod(_check_header)
 
 
 class MetaImageField(ItkField):
@@ -59,20 +46,9 @@ class MetaImageField(ItkField):
 
     suffixes = (".mha", ".mhd")
     written = (".mha",)
+    check_header = staticmethod(_check_header)
 
     @override
     def recognises(self, path: Path) -> bool:
         """Look at the first words of the header."""
         return first_bytes(path).startswith((b"ObjectType", b"NDims"))
-
-    @override
-    def read(self, path: Path) -> DisplacementField:
-        """Check the header, then read through SimpleITK."""
-        _check_header(path)
-        return super().read(path)
-
-    @override
-    def holds_vectors(self, path: Path) -> bool:
-        """Check the header, then read through SimpleITK."""
-        _check_header(path)
-        return super().holds_vectors(path)

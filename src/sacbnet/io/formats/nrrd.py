@@ -7,10 +7,8 @@ from pathlib import Path
 from typing_extensions import override
 
 from sacbnet.errors import InputError
-from sacbnet.imaging.image import Image
 from sacbnet.io.format import first_bytes
 from sacbnet.io.itk_files import ItkField, ItkImage
-from sacbnet.spatial.transforms import DisplacementField
 
 _LONGEST_FIELD = 1000  # bytes; teem, which reads NRRD for ITK, crashes on some beyond 4096
 _LONGEST_TEXT = 1 << 16  # bytes of a line of free text: a comment, or a key with its value
@@ -43,18 +41,7 @@ class Nrrd(ItkImage):
     suffixes = (".nrrd", ".nhdr")
     written = (".nrrd",)
     compressed = False
-
-    @override
-    def read(self, path: Path) -> Image:
-        """Check the lengths of the header's lines, then read through SimpleITK."""
-        _check_header(path)
-        return super().read(path)
-
-    @override
-    def read_grid(self, path: Path) -> Image:
-        """Check the lengths of the header's lines, then read through SimpleITK."""
-        _check_header(path)
-        return super().read_grid(path)
+    check_header = staticmethod(_check_header)
 
 
 class NrrdField(ItkField):
@@ -63,18 +50,7 @@ class NrrdField(ItkField):
     suffixes = (".nrrd", ".nhdr")
     written = (".nrrd",)
     compressed = False
-
-    @override
-    def read(self, path: Path) -> DisplacementField:
-        """Check the lengths of the header's lines, then read through SimpleITK."""
-        _check_header(path)
-        return super().read(path)
-
-    @override
-    def holds_vectors(self, path: Path) -> bool:
-        """Look for three floating-point numbers in each voxel."""
-        _check_header(path)
-        return super().holds_vectors(path)
+    check_header = staticmethod(_check_header)
 
     @override
     def recognises(self, path: Path) -> bool:
