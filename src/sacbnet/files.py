@@ -287,11 +287,17 @@ def check_writable(out: str | Path) -> None:
     with writing(out):
         # The folder itself is not made: another process may be about to write into it, and would
         # lose it when it is removed here.
-        there = next(p for p in (out, *out.parents) if os.path.lexists(p))
-        if there == out and not out.is_dir():
-            out.mkdir()  # which fails, with the reason
-        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=there) as trial:
-            Path(trial, out.relative_to(there)).mkdir(parents=True, exist_ok=True)
+        for last in (*[False] * 99, True):
+            there = next(p for p in (out, *out.parents) if os.path.lexists(p))
+            if there == out and not out.is_dir() and os.path.lexists(out):
+                out.mkdir()  # which fails, with the reason
+            try:
+                with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=there) as trial:
+                    Path(trial, out.relative_to(there)).mkdir(parents=True, exist_ok=True)
+                return
+            except FileNotFoundError:  # another process that failed removed the folder just now
+                if last:
+                    raise
 
 
 def keep_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
