@@ -1,4 +1,4 @@
-"""Files and folders: results that appear whole or not at all, locks, and the cache folder.
+"""Results that appear whole or not at all.
 
 A result is written under a temporary name and moved into place when everything has succeeded.
 """
@@ -11,18 +11,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
-
-from sacbnet.errors import InputError, OutputError
+from sacbnet.errors import OutputError
 
 _LAST = "run.json"  # if it is there, every other file is beside it
-_PREFIX = ".sacbnet-"
-_TEMPORARY = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")  # as tempfile.mkdtemp names them
+PREFIX = ".sacbnet-"
+_TEMPORARY = re.compile(re.escape(PREFIX) + r"[a-z0-9_]{8}")  # as tempfile.mkdtemp names them
 _REMEDY = {
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some space and run again",
@@ -97,7 +93,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     with writing(path):
-        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=path.parent))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=path.parent))
         try:
             yield folder / path.name
             _sync(folder / path.name)
@@ -170,7 +166,7 @@ def _make_with_stage(out: Path) -> tuple[list[Path], Path]:
         made: list[Path] = []
         try:
             made = _make(out)
-            return made, Path(tempfile.mkdtemp(prefix=_PREFIX, dir=out))
+            return made, Path(tempfile.mkdtemp(prefix=PREFIX, dir=out))
         except FileNotFoundError:
             if last:
                 raise
@@ -256,7 +252,7 @@ def sweep(folder: str | Path) -> None:
     folder : str or Path
         The folder of the results.
     """
-    for left in list(Path(folder).glob(f"{_PREFIX}*")):
+    for left in list(Path(folder).glob(f"{PREFIX}*")):
         if (
             _TEMPORARY.fullmatch(left.name)
             and left.is_dir()
@@ -264,156 +260,3 @@ def sweep(folder: str | Path) -> None:
             and not (left / "old").is_dir()
         ):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def check_writable(out: str | Path) -> None:
-    """Check that results can be written into a folder; leave nothing there.
-
-    Parameters
-    ----------
-    out : str or Path
-        The folder; it need not exist.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be made or written.
-    """
-    out = Path(out)
-    try:
-        str(out).encode()
-    except UnicodeEncodeError as error:  # SimpleITK, which writes there, knows no other names
-        raise OutputError(f"{out} has a name that is not UTF-8; choose another folder") from error
-    with writing(out):
-        # The folder itself is not made: another process may be about to write into it, and would
-        # lose it when it is removed here.
-        for last in (*[False] * 99, True):
-            there = next(p for p in (out, *out.parents) if os.path.lexists(p))
-            if there == out and not out.is_dir() and os.path.lexists(out):
-                out.mkdir()  # which fails, with the reason
-            try:
-                with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=there) as trial:
-                    Path(trial, out.relative_to(there)).mkdir(parents=True, exist_ok=True)
-                return
-            except FileNotFoundError:  # another process that failed removed the folder just now
-                if last:
-                    raise
-
-
-def keep_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
-    """Refuse to write, before work starts, if an output would replace an input.
-
-    Parameters
-    ----------
-    outputs : iterable of str or Path
-        The files that will be written.
-    inputs : iterable of str, Path or None
-        The files that are read. None and files that do not exist are ignored.
-
-    Raises
-    ------
-    OutputError
-        If an output and an input are the same file, under any name: through a symbolic link, a hard
-        link, or another path.
-    """
-    read: dict[tuple[int, int], str | Path] = {}
-    for path in inputs:
-        if path is not None and (number := _number(Path(path))):
-            read.setdefault(number, path)
-    for out in outputs:
-        if (found := read.get(_number(Path(out)) or (-1, -1))) is not None:
-            raise OutputError(f"{out} would replace the input {found}; choose another output")
-
-
-def _number(path: Path) -> tuple[int, int] | None:
-    """What the file system calls a file; None if there is none."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
-
-
-@contextmanager
-def locked(file: str | Path, busy: str) -> Iterator[None]:
-    """Keep other processes, and other threads of this process, out of a section.
-
-    On a file system without locks the section runs without one.
-
-    Parameters
-    ----------
-    file : str or Path
-        The lock file, in a folder that exists. It stays there afterwards.
-    busy : str
-        The message for the user if the lock is taken.
-
-    Yields
-    ------
-    None
-
-    Raises
-    ------
-    InputError
-        If the lock is taken. There is no waiting.
-    """
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(FileLock(file, blocking=False))
-        except Timeout as error:
-            raise InputError(busy) from error
-        except (OSError, NotImplementedError):  # a file system without locks
-            pass
-        yield
-
-
-def cache_folder() -> Path:
-    """Give the folder of what can be made again, such as compiled kernels.
-
-    The environment variable SACBNET_CACHE names another place; `sacbnet` is made in it. Else it is
-    the user's cache folder, as the system defines it.
-
-    Returns
-    -------
-    Path
-        A folder that exists and can be written. It is a temporary folder, which ends with the
-        process, if the other one cannot be written.
-    """
-    with suppress(OSError, RuntimeError):  # RuntimeError: the user has no home folder
-        place = os.environ.get("SACBNET_CACHE")
-        folder = Path(place) / "sacbnet" if place else user_cache_path("sacbnet", appauthor=False)
-        for part in (*reversed(folder.parents), folder):
-            # nobody else may write there: code is loaded from it
-            if not part.is_dir():
-                part.mkdir(mode=0o700, exist_ok=True)
-        if not place:
-            _close_to_others(folder)
-        if os.access(folder, os.W_OK | os.X_OK):
-            return folder
-    return temporary_folder()
-
-
-def _close_to_others(folder: Path) -> None:
-    """Take the right to write from the group, if the folder is the user's own.
-
-    An earlier version made it with the usual rights, which under some accounts let the group write.
-    """
-    with suppress(OSError, AttributeError):  # AttributeError: Windows
-        found = folder.stat()
-        if found.st_uid == os.geteuid() and found.st_mode & 0o022 == 0o020:
-            folder.chmod(found.st_mode & ~0o020)
-
-
-def temporary_folder() -> Path:
-    """Give a folder of this process, which ends with it. Only this user can read or write it.
-
-    Returns
-    -------
-    Path
-        The same folder at each call.
-    """
-    return Path(_temporary().name)
-
-
-@cache
-def _temporary() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="sacbnet-")

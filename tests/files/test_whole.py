@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import errno
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 
 from sacbnet.errors import InputError, OutputError
-from sacbnet.files import atomic_file, cache_folder, check_writable, locked, staged_folder, sweep
+from sacbnet.files import atomic_file, check_writable, staged_folder, sweep
 
 
 def _names(folder) -> set[str]:
@@ -296,108 +293,6 @@ def test_a_full_disk_is_noticed(tmp_path):
     assert done.returncode == 0 and "all noticed" in done.stdout, done.stderr[-2000:]
 
 
-# -- locks -----------------------------------------------------------------------------------------
-HOLD = """
-import sys
-import tempfile
-from sacbnet.files import locked
-with locked(sys.argv[1], "taken"):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_lock_keeps_other_processes_out_until_it_ends_or_is_killed(tmp_path):
-    lock = tmp_path / ".lock"
-    for end in ("close", "kill"):
-        holder = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match="wait for it"), locked(lock, "wait for it"):
-            raise AssertionError("the lock was taken twice")
-        holder.stdin.close() if end == "close" else holder.kill()
-        holder.wait()
-        with locked(lock, "wait for it"):
-            pass
-        holder.stdout.close()
-
-
-def test_a_lock_is_released_after_an_error(tmp_path):
-    with pytest.raises(KeyError), locked(tmp_path / ".lock", "taken"):
-        raise KeyError
-    with locked(tmp_path / ".lock", "taken"):
-        pass
-
-
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
-@pytest.mark.filterwarnings("ignore:flock not supported")
-def test_a_file_system_without_locks_still_works(tmp_path, monkeypatch, number):
-    fcntl = pytest.importorskip("fcntl")
-
-    def refuse(*_):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    done = []
-    with locked(tmp_path / ".lock", "taken"):
-        done.append(1)
-    assert done
-
-
-def test_an_error_of_the_section_is_not_taken_for_one_of_the_lock(tmp_path):
-    with pytest.raises(OSError, match="mine"), locked(tmp_path / ".lock", "taken"):
-        raise OSError("mine")
-
-
-# -- the cache -------------------------------------------------------------------------------------
-def test_the_cache_folder_is_where_the_user_wants_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("SACBNET_CACHE", str(tmp_path / "here"))
-    assert cache_folder() == tmp_path / "here" / "sacbnet" and cache_folder().is_dir()
-    monkeypatch.delenv("SACBNET_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "there"))
-    if sys.platform == "linux":
-        assert cache_folder() == tmp_path / "there" / "sacbnet" and cache_folder().is_dir()
-
-
-def test_without_a_cache_folder_a_temporary_one_serves(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("SACBNET_CACHE", str(tmp_path / "file"))
-    folder = cache_folder()
-    assert folder.is_dir() and folder == cache_folder() and tmp_path not in folder.parents
-
-
-def test_no_module_of_one_system_is_imported():
-    """sacbnet runs where fcntl, resource and the like do not exist."""
-    source = Path(__file__).parents[1] / "src" / "sacbnet"
-    only_posix = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog"}
-    found = []
-    for path in source.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            found += [(path.name, n) for n in names if n.partition(".")[0] in only_posix]
-    assert not found
-
-
-# -- many processes with one folder ----------------------------------------------------------------
-def test_a_check_makes_nothing_where_others_may_be_about_to_write(tmp_path, monkeypatch):
-    made, mkdir = [], os.mkdir
-    monkeypatch.setattr(
-        "os.mkdir", lambda path, *more: (made.append(str(path)), mkdir(path, *more))
-    )
-    check_writable(tmp_path / "deep" / "out")
-    assert made
-    assert str(tmp_path / "deep") not in made and str(tmp_path / "deep" / "out") not in made
-    assert not _names(tmp_path)
-
-
-def test_a_name_that_is_too_long_is_found_by_the_check(tmp_path):
-    with pytest.raises(OutputError, match="could not be written"):
-        check_writable(tmp_path / "deep" / ("n" * 300))
-    assert not _names(tmp_path)
-
-
 def test_a_folder_that_another_process_removes_is_made_again(tmp_path, monkeypatch):
     out, left, mkdtemp = tmp_path / "deep" / "out", [3], tempfile.mkdtemp
 
@@ -412,37 +307,3 @@ def test_a_folder_that_another_process_removes_is_made_again(tmp_path, monkeypat
     with staged_folder(out) as folder:
         (folder / "a").write_text("new")
     assert (out / "a").read_text() == "new" and left == [0]
-
-
-TASK = """
-import sys
-import tempfile
-from sacbnet.files import check_writable, staged_folder
-for n in range(300):
-    check_writable(sys.argv[1])
-    try:
-        with staged_folder(sys.argv[1]) as folder:
-            (folder / sys.argv[2]).write_text("x")
-            if n < 299:
-                raise KeyError  # a task that fails removes what it made
-    except KeyError:
-        pass
-"""
-
-
-def test_many_tasks_with_one_folder(tmp_path):
-    tasks = [
-        subprocess.Popen([sys.executable, "-c", TASK, tmp_path / "deep" / "out", str(n)])
-        for n in range(4)
-    ]
-    assert [task.wait() for task in tasks] == [0] * 4
-    assert _names(tmp_path / "deep" / "out") == {"0", "1", "2", "3"}
-
-
-def test_a_user_without_a_home_folder(monkeypatch):
-    def unknown(*_, **__):
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("SACBNET_CACHE", raising=False)
-    monkeypatch.setattr("sacbnet.files.user_cache_path", unknown)
-    assert cache_folder().is_dir()
