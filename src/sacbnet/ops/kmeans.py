@@ -25,6 +25,7 @@ from torch import Tensor
 
 from sacbnet.errors import InputError
 from sacbnet.kernels.cpu import native
+from sacbnet.kernels.dispatch import triton_serves
 
 SEEDING = 4096  # number of voxels from which the seeds are drawn
 # Number of voxels on which the centres are found. The inertia of all voxels becomes 0.1% larger;
@@ -204,6 +205,12 @@ def _lloyd(x: Tensor, centres: Tensor, max_rounds: int, tolerance: float) -> KMe
         )  # fmt: skip
         return KMeans(labels, centres, rounds)
     if x.is_cuda:
+        # one round of all voxels occupies the GPU as it is; many rounds of a sample do not
+        if max_rounds > 1 and x.shape[1] <= SAMPLE and triton_serves(x, centres):
+            # needs Triton, which only machines with CUDA have
+            from sacbnet.kernels.cuda.kmeans import lloyd
+
+            return KMeans(*lloyd(x, centres, max_rounds, tolerance))
         return _lloyd_plain(x, centres, max_rounds, tolerance)
     # one by one: the rounding of a sample must not depend on the other samples of the batch
     samples = [

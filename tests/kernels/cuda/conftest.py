@@ -33,7 +33,7 @@ def _import() -> str | None:
     with pytest.MonkeyPatch.context() as patch:
         if not CUDA:
             patch.setitem(os.environ, "TRITON_INTERPRET", "1")
-        for name in ("adaptive_conv", "matching", "mixed_conv"):
+        for name in ("adaptive_conv", "kmeans", "matching", "mixed_conv"):
             importlib.import_module(f"sacbnet.kernels.cuda.{name}")
     return None
 
