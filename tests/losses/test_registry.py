@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 
@@ -37,13 +40,22 @@ def test_parameters_reach_the_function():
     assert torch.equal(similarity_loss(moved, fixed, NCC()), losses.ncc_loss(moved, fixed))
 
 
+@dataclass(frozen=True)
+class Unmasked(MSE):
+    """A loss of somebody else, whose function takes no mask."""
+
+    implementation: ClassVar[str] = "torch.nn.functional:mse_loss"
+    masked: ClassVar[bool] = False
+
+
 def test_only_a_loss_that_takes_a_mask_gets_it():
     moved, fixed = images()
     mask = torch.zeros_like(moved)
     mask[:, :, :9] = 1
     found = similarity_loss(moved, fixed, NCC(), mask)
     assert torch.equal(found, losses.ncc_loss(moved, fixed, mask=mask))
-    assert torch.equal(similarity_loss(moved, fixed, MSE(), mask), losses.mse_loss(moved, fixed))
+    whole = losses.mse_loss(moved, fixed)
+    assert torch.equal(similarity_loss(moved, fixed, Unmasked(), mask), whole)
 
 
 @pytest.mark.parametrize(

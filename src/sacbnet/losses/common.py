@@ -69,6 +69,44 @@ def same_images(moved: Tensor, fixed: Tensor) -> None:
         )
 
 
+def shares(mask: Tensor | None, images: Tensor) -> Tensor | None:
+    """Turn a mask into the shares that voxels have in a mean over a batch.
+
+    Samples count equally, however large their masks are.
+
+    Parameters
+    ----------
+    mask : Tensor, shape (b, 1, i, j, k), or None
+        Weights of the voxels; None means equal weights.
+    images : Tensor, shape (b, c, i, j, k)
+        The images.
+
+    Returns
+    -------
+    Tensor, shape (b, 1, i, j, k), or None
+        Shares that add up to 1, in the type of the images; None means equal shares.
+
+    Raises
+    ------
+    InputError
+        For a mask of another shape, or one that is empty for some sample.
+    """
+    if mask is None:
+        return None
+    if mask.shape[2:] != images.shape[2:]:
+        raise InputError(
+            f"the mask has shape {tuple(mask.shape)}; the images' {tuple(images.shape)} was"
+            " expected"
+        )
+    weight = mask.to(images.dtype).expand(len(images), 1, *images.shape[2:])
+    total = weight.flatten(1).sum(1)
+    if not bool((total > 0).all()):
+        raise InputError(
+            "the mask of the loss is empty for a sample; give one that covers part of each image"
+        )
+    return weight / (len(images) * total).view(-1, 1, 1, 1, 1)
+
+
 def displacement(u: Tensor) -> None:
     """Check that a tensor is a displacement.
 

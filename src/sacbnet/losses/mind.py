@@ -11,14 +11,16 @@ from torch.autograd.function import once_differentiable
 
 from sacbnet.errors import InputError
 
-from .common import at_least_single, full_precision, same_images
+from .common import at_least_single, full_precision, same_images, shares
 
 # smallest and largest noise estimate of a voxel, as multiples of the mean over the image
 CLAMP = 1e-3, 1e3
 Pair = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 
-def mind_loss(moved: Tensor, fixed: Tensor, radius: int = 2, dilation: int = 2) -> Tensor:
+def mind_loss(
+    moved: Tensor, fixed: Tensor, radius: int = 2, dilation: int = 2, mask: Tensor | None = None
+) -> Tensor:
     """Compare the MIND-SSC descriptors of two images.
 
     Of the six neighbours of a voxel, `dilation` voxels away along the axes, the twelve pairs that
@@ -39,6 +41,9 @@ def mind_loss(moved: Tensor, fixed: Tensor, radius: int = 2, dilation: int = 2) 
         Radius of the patches, in voxels: sides of 2·radius + 1.
     dilation : int, default 2
         Distance of the neighbours, in voxels.
+    mask : Tensor, shape (b, 1, i, j, k), optional
+        Weights of the voxels in the mean over a sample; samples count equally. The descriptors
+        themselves are those of the whole images. None means equal weights.
 
     Returns
     -------
@@ -48,7 +53,8 @@ def mind_loss(moved: Tensor, fixed: Tensor, radius: int = 2, dilation: int = 2) 
     Raises
     ------
     InputError
-        For unequal shapes, more than one channel, a negative radius, or a dilation below 1.
+        For unequal shapes, more than one channel, a negative radius, a dilation below 1, or a mask
+        that is empty for some sample.
 
     References
     ----------
@@ -67,12 +73,19 @@ def mind_loss(moved: Tensor, fixed: Tensor, radius: int = 2, dilation: int = 2) 
         )
     moved, fixed = at_least_single(moved, fixed)
     with full_precision(moved):
-        return _MIND.apply(moved, fixed, radius, dilation)
+        return _MIND.apply(moved, fixed, radius, dilation, shares(mask, moved))
 
 
 class _MIND(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, moved: Tensor, fixed: Tensor, radius: int, dilation: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        moved: Tensor,
+        fixed: Tensor,
+        radius: int,
+        dilation: int,
+        weight: Tensor | None,
+    ) -> Tensor:
         slopes = [
             torch.empty_like(x) if w else None
             for x, w in zip((moved, fixed), ctx.needs_input_grad[:2], strict=True)
@@ -81,8 +94,12 @@ class _MIND(torch.autograd.Function):
         for n in range(len(moved)):  # one sample at a time, so that one set of descriptors exists
             images = [_Descriptors(x[n, 0], radius, dilation) for x in (moved, fixed)]
             difference = images[0].values - images[1].values
-            loss += difference.square().mean() / len(moved)
-            difference *= 2 / (difference.numel() * len(moved))
+            # the share of a voxel, of which there are twelve numbers
+            share: Tensor | float = 1 / (difference.numel() * len(moved))
+            if weight is not None:
+                share = weight[n] / len(difference)  # (1, i, j, k)
+            loss += (difference.square() * share).sum()
+            difference *= 2 * share
             for image, slope, sign in zip(images, slopes, (1, -1), strict=True):
                 if slope is not None:
                     slope[n, 0] = sign * image.gradient(difference)
@@ -96,6 +113,7 @@ class _MIND(torch.autograd.Function):
         return (
             None if moved is None else moved * grad,
             None if fixed is None else fixed * grad,
+            None,
             None,
             None,
         )

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from sacbnet.errors import InputError
 
-from .common import at_least_single, full_precision, same_images
+from .common import at_least_single, full_precision, same_images, shares
 
 SMOOTHING = 1e-7  # added to probabilities, so that empty bins have a logarithm
 SHARPNESS = 2.0  # 1 / (2 σ²), σ half a bin
@@ -18,7 +18,9 @@ SHARPNESS = 2.0  # 1 / (2 σ²), σ half a bin
 OVERSHOOT = 0.1
 
 
-def mutual_information_loss(moved: Tensor, fixed: Tensor, bins: int = 32) -> Tensor:
+def mutual_information_loss(
+    moved: Tensor, fixed: Tensor, bins: int = 32, mask: Tensor | None = None
+) -> Tensor:
     """Compute the negated mutual information of two images.
 
     It is Σ P(m, f) log (P(m, f) / P(m) P(f)) of the joint histogram of each sample. Each voxel
@@ -37,6 +39,8 @@ def mutual_information_loss(moved: Tensor, fixed: Tensor, bins: int = 32) -> Ten
         The images, in [0, 1].
     bins : int, default 32
         Bins of the histogram along each axis.
+    mask : Tensor, shape (b, 1, i, j, k), optional
+        Weights of the voxels in the histogram of a sample. None means equal weights.
 
     Returns
     -------
@@ -46,7 +50,8 @@ def mutual_information_loss(moved: Tensor, fixed: Tensor, bins: int = 32) -> Ten
     Raises
     ------
     InputError
-        For unequal shapes, fewer than two bins, or intensities far beyond [0, 1].
+        For unequal shapes, fewer than two bins, intensities far beyond [0, 1], or a mask that is
+        empty for some sample.
 
     References
     ----------
@@ -67,12 +72,13 @@ def mutual_information_loss(moved: Tensor, fixed: Tensor, bins: int = 32) -> Ten
                 " it"
             )
     with full_precision(moved):
-        return _MutualInformation.apply(moved, fixed, bins)
+        weight = shares(mask, moved)
+        return _MutualInformation.apply(moved, fixed, bins, weight)
 
 
 class _MutualInformation(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, moved: Tensor, fixed: Tensor, bins: int) -> Tensor:
+    def forward(ctx: Any, moved: Tensor, fixed: Tensor, bins: int, weight: Tensor | None) -> Tensor:
         wanted = ctx.needs_input_grad[:2]
         slopes = [
             torch.empty_like(x) if w else None for x, w in zip((moved, fixed), wanted, strict=True)
@@ -80,12 +86,18 @@ class _MutualInformation(torch.autograd.Function):
         loss = torch.zeros((), dtype=torch.float64, device=moved.device)
         for n in range(len(moved)):
             m, f = moved[n].reshape(-1), fixed[n].reshape(-1)
-            information, table = _information(_joint(m, f, bins))
+            # the shares of a sample's voxels add up to 1 / batch
+            share = None if weight is None else weight[n].expand_as(moved[n]).reshape(-1)
+            if share is not None:
+                share = share * (len(moved) / moved.shape[1])
+            information, table = _information(_joint(m, f, bins, share))
             loss -= information / len(moved)
-            scale = -(bins - 1) / (m.numel() * len(moved))
+            scale = -(bins - 1) / len(moved) / (m.numel() if share is None else 1)
             for slope, x, y, t in zip(slopes, (m, f), (f, m), (table, table.T), strict=True):
                 if slope is not None:
                     _slope(x, y, (t * scale).to(x.dtype), slope[n].view(-1))
+                    if share is not None:
+                        slope[n].view(-1).mul_(share)
         ctx.save_for_backward(*slopes)
         return loss.to(moved.dtype)
 
@@ -96,6 +108,7 @@ class _MutualInformation(torch.autograd.Function):
         return (
             None if moved is None else moved * grad,
             None if fixed is None else fixed * grad,
+            None,
             None,
         )
 
@@ -115,13 +128,18 @@ def _place(x: Tensor, bins: int) -> Tensor:
     return x.clamp(0, 1) * (bins - 1)
 
 
-def _joint(m: Tensor, f: Tensor, bins: int) -> Tensor:
-    """Joint histogram (bins, bins) in float64, whose sum is 1; m, f (voxels,)."""
+def _joint(m: Tensor, f: Tensor, bins: int, share: Tensor | None) -> Tensor:
+    """Joint histogram (bins, bins) in float64, whose sum is 1; m, f, share (voxels,)."""
     at = torch.arange(bins, device=m.device, dtype=m.dtype)
     total = torch.zeros(bins, bins, dtype=torch.float64, device=m.device)
-    for a, b in zip(m.split(_block(m)), f.split(_block(f)), strict=True):
-        total += _window(_place(a, bins), at).T @ _window(_place(b, bins), at)
-    return total / m.numel()
+    for low in range(0, len(m), _block(m)):
+        part = slice(low, low + _block(m))
+        a, b = m[part], f[part]
+        there = _window(_place(b, bins), at)
+        if share is not None:
+            there *= share[part, None]
+        total += _window(_place(a, bins), at).T @ there
+    return total / m.numel() if share is None else total
 
 
 def _information(joint: Tensor) -> tuple[Tensor, Tensor]:

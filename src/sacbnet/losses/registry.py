@@ -159,6 +159,7 @@ class MSE(Similarity):
 
     name: ClassVar[str] = "mse"
     implementation: ClassVar[str] = "sacbnet.losses.similarity:mse_loss"
+    masked: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ class MutualInformation(Similarity):
 
     name: ClassVar[str] = "mutual_information"
     implementation: ClassVar[str] = "sacbnet.losses.mutual_information:mutual_information_loss"
+    masked: ClassVar[bool] = True
 
     bins: int = 32
 
@@ -191,6 +193,7 @@ class MIND(Similarity):
 
     name: ClassVar[str] = "mind"
     implementation: ClassVar[str] = "sacbnet.losses.mind:mind_loss"
+    masked: ClassVar[bool] = True
 
     radius: int = 2
     dilation: int = 2

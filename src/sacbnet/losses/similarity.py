@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from sacbnet.errors import InputError
 from sacbnet.kernels.cpu import boxes
 
-from .common import at_least_single, full_precision, same_images
+from .common import at_least_single, full_precision, same_images, shares
 
 # added to the product of the summed squared deviations of two boxes, as in VoxelMorph
 EPSILON = 1e-5
@@ -62,26 +62,14 @@ def ncc_loss(
     if window < 1 or window % 2 == 0:
         raise InputError(f"the window is {window} voxels; an odd number was expected")
     moved, fixed = at_least_single(moved, fixed)
-    weight = None
-    if mask is not None:
-        if mask.shape[2:] != moved.shape[2:]:
-            raise InputError(
-                f"the mask has shape {tuple(mask.shape)}; the images' {tuple(moved.shape)} was"
-                " expected"
-            )
-        weight = mask.to(moved.dtype).expand_as(moved)
-        total = weight.flatten(1).sum(1)
-        if not bool((total > 0).all()):
-            raise InputError(
-                "the mask of the loss is empty for a sample; give one that covers part of each"
-                " image"
-            )
-        weight = weight / (len(moved) * total).view(-1, 1, 1, 1, 1)
+    weight = shares(mask, moved)
+    if weight is not None:
+        weight = (weight / moved.shape[1]).expand_as(moved).contiguous()  # as the kernel reads it
     with full_precision(moved):
         return _NCC.apply(moved, fixed, window, weight, epsilon)
 
 
-def mse_loss(moved: Tensor, fixed: Tensor) -> Tensor:
+def mse_loss(moved: Tensor, fixed: Tensor, mask: Tensor | None = None) -> Tensor:
     """Compute the mean squared difference of two images.
 
     It suits images of one modality whose intensities have the same meaning. It is computed in at
@@ -91,6 +79,9 @@ def mse_loss(moved: Tensor, fixed: Tensor) -> Tensor:
     ----------
     moved, fixed : Tensor, shape (b, c, i, j, k)
         The images.
+    mask : Tensor, shape (b, 1, i, j, k), optional
+        Weights of the voxels in the mean over a sample; samples count equally. None means equal
+        weights.
 
     Returns
     -------
@@ -100,12 +91,15 @@ def mse_loss(moved: Tensor, fixed: Tensor) -> Tensor:
     Raises
     ------
     InputError
-        For unequal shapes.
+        For unequal shapes, or a mask that is empty for some sample.
     """
     same_images(moved, fixed)
     with full_precision(moved):
         moved, fixed = at_least_single(moved, fixed)
-        return F.mse_loss(moved, fixed)
+        weight = shares(mask, moved)
+        if weight is None:
+            return F.mse_loss(moved, fixed)
+        return ((moved - fixed).square().mean(1, keepdim=True) * weight).sum()
 
 
 def box_mean(x: Tensor, window: int) -> Tensor:
