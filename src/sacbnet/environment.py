@@ -117,6 +117,32 @@ def _peak_bytes() -> int:
     return int(getattr(found, "peak_wset", found.rss))
 
 
+def free_memory_bytes() -> int:
+    """Memory that this process may still take.
+
+    Returns
+    -------
+    int
+        Bytes: the least of what the machine has free, what the limit of the process leaves
+        (`ulimit -v`), and what the limit of a container (cgroup version 2) leaves.
+    """
+    found = [int(psutil.virtual_memory().available)]
+    process = psutil.Process()
+    if hasattr(process, "rlimit"):  # on Linux
+        limit = process.rlimit(psutil.RLIMIT_AS)[0]
+        if limit != psutil.RLIM_INFINITY:
+            found.append(limit - process.memory_info().vms)
+    with suppress(OSError, ValueError):  # "max" is no number
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        for line in (group / "memory.stat").read_text().splitlines():
+            if line.startswith("inactive_file "):  # the cache of files is given back when needed
+                used -= int(line.split()[1])
+        found.append(limit - used)
+    return max(0, min(found))
+
+
 def _versions(*names: str) -> dict[str, str]:
     """Versions of the packages that are installed.
 

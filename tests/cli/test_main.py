@@ -32,7 +32,7 @@ def test_help_imports_nothing_heavy() -> None:
         "sys.argv = ['sacbnet', *sys.argv[1:]]\n"
         "try: main()\n"
         "except SystemExit as e: assert not e.code\n"
-        "heavy = {'torch', 'numpy', 'scipy', 'nibabel', 'SimpleITK', 'safetensors'}\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'nibabel', 'SimpleITK', 'safetensors', 'pydicom'}\n"
         "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy"
     )
