@@ -25,7 +25,12 @@ def test_apply_an_image(sacbnet, result, files, registered, pair, tmp_path) -> N
         "--onto=fixed",
         f"--out={tmp_path / 'a.nii.gz'}",
     )
-    assert (done.code, done.out, done.err) == (0, f"written: {tmp_path / 'a.nii.gz'}\n", "")
+    assert (done.code, done.out) == (0, f"written: {tmp_path / 'a.nii.gz'}\n")
+    outside = registered.report.filled
+    assert done.err == (
+        f"note: {outside.voxels} voxels ({outside.percent:.3g} %) lie outside {files['moving']} and"
+        " hold 0\n"
+    )
     found = load_image(tmp_path / "a.nii.gz")
     assert found.grid.matches(pair.fixed.grid)
     assert np.abs(found.data - registered.moved.data).max() < 1e-3 * np.ptp(pair.moving.data)
@@ -101,6 +106,31 @@ def test_apply_on_a_reference(sacbnet, result, files, pair, tmp_path) -> None:
     )
     assert sacbnet("apply", result, *arguments, f"--out={tmp_path / 'a.nii.gz'}").code == 0
     assert load_image(tmp_path / "a.nii.gz").grid.matches(fine)
+
+
+def test_apply_fills_and_tells(sacbnet, result, files, pair, tmp_path) -> None:
+    wide = pair.fixed.grid.cropped((-20, 0, 0), pair.fixed.grid.shape)
+    save_image(tmp_path / "zeros.nii.gz", np.zeros(wide.shape), wide)  # only its grid matters
+    arguments = (
+        f"--image={files['moving']}",
+        "--onto=fixed",
+        f"--reference={tmp_path / 'zeros.nii.gz'}",
+        "--fill=-1000",
+    )
+    done = sacbnet("apply", result, *arguments, f"--out={tmp_path / 'a.nii.gz'}")
+    found = load_image(tmp_path / "a.nii.gz").data
+    assert done.code == 0 and (found == -1000).sum() > 10_000
+    beyond, outside = done.err.splitlines()
+    assert "mm beyond the grid of the transform; the affine part was used there" in beyond
+    assert f"note: {(found == -1000).sum()} voxels" in outside and "hold -1000" in outside
+    labels = f"--labels={files['moving_labels']}"
+    done = sacbnet("apply", result, labels, *arguments[1:], f"--out={tmp_path / 'b.nii.gz'}")
+    assert done.code == 2 and "--fill is an intensity of images" in done.sentence()
+    done = sacbnet("apply", result, *arguments[:3], "--fill=air", f"--out={tmp_path / 'b.nii.gz'}")
+    assert (
+        done.code == 3 and "fill is 'air'; a finite number or auto was expected" in done.sentence()
+    )
+    assert not (tmp_path / "b.nii.gz").exists()
 
 
 def test_apply_refuses(sacbnet, result, files, tmp_path) -> None:

@@ -153,6 +153,16 @@ def test_run_json(registered, result) -> None:
         "box": "foreground",
         "repair": True,
         "precision": "float32",
+        "fill": "auto",
+    }
+    there = registered.transform(
+        registered.fixed_grid.world(np.moveaxis(np.indices((40, 48, 40)), 0, -1))
+    )
+    outside = ~registered.moving_grid.contains(there, 0.5 + 1e-6)
+    assert report["filled"] == {
+        "voxels": outside.sum(),
+        "percent": round(100 * outside.mean(), 3),
+        "value": 0.0,
     }
     assert report["weights"] is None
     assert report["fixed"]["shape"] == [40, 48, 40] and report["moving"]["shape"] == [54, 50, 28]
@@ -296,15 +306,41 @@ def test_masks_decide_what_counts(pair, near) -> None:
     )
 
 
+@pytest.mark.parametrize("fill", ["auto", -55.5])
+def test_outside_the_moving_image_is_its_background_or_what_was_chosen(pair, fill) -> None:
+    """As in CT: the moving image is smaller than the fixed one, and its air is -1000."""
+    f, m = pair.fixed, pair.aligned
+    fixed, moving = (np.where(i.data > 0.1 * i.data.max(), i.data, -1000) for i in (f, m))
+    crop = m.grid.cropped((8, 0, 0), (42, 50, 28))
+    part = (moving[8:42], crop.affine)
+    done = sacbnet.register(fixed=(fixed, f.grid.affine), moving=part, fill=fill, **QUICK)
+    value = -1000 if fill == "auto" else fill
+    world = f.grid.world(np.moveaxis(np.indices(f.grid.shape), 0, -1))
+    outside = ~crop.contains(done.transform(world), 0.5 + 1e-4)
+    assert 0.1 < outside.mean() < 0.9 and (done.moved.data[outside] == value).all()
+    filled = done.report.filled
+    assert filled.value == value and filled.voxels == pytest.approx(outside.sum(), rel=1e-3)
+    again = RunReport.from_text(done.report.to_text())
+    assert again.filled == filled and again.options.fill == fill
+
+
+def test_fills_that_cannot_be() -> None:
+    for fill in ("air", float("nan"), 1e39, None):
+        with pytest.raises(InputError, match=r"fill is .* was expected"):
+            sacbnet.Registrar(fill=fill, **QUICK)
+    assert sacbnet.Registrar(fill="-7", **QUICK).engine.options.fill == -7.0
+
+
 @pytest.mark.parametrize("name", ["fixed_mask", "moving_mask", "fixed_labels", "moving_labels"])
 def test_companion_of_another_grid(pair, name) -> None:
     image = pair.fixed_labels if "fixed" in name else pair.aligned_labels
     shifted = image.grid.affine.copy()
     shifted[0, 3] += 0.1
-    for data, affine in ((image.data[:-1], image.grid.affine), (image.data, shifted)):
-        words = (
-            f"the {name.split('_')[0]} (mask|label map) array lies on another grid .*; resample it"
-        )
+    for data, affine, off in (
+        (image.data[:-1], image.grid.affine, "shape .* instead of .*"),
+        (image.data, shifted, "centre 0.1 mm off"),
+    ):
+        words = f"the {name.split('_')[0]} (mask|label map) array lies on another grid .*{off};"
         with pytest.raises(GridError, match=words):
             sacbnet.register(
                 fixed=pair.fixed, moving=pair.aligned, **{name: (data, affine)}, **QUICK

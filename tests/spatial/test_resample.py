@@ -7,6 +7,7 @@ is 0, label 0 for label maps.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
+from sacbnet.kernels.cpu import native
 from sacbnet.spatial.grid import Grid
-from sacbnet.spatial.resample import Interpolation
+from sacbnet.spatial.resample import Interpolation, resample_counted
 from sacbnet.spatial.resample import resample as _resample
 from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap
 
@@ -165,6 +167,9 @@ def test_onehot_ties_go_to_the_smallest_label(seed, shift, most):
     expected, _ = naive_onehot(labels, grid, around(grid), Affine.translation(shift))
     found = resample(labels, grid, around(grid), Affine.translation(shift), "onehot")
     np.testing.assert_array_equal(found, expected)
+    with native.plain_kernels():
+        plain = resample(labels, grid, around(grid), Affine.translation(shift), "onehot")
+    np.testing.assert_array_equal(plain, expected)
 
 
 def test_onehot_of_one_voxel_thick_volumes():
@@ -238,3 +243,16 @@ def test_points_far_away_are_outside():
     for value in (1e6, 1e12, -1e12):
         for kind in ("linear", "nearest", "onehot"):
             assert (resample(data, grid, grid, Affine.translation([value, 0, 0]), kind) == 0).all()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("kind, fill", [("linear", -1000.5), ("nearest", 0), ("onehot", 0)])
+def test_voxels_outside_are_filled_and_counted(grid, kind, fill, plain):
+    target, affine = around(grid), pose(grid, around(grid), 1)
+    data = np.random.default_rng(0).integers(1, 9, SHAPE).astype(np.int16)
+    at = grid.voxels(affine(target.world(np.moveaxis(np.indices(target.shape), 0, -1))))
+    outside = ~np.all((at >= -0.5) & (at <= np.array(SHAPE) - 0.5), axis=-1)
+    with native.plain_kernels() if plain else nullcontext():
+        found, count = resample_counted(data, grid, target, affine, kind, fill)
+    assert count == outside.sum() and 0.05 < outside.mean() < 0.95
+    assert (found[outside] == fill).all() and (found[~outside] > 0).all()

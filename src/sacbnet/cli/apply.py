@@ -56,6 +56,7 @@ def apply(
             " interpolated linearly, and the label with the largest value wins."
         ),
     ] = "nearest",
+    fill: o.Fill = "auto",
     quiet: o.Quiet = False,
 ) -> None:
     """Carry further images, labels or points through a registration, in either direction."""
@@ -66,6 +67,10 @@ def apply(
         )
     if points is not None and reference is not None:
         raise typer.BadParameter("--reference is a grid for images and labels; points need none")
+    if image is None and fill != "auto":
+        raise typer.BadParameter(
+            "--fill is an intensity of images; labels have 0, points have none"
+        )
 
     from sacbnet.files import keep_inputs
     from sacbnet.io.images import save_image
@@ -82,13 +87,27 @@ def apply(
         save_points(out, moved)
         if outside:
             typer.echo(
-                f"note: {outside} points are outside the transform's grid; the transform at the"
-                " nearest edge was used",
+                f"note: {outside} points are outside the grid of the transform; the affine part was"
+                " used there",
                 err=True,
             )
     else:
         interpolation: Interpolation = "linear" if image is not None else label_interpolation
-        carried = warper.image(given[0], onto, interpolation, reference)
+        carried, filled = warper.image_counted(
+            given[0],
+            onto,
+            interpolation,
+            reference,
+            fill,  # type: ignore[arg-type]
+        )
         save_image(out, carried.data, carried, labels=labels is not None)
+        for sentence in carried.warnings:
+            typer.echo(f"note: {sentence}", err=True)
+        if filled.voxels and not quiet:
+            typer.echo(
+                f"note: {filled.voxels} voxels ({filled.percent:.3g} %) lie outside {given[0]} and"
+                f" hold {filled.value:g}",
+                err=True,
+            )
     if not quiet:
         typer.echo(f"written: {out}")

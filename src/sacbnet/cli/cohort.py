@@ -39,6 +39,7 @@ def cohort(
     refine: o.Refine = None,
     spacing: o.Spacing = None,
     box: o.Box = "auto",
+    fill: o.Fill = "auto",
     device: o.Device = "auto",
     precision: o.PrecisionName = "float32",
     overwrite: Annotated[
@@ -84,6 +85,7 @@ def cohort(
                 refine=refine,
                 spacing=spacing,
                 box=box,
+                fill=fill,  # type: ignore[arg-type]
                 device=device,
                 precision=precision,
             )

@@ -84,6 +84,15 @@ Box = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
+Fill = Annotated[
+    str,
+    typer.Option(
+        help="Intensity of the result where nothing of the image arrives. auto: the background of"
+        " the image itself, such as -1000 in CT. Labels have 0 there.",
+        metavar="VALUE|auto",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(

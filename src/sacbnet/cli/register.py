@@ -81,6 +81,7 @@ def register(
     refine: o.Refine = None,
     spacing: o.Spacing = None,
     box: o.Box = "auto",
+    fill: o.Fill = "auto",
     device: o.Device = "auto",
     precision: o.PrecisionName = "float32",
     save_clusters: Annotated[
@@ -137,6 +138,7 @@ def register(
             refine=refine,
             spacing=spacing,
             box=box,
+            fill=fill,  # type: ignore[arg-type]
             device=device,
             precision=precision,
             save_clusters=save_clusters,

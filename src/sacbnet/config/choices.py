@@ -12,6 +12,7 @@ AffineChoice = Literal["auto", "none", "rigid", "affine"]
 Alignment = Literal["header", "centre"]
 Box = Literal["whole", "foreground"]
 BoxChoice = Literal["auto", "whole", "foreground"]
+Fill = float | Literal["auto"]  # "auto": the image's own background
 Schedule = Literal["polynomial", "cosine", "constant"]
 Pairing = Literal["all", "cyclic", "atlas", "listed"]
 Precision = Literal["float32", "bfloat16"]
@@ -25,6 +26,6 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
-AUTO: Final = "auto"  # of affine and box: what the weights need
+AUTO: Final = "auto"  # of affine and box: what the weights need; of fill: the background
 DEFAULT: Final = "default"  # of weights: those that the catalogue marks as the default
 NONE: Final = "none"  # of weights: no network

@@ -15,10 +15,13 @@ from .choices import (
     PRECISIONS,
     AffineChoice,
     BoxChoice,
+    Fill,
     Precision,
     Preset,
 )
 from .validation import OptionError, at_least, one_of
+
+_LARGEST_FILL = 3e38  # the results are float32
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,9 @@ class Options:
     box : {"auto", "whole", "foreground"}, default "auto"
         Part of the fixed image to work on. "auto": the foreground; the whole box where the weights
         were trained on whole boxes, both images share one grid and no affine is asked for.
+    fill : float or "auto", default "auto"
+        Intensity of the moved image where nothing of the moving image arrives. "auto": the moving
+        image's own background (`sacbnet.imaging.background`).
     precision : {"float32", "bfloat16"}, default "float32"
         In which the network's features are stored; bfloat16 halves their memory. Displacements and
         refinement are float32 always.
@@ -145,6 +151,7 @@ class Options:
     device: str = "auto"
     spacing: float | None = None
     box: BoxChoice = "auto"
+    fill: Fill = "auto"
     precision: Precision = "float32"
     repair: bool = True
     save_clusters: bool = False
@@ -162,6 +169,8 @@ class Options:
             at_least(self, refine=0)
         if self.spacing is not None and not 0 < self.spacing < inf:
             raise OptionError("spacing", self.spacing, "a positive number of mm")
+        if self.fill != AUTO:
+            object.__setattr__(self, "fill", intensity("fill", self.fill))
 
     @property
     def refinement(self) -> RefineOptions | None:
@@ -180,12 +189,41 @@ class Options:
         return self.refinement.iterations if self.refinement else 0
 
 
+def intensity(option: str, value: object) -> float:
+    """Check a number that results hold as an intensity.
+
+    Parameters
+    ----------
+    option : str
+        Name of the option, for the message.
+    value : object
+        The value; its text counts as the number.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    OptionError
+        If the value is no number, or one that float32 cannot hold.
+    """
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = inf
+    if not abs(number) < _LARGEST_FILL:
+        raise OptionError(option, value, "a finite number or auto")
+    return number
+
+
 class RegisterOptions(TypedDict, total=False):
     """The fields of `Options`, as keywords of `register` and `Registrar`.
 
     Parameters
     ----------
-    weights, affine, preset, refine, device, spacing, box, precision, repair
+    weights, affine, preset, refine, device, spacing, box, fill, precision, repair
         See `Options`.
     save_clusters, save_uncertainty
         See `Options`.
@@ -198,6 +236,7 @@ class RegisterOptions(TypedDict, total=False):
     device: str
     spacing: float | None
     box: BoxChoice
+    fill: Fill
     precision: Precision
     repair: bool
     save_clusters: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,12 +10,31 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from sacbnet.spatial.grid import Grid
-from sacbnet.spatial.resample import Interpolation, resample
+from sacbnet.spatial.resample import Interpolation, resample, resample_counted
 from sacbnet.spatial.transforms import Affine, PointMap
 
 from .image import Image
 
 _COARSER = 1.05  # below this ratio of the spacings an image is not smoothed
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Voxels of a result at which nothing of the image arrived.
+
+    Parameters
+    ----------
+    voxels : int
+        Their number.
+    percent : float
+        The same in per cent of the result.
+    value : float
+        What they hold.
+    """
+
+    voxels: int
+    percent: float
+    value: float
 
 
 def antialias(data: NDArray[np.float32], source: Grid, spacing: float) -> NDArray[np.float32]:
@@ -91,7 +110,13 @@ def mask_on_grid(
     return torch.from_numpy(found.astype(np.float32))[None, None]
 
 
-def carry(image: Image, onto: Image, point_map: PointMap, interpolation: Interpolation) -> Image:
+def carry(
+    image: Image,
+    onto: Image,
+    point_map: PointMap,
+    interpolation: Interpolation,
+    fill: float = 0.0,
+) -> Image:
     """Resample an image onto the grid of another one: ``out(p) = image(point_map(p))``.
 
     Parameters
@@ -104,11 +129,40 @@ def carry(image: Image, onto: Image, point_map: PointMap, interpolation: Interpo
         Maps points of `onto` to points of `image`, in mm (RAS).
     interpolation : {"linear", "nearest", "onehot"}
         As in `sacbnet.spatial.resample.resample`.
+    fill : float, default 0
+        The value where nothing of the image arrives.
 
     Returns
     -------
     Image
         The resampled image.
     """
-    data = resample(image.data, image.grid, onto.grid, point_map, interpolation)
-    return replace(onto, data=data, name="array", warnings=(), scaled=image.scaled)
+    return carry_counted(image, onto, point_map, interpolation, fill)[0]
+
+
+def carry_counted(
+    image: Image,
+    onto: Image,
+    point_map: PointMap,
+    interpolation: Interpolation,
+    fill: float = 0.0,
+) -> tuple[Image, Filled]:
+    """Resample an image as `carry` does, and count the voxels that it does not reach.
+
+    Parameters
+    ----------
+    image, onto, point_map, interpolation, fill
+        As for `carry`.
+
+    Returns
+    -------
+    image : Image
+        The resampled image.
+    filled : Filled
+        How many voxels lie outside the image, and what they hold.
+    """
+    data, outside = resample_counted(
+        image.data, image.grid, onto.grid, point_map, interpolation, fill
+    )
+    carried = replace(onto, data=data, name="array", warnings=(), scaled=image.scaled)
+    return carried, Filled(outside, round(100 * outside / data.size, 3), fill)

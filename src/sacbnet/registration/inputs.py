@@ -13,6 +13,7 @@ from sacbnet.imaging.canonical import canonical
 from sacbnet.imaging.image import Image
 from sacbnet.io.images import ImageSource, load_image
 from sacbnet.io.voxels import Kind
+from sacbnet.spatial.apart import apart
 
 # the voxels lie in another file, or in further files of the series
 _IN_SEVERAL_FILES = (".hdr", ".img", ".hdr.gz", ".img.gz", ".mhd", ".nhdr", ".dcm")
@@ -95,8 +96,8 @@ def read_inputs(
         found = load_image(source, kind)
         if not found.grid.matches(image.grid, tolerance_mm=0.01 * float(image.grid.spacing.min())):
             raise GridError(
-                f"the {what} {found.name} lies on another grid (shape {found.grid.shape}) than its"
-                f" image {image.name} (shape {image.grid.shape}); resample it onto the image first"
+                f"the {what} {found.name} lies on another grid than its image {image.name}:"
+                f" {apart(found.grid, image.grid)}; resample it onto the image first"
             )
         return found
 

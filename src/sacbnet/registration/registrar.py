@@ -9,8 +9,9 @@ from typing import Self, Unpack
 from sacbnet.config.choices import DEFAULT, NONE, AffineKind
 from sacbnet.config.registration import Options, RegisterOptions
 from sacbnet.environment import environment, peak_memory_mb
+from sacbnet.imaging.background import fill_value
 from sacbnet.imaging.image import Image
-from sacbnet.imaging.resampling import carry
+from sacbnet.imaging.resampling import carry, carry_counted
 from sacbnet.io.images import ImageSource
 from sacbnet.kernels.dispatch import kernels_for, pick_device
 from sacbnet.metrics.folding import Folding, folding
@@ -36,8 +37,8 @@ class Registrar:
     Parameters
     ----------
     **options
-        The fields of `Options`: weights, affine, preset, refine, device, spacing, box, precision,
-        repair, save_clusters, save_uncertainty.
+        The fields of `Options`: weights, affine, preset, refine, device, spacing, box, fill,
+        precision, repair, save_clusters, save_uncertainty.
 
     Raises
     ------
@@ -204,7 +205,8 @@ class Registrar:
             lattice = inverse_grid(inputs.moving.grid, transform, pair.spacing)
             inverse = invert(transform, transform.grid, lattice, affine)
         with account.stage("resample"):
-            moved = carry(inputs.moving, inputs.fixed, transform, "linear")
+            outside = fill_value(inputs.moving.data, o.fill)
+            moved, filled = carry_counted(inputs.moving, inputs.fixed, transform, "linear", outside)
             labels = inputs.moving_labels
             if labels is not None:
                 labels = carry(labels, inputs.fixed, transform, "nearest")
@@ -231,6 +233,7 @@ class Registrar:
             folding=folds,
             repair=found.repair,
             inverse=back,
+            filled=filled,
             dice=dice,
             clusters=found.seen.numbers(),
             refinement=found.levels,
@@ -272,8 +275,8 @@ def register(
     progress : callable (str, float), or None, default None
         Called with a stage and the fraction of it that is done, as the work goes on.
     **options
-        The fields of `Options`: weights, affine, preset, refine, device, spacing, box, precision,
-        repair, save_clusters, save_uncertainty.
+        The fields of `Options`: weights, affine, preset, refine, device, spacing, box, fill,
+        precision, repair, save_clusters, save_uncertainty.
 
     Returns
     -------

@@ -14,8 +14,10 @@ import cattrs
 import cattrs.errors
 import numpy as np
 
+from sacbnet.config.choices import AUTO, Fill
 from sacbnet.config.registration import Options
 from sacbnet.errors import InputError, SacbnetError
+from sacbnet.imaging.resampling import Filled
 from sacbnet.metrics.folding import Folding
 from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.spatial.grid import Grid
@@ -156,6 +158,9 @@ class RunReport:
         What the repair of folds changed; None where it was not asked for.
     inverse : RoundTrip
         How exact the inverse is.
+    filled : Filled or None, default None
+        Voxels of the moved image at which nothing of the moving image arrives, and what they hold;
+        None in accounts of earlier versions.
     dice : Steps[Overlap] or None, default None
         Overlap at the three steps, where both label maps were given.
     clusters : dict[str, dict[str, int]], default empty
@@ -192,6 +197,7 @@ class RunReport:
     folding: Folding
     repair: Repair | None
     inverse: RoundTrip
+    filled: Filled | None = None
     dice: Steps[Overlap] | None = None
     clusters: dict[str, dict[str, int]] = field(default_factory=dict)
     refinement: tuple[LevelReport, ...] = ()
@@ -294,6 +300,9 @@ def _converter() -> cattrs.Converter:
     converter.register_unstructure_hook(WeightsInfo, WeightsInfo.to_json)
     converter.register_structure_hook(WeightsInfo, lambda value, _: WeightsInfo.from_json(value))
     converter.register_structure_hook(float, _number)
+    converter.register_structure_hook_func(
+        lambda kind: kind == Fill, lambda value, _: value if value == AUTO else float(value)
+    )
     return converter
 
 

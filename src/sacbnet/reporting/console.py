@@ -218,13 +218,21 @@ def registration_lines(report: RunReport) -> list[str]:
     Returns
     -------
     list[str]
-        Folding, exactness of the inverse, time and memory; then notes and warnings.
+        Folding, exactness of the inverse, voxels outside the moving image, time and memory; then
+        notes and warnings.
     """
-    folds, inverse = report.folding, report.inverse
+    folds, inverse, filled = report.folding, report.inverse, report.filled
+    outside = []
+    if filled is not None and filled.voxels:
+        outside = [
+            f"outside the moving image: {filled.voxels} voxels ({filled.percent:.3g} %), filled"
+            f" with {filled.value:g} (--fill)"
+        ]
     return [
         f"folding: {folds.folded_voxels} voxels, non-diffeomorphic volume"
         f" {folds.non_diffeomorphic_percent:.4g} %",
         f"inverse: returns points within {inverse.round_trip_mean_mm:.3f} mm on average",
+        *outside,
         f"took {report.seconds['total']:.1f} s, peak memory {report.peak_memory_mb / 1024:.1f} GiB",
         *(f"note: {sentence}" for sentence in (*report.notes, *report.warnings)),
     ]

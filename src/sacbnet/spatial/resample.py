@@ -2,7 +2,7 @@
 
 The result agrees with ITK: an image ends at the outer faces of its voxels, half a voxel beyond the
 outermost centres. In this outer half voxel, the value of the nearest voxel centre holds. Outside
-the image the result is 0.
+the image the result is 0, or another value that the caller gives.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .trilinear import CORNERS, interpolate
 from .warp import sample
 
 Interpolation = Literal["linear", "nearest", "onehot"]
-# voxel coordinates (n, 3) -> values (n,)
-Sampler = Callable[[NDArray[np.float64]], NDArray[np.generic]]
+# voxel coordinates (n, 3) and whether they lie inside (n,) -> values (n,), which count inside only
+Sampler = Callable[[NDArray[np.float64], NDArray[np.bool_]], NDArray[np.generic]]
 
 
 def resample(
@@ -32,6 +32,7 @@ def resample(
     target: Grid,
     point_map: PointMap,
     interpolation: Interpolation = "linear",
+    fill: float = 0.0,
 ) -> NDArray[np.generic]:
     """Resample an image onto a grid through a map of points.
 
@@ -51,23 +52,54 @@ def resample(
         "linear" gives float32. "nearest" keeps the type and every value. "onehot" warps each label
         linearly as an image of its own; the label with the largest share wins, the smallest label
         among equals. It keeps the type.
+    fill : float, default 0
+        The value outside the source. The type of the result must hold it.
 
     Returns
     -------
     ndarray, shape of the target
-        The resampled image; 0 outside the source.
+        The resampled image.
+    """
+    return resample_counted(data, source, target, point_map, interpolation, fill)[0]
+
+
+def resample_counted(
+    data: NDArray[np.generic],
+    source: Grid,
+    target: Grid,
+    point_map: PointMap,
+    interpolation: Interpolation = "linear",
+    fill: float = 0.0,
+) -> tuple[NDArray[np.generic], int]:
+    """Resample an image as `resample` does, and count the voxels outside it.
+
+    Parameters
+    ----------
+    data, source, target, point_map, interpolation, fill
+        As for `resample`.
+
+    Returns
+    -------
+    out : ndarray, shape of the target
+        The resampled image.
+    outside : int
+        Number of voxels of the target that are mapped outside the source.
     """
     steps = steps_of(point_map)
     if steps is not None and compiled.takes(steps) and compiled.resamples(data, interpolation):
         return compiled.resample(
-            data, source.inverse_affine, steps, target.shape, target.affine, interpolation
+            data, source.inverse_affine, steps, target.shape, target.affine, interpolation, fill
         )
     out = np.empty(target.shape, dtype=np.float32 if interpolation == "linear" else data.dtype)
     sampler = {"linear": _linear, "nearest": _nearest, "onehot": _onehot}[interpolation](data)
+    outside = 0
     for low, points in slabs(target):
         voxels = source.voxels(point_map(points)).reshape(-1, 3)
-        out[low : low + points.shape[0]] = sampler(voxels).reshape(points.shape[:-1])
-    return out
+        inside = _inside(data.shape, voxels)
+        values = np.where(inside, sampler(voxels, inside), out.dtype.type(fill))
+        out[low : low + points.shape[0]] = values.reshape(points.shape[:-1])
+        outside += inside.size - int(np.count_nonzero(inside))
+    return out, outside
 
 
 def _inside(shape: tuple[int, ...], voxels: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -79,10 +111,9 @@ def _inside(shape: tuple[int, ...], voxels: NDArray[np.float64]) -> NDArray[np.b
 def _linear(data: NDArray[np.generic]) -> Sampler:
     image = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))[None, None]
 
-    def at(voxels: NDArray[np.float64]) -> NDArray[np.generic]:
+    def at(voxels: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.generic]:
         coordinates = torch.from_numpy(voxels.T.astype(np.float32)).reshape(1, 3, -1, 1, 1)
-        values = sample(image, coordinates, padding="border").reshape(-1).numpy()
-        return np.where(_inside(data.shape, voxels), values, np.float32(0))
+        return np.asarray(sample(image, coordinates, padding="border").reshape(-1).numpy())
 
     return at
 
@@ -90,10 +121,10 @@ def _linear(data: NDArray[np.generic]) -> Sampler:
 def _nearest(data: NDArray[np.generic]) -> Sampler:
     size = np.array(data.shape)
 
-    def at(voxels: NDArray[np.float64]) -> NDArray[np.generic]:
+    def at(voxels: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.generic]:
         index = np.floor(voxels + 0.5).astype(np.int64)
         np.clip(index, 0, size - 1, out=index)
-        return np.where(_inside(data.shape, voxels), data[tuple(index.T)], data.dtype.type(0))
+        return np.asarray(data[tuple(index.T)])
 
     return at
 
@@ -104,11 +135,11 @@ def _onehot(data: NDArray[np.generic]) -> Sampler:
     padded = np.pad(data, ((0, 1),) * 3, mode="edge")
     mixed_cell = ~_uniform_cells(padded)
 
-    def at(voxels: NDArray[np.float64]) -> NDArray[np.generic]:
-        out = nearest(voxels)
+    def at(voxels: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.generic]:
+        out = nearest(voxels, inside)
         clamped = np.clip(voxels, 0, size - 1)
         low = np.floor(clamped).astype(np.int64)
-        mixed = np.flatnonzero(mixed_cell[tuple(low.T)] & _inside(data.shape, voxels))
+        mixed = np.flatnonzero(mixed_cell[tuple(low.T)] & inside)
         low, f = low[mixed], (clamped - low)[mixed]
         labels = np.stack([padded[tuple((low + corner).T)] for corner in CORNERS])  # (8, n)
         out[mixed] = _largest_vote(labels, f.T)

@@ -110,7 +110,8 @@ def resample(
     shape: Shape,
     to_world: Matrix,
     interpolation: str,
-) -> NDArray[np.generic]:
+    fill: float,
+) -> tuple[NDArray[np.generic], int]:
     """Resample an image onto a grid, as `sacbnet.spatial.resample.resample` defines it.
 
     Parameters
@@ -127,21 +128,26 @@ def resample(
         Affine of the result: voxels to world.
     interpolation : {"linear", "nearest", "onehot"}
         How values between voxels are found.
+    fill : float
+        The value outside the image.
 
     Returns
     -------
-    ndarray
+    out : ndarray
         The resampled image: float32 for "linear", else of the type of the image.
+    outside : int
+        Number of voxels of the result that lie outside the image.
     """
     data = np.ascontiguousarray(data, dtype=np.float32 if interpolation == "linear" else None)
     out = np.empty(shape, dtype=data.dtype)
     sizes = np.array([*data.shape, *shape], dtype=np.int64)
-    native.call(
+    outside = native.call(
         "resample", data, data.itemsize, data.dtype.kind == "i", sizes,
         _rows(to_voxels), _rows(to_world),
-        *_described(steps), WAYS[interpolation], out, torch.get_num_threads(),
+        *_described(steps), WAYS[interpolation], float(fill), out,
+        torch.get_num_threads(),
     )  # fmt: skip
-    return out
+    return out, outside
 
 
 def invert(

@@ -1,4 +1,6 @@
 // Resampling of images and label maps onto another grid, through maps of points (spatial/resample.py).
+#include <atomic>
+
 #include "maps.h"
 
 namespace sacbnet {
@@ -73,48 +75,61 @@ struct Task {
     PointMap map;
     Lattice source, target;
     const double *to_voxels, *to_world;
+    double fill;
     long threads;
 
-    // out(p) = of(voxel of the source to which p is mapped); 0 outside
+    // out(p) = of(voxel of the source to which p is mapped); `fill` outside. Returns the number of voxels outside.
     template <class T, class F>
-    void run(T* out, F of) const {
+    long run(T* out, F of) const {
+        std::atomic<long> outside{0};
         parallel(target.size[0] * target.size[1], threads, [&](long row, long) {
+            long here = 0;
             along(target, to_world, row, [&](long n, const double* p) {
                 double q[3], voxel[3];
                 map(p, q);
                 affine(to_voxels, q, voxel);
-                out[n] = source.inside(voxel) ? of(voxel) : T(0);
+                const bool in = source.inside(voxel);
+                out[n] = in ? of(voxel) : T(fill);
+                here += !in;
             });
+            outside += here;
         });
+        return outside;
     }
 };
 
 }  // namespace
 
 // Resamples data (sizes[0..2]) to out (sizes[3..5]). to_voxels: from the world to the voxels of data. to_world: from
-// the voxels of out to the world. way 0: linear, both float; 1: nearest; 2: the label of the largest vote.
-KERNEL void resample(const void* data, long bytes, long has_sign, const int64_t* sizes, const double* to_voxels,
+// the voxels of out to the world. way 0: linear, both float; 1: nearest; 2: the label of the largest vote. Outside data
+// the result is fill, which the type must hold. Returns the number of voxels outside.
+KERNEL long resample(const void* data, long bytes, long has_sign, const int64_t* sizes, const double* to_voxels,
                      const double* to_world, const int64_t* kinds, const double* matrices, long count, long way,
-                     void* out, long threads) {
+                     double fill, void* out, long threads) {
     const Task task{PointMap(kinds, matrices, count),
                     {{sizes[0], sizes[1], sizes[2]}},
                     {{sizes[3], sizes[4], sizes[5]}},
                     to_voxels,
                     to_world,
+                    fill,
                     threads};
     if (way == 0) return task.run(static_cast<float*>(out), [&](const double* voxel) {
         float value;
         interpolate<1>(static_cast<const float*>(data), task.source, voxel, &value);
         return value;
     });
+    long outside = 0;
     by_type(bytes, has_sign, [&](auto* type) {
         using T = std::remove_pointer_t<decltype(type)>;
         const T* labels = static_cast<const T*>(data);
         if (way == 1)
-            task.run(static_cast<T*>(out), [&](const double* voxel) { return nearest(labels, task.source, voxel); });
+            outside = task.run(static_cast<T*>(out),
+                               [&](const double* voxel) { return nearest(labels, task.source, voxel); });
         else
-            task.run(static_cast<T*>(out), [&](const double* voxel) { return vote(labels, task.source, voxel); });
+            outside =
+                task.run(static_cast<T*>(out), [&](const double* voxel) { return vote(labels, task.source, voxel); });
     });
+    return outside;
 }
 EXPORT(resample)
 

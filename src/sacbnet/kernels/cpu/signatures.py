@@ -95,7 +95,7 @@ SIGNATURES = {
     "along_axes": "float32 displacement_mm, float64 linear, long voxels, out float32 out, "
     "long threads",
     "resample": "any data, long bytes, long has_sign, int64 sizes, float64 to_voxels, "
-    f"float64 to_world, {_STEPS}, long way, out any out like data, long threads",
+    f"float64 to_world, {_STEPS}, long way, double fill, out any out like data, long threads",
     # volumes and folds on a lattice
     "folded_cells": "float32 u, out bool bad, long i, long j, long k, double margin, long threads",
     "jacobian": "float32 u, out float32 out, long i, long j, long k, long threads",
