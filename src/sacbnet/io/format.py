@@ -167,7 +167,7 @@ def first_bytes(path: Path, count: int = 12) -> bytes:
                 head = unpacked.read(count)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path} cannot be read, it is damaged or cut short ({reason(error)})"
+            f"{path} cannot be read: damaged, cut short or not an image ({reason(error)})"
         ) from error
     return head
 

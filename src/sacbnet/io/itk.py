@@ -177,26 +177,25 @@ def field_of_lps(grid: Grid, components: NDArray[np.floating], name: str) -> Dis
         raise InputError(f"{name}: {error}") from error
 
 
-def matrix_of_itk(transform: sitk.Transform) -> NDArray[np.float64]:
+def matrix_of_corners(corners: list[list[float]]) -> NDArray[np.float64]:
     """Give the matrix of a linear 3-D transform, found from the images of four points.
 
     This works for every kind of linear transform, whatever its parameters mean.
 
     Parameters
     ----------
-    transform : sitk.Transform
-        A linear transform of 3-D points in LPS.
+    corners : list of list of float
+        Where the transform takes the points 0, (1, 0, 0), (0, 1, 0) and (0, 0, 1), in LPS.
 
     Returns
     -------
     ndarray, shape (4, 4)
         Point to point, in mm (RAS).
     """
+    origin, *ends = np.array(corners, dtype=np.float64)
     matrix = np.eye(4)
-    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    for axis in range(3):
-        end = transform.TransformPoint(np.eye(3)[axis].tolist())
-        matrix[:3, axis] = np.array(end) - matrix[:3, 3]
+    matrix[:3, 3] = origin
+    matrix[:3, :3] = (np.array(ends) - origin).T
     return np.asarray(LPS @ matrix @ LPS)
 
 
@@ -230,12 +229,13 @@ def itk_name(path: Path) -> str:
 
 
 @contextmanager
-def quiet_itk() -> Iterator[None]:
-    """Keep ITK from printing, and keep the locale.
+def plain_numbers() -> Iterator[None]:
+    """Let ITK read and write numbers with a decimal point, whatever the locale.
 
-    ITK prints its warnings straight to stderr; this program states the same facts in its own words.
-    While ITK reads DICOM it also sets the locale of the process to "C", and it may leave it so.
-    Python would then read text files as ASCII. The locale is set back at the end.
+    In a locale with a decimal comma ITK's NRRD code drops all digits behind the point. Programs
+    with a window, such as 3D Slicer, may set such a locale. The locale is set back at the end. ITK
+    also prints some warnings straight to stderr; meanwhile it is silent, because this program
+    states the same facts in its own words.
 
     Yields
     ------
@@ -244,6 +244,7 @@ def quiet_itk() -> Iterator[None]:
     before, place = sitk.ProcessObject.GetGlobalWarningDisplay(), locale.setlocale(locale.LC_ALL)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
+        locale.setlocale(locale.LC_NUMERIC, "C")
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)

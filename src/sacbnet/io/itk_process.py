@@ -37,7 +37,8 @@ def run_itk(task: str, path: Path, size: int, what: str) -> Any:
     Returns
     -------
     object
-        The task's answer: None, or a dict with "dimension", "linear", "name" and "points".
+        The task's answer: None, or what `describe_transform`
+        returns.
 
     Raises
     ------
@@ -73,18 +74,35 @@ def _voxels(folder: str) -> None:
         np.save(file.with_suffix(".npy"), sitk.GetArrayFromImage(reader.Execute()))
 
 
-def _transform(path: str) -> dict[str, Any]:
+def describe_transform(path: str) -> dict[str, Any]:
+    """Read a transform with ITK.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Returns
+    -------
+    dict
+        "dimension"; "linear"; "name" of the transform's kind; "corners": where a linear 3-D
+        transform takes 0 and the ends of the three axes, in LPS.
+
+    Raises
+    ------
+    RuntimeError
+        If ITK cannot read the file.
+    """
     transform = sitk.ReadTransform(path)
-    linear = transform.IsLinear()
-    corners = ((0.0, 0, 0), (1.0, 0, 0), (0.0, 1, 0), (0.0, 0, 1))
-    points = []
+    linear, corners = transform.IsLinear(), []
     if linear and transform.GetDimension() == 3:
-        points = [list(transform.TransformPoint(corner)) for corner in corners]
+        points = ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+        corners = [list(transform.TransformPoint(point)) for point in points]
     return {
         "dimension": transform.GetDimension(),
         "linear": linear,
         "name": transform.GetName(),
-        "points": points,
+        "corners": corners,
     }
 
 
@@ -95,7 +113,7 @@ def _main() -> None:
         process.rlimit(psutil.RLIMIT_AS, (int(memory), int(memory)))
         process.rlimit(psutil.RLIMIT_CORE, (0, 0))
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    print(json.dumps({"voxels": _voxels, "transform": _transform}[task](path)))
+    print(json.dumps({"voxels": _voxels, "transform": describe_transform}[task](path)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +12,59 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.nifti1 import Nifti1Header
 from nibabel.spatialimages import SpatialImage
 
+from sacbnet.errors import InputError
 from sacbnet.imaging.image import Image
 
+from .bounds import DEFLATE, check_promise, count_of
+from .format import first_bytes
 from .headers import VECTOR_INTENTS, check_pixdim, geometry_warnings, named_grid, nifti_grid
 from .voxels import check_dtype, check_shape
+
+_MOST_EXTENSIONS = 1 << 26  # bytes between the header and the voxels of a NIfTI file
+
+
+def open_nibabel(path: Path) -> SpatialImage:
+    """Open an image file through nibabel; its voxels are read later.
+
+    Parameters
+    ----------
+    path : Path
+        A file of a format that nibabel knows.
+
+    Returns
+    -------
+    SpatialImage
+        The image. Its header promises no more voxels than the file can hold.
+
+    Raises
+    ------
+    InputError
+        If the header promises more than the file can hold, or than fits into the memory.
+    """
+    offset = _voxel_offset(first_bytes(path, 352))
+    if offset > _MOST_EXTENSIONS:
+        raise InputError(
+            f"{path} cannot be read: damaged, cut short or not an image (its voxels start at byte"
+            f" {offset:.6g}; at most {_MOST_EXTENSIONS} was expected)"
+        )
+    image = cast(SpatialImage, nib.load(path, mmap=False))
+    place = image.file_map.get("image")
+    if place is not None and place.filename is not None and Path(place.filename).is_file():
+        width, count = image.get_data_dtype().itemsize, count_of(image.shape)
+        # a scaled image is float64 until it becomes float32
+        loaded = count * (width + 12)
+        packed = Path(place.filename).suffix.lower() in (".gz", ".mgz")
+        check_promise(Path(place.filename), count * width, loaded, DEFLATE if packed else 1)
+    return image
+
+
+def _voxel_offset(head: bytes) -> float:
+    """Where the voxels of a NIfTI-1 or NIfTI-2 file start; 0 for other formats."""
+    for order in "<>":
+        for size, kind, at in ((348, "f4", 108), (540, "i8", 168)):
+            if len(head) >= 352 and np.frombuffer(head, f"{order}i4", 1)[0] == size:
+                return float(np.frombuffer(head, order + kind, 1, at)[0])
+    return 0.0
 
 
 def read_nibabel(path: Path, grid_only: bool = False) -> Image:
@@ -40,8 +90,16 @@ def read_nibabel(path: Path, grid_only: bool = False) -> Image:
         If the header gives no usable grid.
     """
     with LoggingOutputSuppressor():  # nibabel prints its repairs; the image's warnings state them
-        image = cast(SpatialImage, nib.load(path, mmap=False))
-        return image_of_nibabel(image, str(path), grid_only)
+        image = open_nibabel(path)
+        found = image_of_nibabel(image, str(path), grid_only)
+    # nibabel itself sets the flag after it has assumed a geometry
+    if isinstance(image, nib.MGHImage) and first_bytes(path, 30)[28:30] == b"\0\0":
+        told = (
+            f"{path} states neither voxel size nor orientation (goodRASFlag 0); 1 mm and coronal"
+            " slices are assumed, as FreeSurfer does"
+        )
+        return replace(found, warnings=(*found.warnings, told))
+    return found
 
 
 def image_of_nibabel(image: SpatialImage, name: str, grid_only: bool = False) -> Image:

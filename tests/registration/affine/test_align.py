@@ -6,10 +6,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from sacbnet.io.itk import matrix_of_itk
 from sacbnet.registration.affine import AffineOptions, align
 from sacbnet.registration.prepare import Layer
 from sacbnet.spatial.grid import Grid
@@ -153,14 +151,3 @@ def test_masks_restrict_what_counts():
     assert with_masks < 1
     without = error_mm(align(Layer(f.data, f.grid), Layer(m.data, m.grid), "rigid"), truth)
     assert without > 10
-
-
-def test_matrix_of_itk_maps_points_as_simpleitk_does():
-    euler = sitk.Euler3DTransform((10, 20, 30), 0.1, -0.2, 0.3, (4, 5, 6))
-    free = sitk.AffineTransform(euler.GetMatrix(), (1, 2, 3), (7, 8, 9))
-    free.Scale((1.1, 0.9, 1.2))
-    for transform in (euler, free, sitk.Euler3DTransform()):
-        ours = Affine(matrix_of_itk(transform))
-        for p in np.random.default_rng(0).normal(scale=80, size=(5, 3)):
-            theirs = np.array(transform.TransformPoint((p * [-1, -1, 1]).tolist())) * [-1, -1, 1]
-            np.testing.assert_allclose(ours(p), theirs, atol=1e-9)

@@ -10,8 +10,11 @@ from typing_extensions import override
 from sacbnet.errors import GridError, InputError
 from sacbnet.io.format import AffineFormat
 from sacbnet.io.headers import LPS
-from sacbnet.io.itk import itk_name, matrix_of_itk
+from sacbnet.io.itk import itk_name, matrix_of_corners, plain_numbers
+from sacbnet.io.itk_process import describe_transform, run_itk
 from sacbnet.spatial.transforms import Affine
+
+_LARGEST = 1 << 20  # bytes of a text or .mat file; a linear transform takes about a thousand
 
 
 class ItkAffine(AffineFormat):
@@ -26,25 +29,37 @@ class ItkAffine(AffineFormat):
 
     @override
     def read(self, path: Path) -> Affine:
-        """Read through SimpleITK; the centre of the transform is taken into account."""
-        try:
-            transform = sitk.ReadTransform(itk_name(path))
-        except RuntimeError as error:
+        """Read through SimpleITK; the centre of the transform is taken into account.
+
+        HDF5's library can crash on damaged files, so another process reads .h5 files.
+        """
+        name, size = itk_name(path), path.stat().st_size
+        if path.suffix.lower() == ".h5":
+            facts = run_itk("transform", path, size, f"the transform {path}")
+        elif size > _LARGEST:
             raise InputError(
-                f"{path} is not a transform that ITK reads; convert matrices of FSL with"
-                " c3d_affine_tool -fsl2ras -oitk"
-            ) from error
-        if transform.GetDimension() != 3:
-            raise InputError(
-                f"{path} is a {transform.GetDimension()}-D transform; a 3-D one was expected"
+                f"{path} has {size} bytes; a linear transform of at most {_LARGEST} was expected"
             )
-        if not transform.IsLinear():
+        else:
+            try:
+                with plain_numbers():
+                    facts = describe_transform(name)
+            except RuntimeError as error:
+                raise InputError(
+                    f"{path} is not a transform that ITK reads; convert matrices of FSL with"
+                    " c3d_affine_tool -fsl2ras -oitk"
+                ) from error
+        if facts["dimension"] != 3:
             raise InputError(
-                f"{path} is not linear ({transform.GetName()}); pass its displacement field as"
-                " NIfTI, and its affine as a file of its own"
+                f"{path} is a {facts['dimension']}-D transform; a 3-D one was expected"
+            )
+        if not facts["linear"]:
+            raise InputError(
+                f"{path} is not linear ({facts['name']}); pass its displacement field as NIfTI, and"
+                " its affine as a file of its own"
             )
         try:
-            return Affine(matrix_of_itk(transform))
+            return Affine(matrix_of_corners(facts["corners"]))
         except GridError as error:
             raise InputError(f"{path}: {error}") from error
 
@@ -56,7 +71,9 @@ class ItkAffine(AffineFormat):
         # + 0.0 removes the minus sign of a zero
         transform.SetMatrix((matrix[:3, :3] + 0.0).ravel().tolist())
         transform.SetTranslation((matrix[:3, 3] + 0.0).tolist())
-        sitk.WriteTransform(transform, itk_name(path))
-        # ITK does not notice a full disk here
-        if sitk.ReadTransform(itk_name(path)).GetParameters() != transform.GetParameters():
+        with plain_numbers():
+            sitk.WriteTransform(transform, itk_name(path))
+            # ITK does not notice a full disk here
+            same = sitk.ReadTransform(itk_name(path)).GetParameters() == transform.GetParameters()
+        if not same:
             raise OSError(f"{path.name} reads back with other values")

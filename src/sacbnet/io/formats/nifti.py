@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
-from nibabel.spatialimages import SpatialImage
 from typing_extensions import override
 
 from sacbnet.errors import GridError, InputError
@@ -16,7 +15,7 @@ from sacbnet.imaging.image import Image
 from sacbnet.io.format import FieldFormat, ImageFormat, first_bytes
 from sacbnet.io.headers import VECTOR_INTENTS, check_pixdim, itk_grid, nifti_grid, nifti_image
 from sacbnet.io.itk import field_of_lps, lps_components
-from sacbnet.io.nibabel_images import read_nibabel
+from sacbnet.io.nibabel_images import open_nibabel, read_nibabel
 from sacbnet.spatial.transforms import DisplacementField
 
 _VECTOR = 1007  # NIFTI_INTENT_VECTOR
@@ -63,14 +62,14 @@ class NiftiField(FieldFormat):
     @override
     def holds_vectors(self, path: Path) -> bool:
         """Look at the number of axes and at the intent code."""
-        header: Any = nib.load(path).header
+        header: Any = open_nibabel(path).header
         intent = int(header["intent_code"])
         return len(header.get_data_shape()) == 5 or intent in VECTOR_INTENTS
 
     @override
     def read(self, path: Path) -> DisplacementField:
         """Read the field onto the grid that ITK takes from the header."""
-        image = cast(SpatialImage, nib.load(path, mmap=False))
+        image = open_nibabel(path)
         header, shape = image.header, tuple(image.shape)
         if not isinstance(header, Nifti1Header) or len(shape) != 5 or shape[3:] != (1, 3):
             raise InputError(
