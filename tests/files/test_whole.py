@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ import tempfile
 import pytest
 
 from sacbnet.errors import InputError, OutputError
-from sacbnet.files import atomic_file, check_writable, staged_folder, sweep
+from sacbnet.files import atomic_file, staged_folder
 
 
 def _names(folder) -> set[str]:
@@ -191,45 +190,6 @@ def test_what_does_not_reach_the_disk_is_an_error(tmp_path, monkeypatch):
         with pytest.raises(OutputError, match="Input/output error"), context as part:
             (part if part.name == "a" else part / "a").write_text("new")
     assert _names(tmp_path) == {"a"} and (tmp_path / "a").read_text() == "old"
-
-
-KILLED = """
-import os, signal, sys
-from sacbnet.files import atomic_file
-with atomic_file(sys.argv[1]) as part:
-    part.write_text("half")
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
-def test_what_a_killed_writer_left_is_swept(tmp_path):
-    for _ in range(2):
-        assert (
-            subprocess.run([sys.executable, "-c", KILLED, tmp_path / "a"], check=False).returncode
-            == -signal.SIGKILL
-        )
-    assert len(list(tmp_path.iterdir())) == 2
-    mine = {".sacbnet-notes", ".sacbnet", "sacbnet-abcdefgh", ".sacbnet-abcdefghi", "sub"}
-    for name in mine:
-        (tmp_path / name).mkdir()
-    (tmp_path / ".sacbnet-is_afile").write_text("x")
-    sweep(tmp_path)
-    assert _names(tmp_path) == mine | {".sacbnet-is_afile"}
-    check_writable(tmp_path)
-
-
-def test_results_that_were_being_replaced_are_not_swept(tmp_path):
-    """A killed staged_folder may have moved an earlier run's results aside."""
-    (tmp_path / ".sacbnet-abcd1234" / "old").mkdir(parents=True)
-    (tmp_path / ".sacbnet-abcd1234" / "old" / "run.json").write_text("{}")
-    (tmp_path / ".sacbnet-1234abcd" / "new").mkdir(parents=True)
-    sweep(tmp_path)
-    assert _names(tmp_path) == {
-        ".sacbnet-abcd1234",
-        ".sacbnet-abcd1234/old",
-        ".sacbnet-abcd1234/old/run.json",
-    }
 
 
 FULL_DISK = """

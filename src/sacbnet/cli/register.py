@@ -118,7 +118,7 @@ def register(
     import psutil
     from rich.console import Console
 
-    from sacbnet.files import check_writable, keep_inputs
+    from sacbnet.files import check_writable, keep_inputs, sweep
     from sacbnet.io.images import load_image
     from sacbnet.registration.registrar import Registrar, image_facts
     from sacbnet.registration.result import FILES, MAPS, RUN, refuse_another
@@ -128,6 +128,7 @@ def register(
     written = [out / name for name in (*FILES, *MAPS)]
     keep_inputs([*written, *filter(None, [log])], inputs)
     check_writable(out)  # before minutes are spent
+    sweep(out)  # a run that was killed may have moved an earlier result aside
     if (out / RUN).is_file() and not overwrite:
         refuse_another(out, *(image_facts(path, load_image(path)) for path in (fixed, moving)))
     with progress_bar(quiet, verbose=verbose, log=log) as progress:

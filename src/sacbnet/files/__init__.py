@@ -1,11 +1,14 @@
 """Files and folders: results that appear whole or not at all, locks, and the cache folder.
 
-`whole` writes results, `guard` protects what is there, `cache` holds what can be made again.
+`whole` writes results, by way of the temporary folders of `staging`; `disk` tells the errors of the
+disk; `guard` protects what is there; `cache` holds what can be made again.
 """
 
 from .cache import cache_folder, temporary_folder
+from .disk import writing
 from .guard import check_writable, keep_inputs, locked
-from .whole import atomic_file, staged_folder, sweep, writing
+from .staging import staging, sweep
+from .whole import atomic_file, staged_folder
 
 __all__ = [
     "atomic_file",
@@ -14,6 +17,7 @@ __all__ = [
     "keep_inputs",
     "locked",
     "staged_folder",
+    "staging",
     "sweep",
     "temporary_folder",
     "writing",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +11,8 @@ from filelock import FileLock, Timeout
 
 from sacbnet.errors import InputError, OutputError
 
-from .whole import PREFIX, writing
+from .disk import writing
+from .staging import staging
 
 
 def check_writable(out: str | Path) -> None:
@@ -41,8 +41,8 @@ def check_writable(out: str | Path) -> None:
             if there == out and not out.is_dir() and os.path.lexists(out):
                 out.mkdir()  # which fails, with the reason
             try:
-                with tempfile.TemporaryDirectory(prefix=PREFIX, dir=there) as trial:
-                    Path(trial, out.relative_to(there)).mkdir(parents=True, exist_ok=True)
+                with staging(there) as trial:
+                    (trial / out.relative_to(there)).mkdir(parents=True, exist_ok=True)
                 return
             except FileNotFoundError:  # another process that failed removed the folder just now
                 if last:

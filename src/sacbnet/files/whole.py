@@ -6,65 +6,16 @@ A result is written under a temporary name and moved into place when everything 
 from __future__ import annotations
 
 import errno
+import json
 import os
-import re
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from sacbnet.errors import OutputError
+from .disk import sync, sync_folder, writing
+from .staging import NAMES, NEW, OLD, staging
 
 _LAST = "run.json"  # if it is there, every other file is beside it
-PREFIX = ".sacbnet-"
-_TEMPORARY = re.compile(re.escape(PREFIX) + r"[a-z0-9_]{8}")  # as tempfile.mkdtemp names them
-_REMEDY = {
-    errno.ENOSPC: "free some space and run again",
-    errno.EDQUOT: "free some space and run again",
-    errno.EFBIG: "the file system or a limit of the account allows no larger file",
-    errno.EACCES: "choose a folder that you may write to",
-    errno.EPERM: "choose a folder that you may write to",
-    errno.EROFS: "choose a folder that you may write to",
-    errno.ENOENT: "create its folder first",
-    errno.ENOTDIR: "a part of this path is a file; choose another folder",
-    errno.EEXIST: "it is a file; choose another folder",
-    errno.EISDIR: "it is a folder; choose another name",
-}
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an error of the disk into an OutputError of one sentence.
-
-    Parameters
-    ----------
-    path : Path
-        What is being written, for the message.
-
-    Yields
-    ------
-    None
-
-    Raises
-    ------
-    OutputError
-        For an OSError, and for a RuntimeError of SimpleITK. Other errors pass unchanged.
-    """
-    try:
-        yield
-    except OSError as error:
-        remedy = _REMEDY.get(error.errno or 0, "check the path and the disk")
-        raise OutputError(
-            f"{path} could not be written ({error.strerror or error}): {remedy}"
-        ) from error
-    except RuntimeError as error:
-        if "SimpleITK" not in str(error) and "sitk::" not in str(error):
-            raise  # an error of the program, not of the disk
-        reason = str(error).strip().splitlines()[-1]
-        raise OutputError(
-            f"{path} could not be written ({reason}): check the path and the free space"
-        ) from error
 
 
 @contextmanager
@@ -92,15 +43,11 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         If writing fails.
     """
     path = Path(path)
-    with writing(path):
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=path.parent))
-        try:
-            yield folder / path.name
-            _sync(folder / path.name)
-            os.replace(folder / path.name, path)
-            _sync_folder(path.parent)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with writing(path), staging(path.parent) as folder:
+        yield folder / path.name
+        sync(folder / path.name)
+        os.replace(folder / path.name, path)
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -129,18 +76,16 @@ def staged_folder(out: str | Path, stale: Iterable[str] = ()) -> Iterator[Path]:
         If writing fails: the disk is full, the folder is not writable, or `out` is a file.
     """
     out = Path(out)
-    with writing(out):
-        made, folder = _make_with_stage(out)
+    with writing(out), ExitStack() as stack:
+        made, folder = _make_with_stage(out, stack)
         try:
-            try:
-                (folder / "new").mkdir()
-                yield folder / "new"
-                _move(folder / "new", out, folder / "old", stale)
-                for parent in [p.parent for p in made]:
-                    _sync_folder(parent)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+            (folder / NEW).mkdir()
+            yield folder / NEW
+            _move(folder, out, stale)
+            for parent in [p.parent for p in made]:
+                sync_folder(parent)
         except BaseException:
+            stack.close()
             _unmake(made)
             raise
 
@@ -156,7 +101,7 @@ def _make(folder: Path) -> list[Path]:
     return made
 
 
-def _make_with_stage(out: Path) -> tuple[list[Path], Path]:
+def _make_with_stage(out: Path, stack: ExitStack) -> tuple[list[Path], Path]:
     """Make a folder and a temporary one in it.
 
     Another process that fails may remove the folder between the two steps, while it is empty. Once
@@ -166,7 +111,7 @@ def _make_with_stage(out: Path) -> tuple[list[Path], Path]:
         made: list[Path] = []
         try:
             made = _make(out)
-            return made, Path(tempfile.mkdtemp(prefix=PREFIX, dir=out))
+            return made, stack.enter_context(staging(out))
         except FileNotFoundError:
             if last:
                 raise
@@ -184,11 +129,12 @@ def _unmake(made: list[Path]) -> None:
             return
 
 
-def _move(new: Path, out: Path, old: Path, stale: Iterable[str]) -> None:
-    """Move the files of `new` into `out`, all or none.
+def _move(stage: Path, out: Path, stale: Iterable[str]) -> None:
+    """Move the new files of a temporary folder into `out`, all or none.
 
-    The files that they replace, and the stale ones, move to `old`.
+    The files that they replace, and the stale ones, move into the temporary folder.
     """
+    new, old = stage / NEW, stage / OLD
     names = sorted(
         (p.relative_to(new) for p in new.rglob("*") if p.is_file()),
         key=lambda p: (p == Path(_LAST), p),
@@ -196,12 +142,14 @@ def _move(new: Path, out: Path, old: Path, stale: Iterable[str]) -> None:
     for name in names:
         if (out / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out / name))
-        _sync(new / name)
-    leaving = sorted({*names, *map(Path, stale)}, key=lambda p: (p != Path(_LAST), p))
+        sync(new / name)
+    (stage / NAMES).write_text(json.dumps([str(name) for name in names]), encoding="utf-8")
+    leaving = sorted({*names, *map(Path, stale)}, key=lambda p: (p not in names[-1:], p))
     done: list[tuple[Path, Path]] = []  # (from, to), to be undone backwards
     made: list[Path] = []
     try:
-        # the old run.json goes first: it must not stand beside files that it does not describe
+        # the last name, run.json as a rule, goes first: it must not stand beside files that it does
+        # not describe
         for name in leaving:
             if (out / name).is_file():
                 (old / name).parent.mkdir(parents=True, exist_ok=True)
@@ -218,45 +166,4 @@ def _move(new: Path, out: Path, old: Path, stale: Iterable[str]) -> None:
         _unmake(made)
         raise
     for folder in {out, *((out / name).parent for name in names), *(p.parent for p in made)}:
-        _sync_folder(folder)
-
-
-def _sync(file: Path) -> None:
-    """Put the contents of a file on the disk.
-
-    A file that is renamed before that may be empty after a power cut (XFS, NFS).
-    """
-    with file.open("rb+") as opened:
-        os.fsync(opened.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk, if the system can open folders (Windows cannot)."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def sweep(folder: str | Path) -> None:
-    """Remove the temporary folders of processes that were killed while they wrote.
-
-    Call this only if no other process writes into the folder. A temporary folder stays if its
-    process was killed while it replaced the results of an earlier run: it may hold the only copy of
-    them. A folder that cannot be removed also stays.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The folder of the results.
-    """
-    for left in list(Path(folder).glob(f"{PREFIX}*")):
-        if (
-            _TEMPORARY.fullmatch(left.name)
-            and left.is_dir()
-            and not left.is_symlink()
-            and not (left / "old").is_dir()
-        ):
-            shutil.rmtree(left, ignore_errors=True)
+        sync_folder(folder)

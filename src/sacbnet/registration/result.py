@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sacbnet.errors import InputError, OutputError
-from sacbnet.files import keep_inputs, staged_folder
+from sacbnet.files import keep_inputs, staged_folder, sweep
 from sacbnet.imaging.image import Image
 from sacbnet.io.images import save_image
 from sacbnet.io.transforms import save_affine, save_displacement
@@ -105,6 +105,7 @@ class Registration:
             is, and an earlier result stays.
         """
         folder = Path(folder)
+        sweep(folder)  # a run that was killed may have moved an earlier result aside
         if not overwrite:
             refuse_another(folder, self.report.fixed, self.report.moving)
         began = time.perf_counter()

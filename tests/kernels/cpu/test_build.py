@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from sacbnet.errors import SacbnetError
 from sacbnet.kernels.cpu import build, native
+from sacbnet.kernels.cpu.library import Library
 
 pytestmark = pytest.mark.skipif(
     shutil.which("c++") is None or not hasattr(os, "geteuid"), reason="no C++ compiler, or no users"
@@ -159,3 +162,54 @@ def test_a_planted_library_does_not_run(tmp_path):
         assert done.stdout == "True\n"
         assert done.stderr.count("is not used for the compiled kernels") == (mode == 0o1777)
         assert not (tmp_path / "PLANTED").exists()
+
+
+@pytest.mark.parametrize("kind", ["of another machine", "empty", "without kernels"])
+def test_a_library_of_the_right_name_that_is_of_no_use_is_built_again(
+    tmp_path, monkeypatch, caplog, kind
+):
+    """Its bytes are those that its name says, so that only the loader can find out."""
+    monkeypatch.setenv("SACBNET_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "SOURCES", tmp_path)
+    monkeypatch.setattr(native, "FLAGS", ("-fPIC", f"-I{Path(build.__file__).parent}"))
+    source = '#include "export.h"\nnamespace sacbnet { KERNEL long answer(long n) { return n; }\n'
+    (tmp_path / "answer.cpp").write_text(source + "EXPORT(answer) }\n")
+    monkeypatch.setattr(native, "Library", functools.partial(Library, table={"answer": "long n"}))
+    fresh = native.library.__wrapped__()
+    assert fresh.call("answer", 42) == 42
+    (file,) = (tmp_path / "sacbnet").iterdir()
+    content = {"of another machine": file.read_bytes(), "empty": b""}.get(kind)
+    if kind == "of another machine":
+        content = content[:18] + b"\xf3\x00" + content[20:]  # e_machine: RISC-V
+    if content is None:
+        (tmp_path / "none.cc").write_text(SOURCE)
+        command = ["c++", "-shared", "-fPIC", str(tmp_path / "none.cc"), "-o", str(tmp_path / "n")]
+        subprocess.run(command, check=True)
+        content = (tmp_path / "n").read_bytes()
+    key = file.name.split("-")[1]
+    file.unlink()
+    bad = file.with_name(build._name(key, content))
+    bad.write_bytes(content)
+    bad.chmod(0o700)
+    with caplog.at_level(logging.WARNING):
+        assert native.library.__wrapped__().call("answer", 7) == 7
+    assert [r.message.count("they are compiled again") for r in caplog.records] == [1]
+    assert list((tmp_path / "sacbnet").iterdir()) == [file]
+
+
+def test_a_symbol_that_is_missing_is_a_sentence(made):
+    with pytest.raises(SacbnetError, match=r"have no kernel 'answer'; remove the file") as error:
+        Library(made(), {"answer": "long n"})
+    assert len(str(error.value)) <= 300 and "\n" not in str(error.value)
+
+
+def test_what_a_killed_build_left_is_swept(made):
+    file = made()
+    left = file.parent / ".sacbnet-abcd1234"
+    left.mkdir()
+    (left / ".alive").touch()
+    (left / "conv.o").write_bytes(b"half")
+    file.unlink()
+    staging_module = sys.modules["sacbnet.files.staging"]
+    staging_module._swept.clear()  # as in a new process
+    assert made() == file and list(file.parent.iterdir()) == [file]

@@ -13,12 +13,11 @@ import logging
 import os
 import stat
 import subprocess
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sacbnet.errors import OutputError
-from sacbnet.files import atomic_file, cache_folder, temporary_folder
+from sacbnet.files import atomic_file, cache_folder, staging, temporary_folder
 
 LOG = logging.getLogger(__name__)
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -130,16 +129,16 @@ def _build(
 ) -> Path:
     """Compile the sources in parallel and link them. The file appears as a whole or not at all."""
     LOG.info("compiling the kernels for this processor, once")
-    with tempfile.TemporaryDirectory(dir=folder) as place:
+    with staging(folder) as place:
 
         def compiled(source: Path) -> str:
-            target = str(Path(place, source.stem + ".o"))
+            target = str(place / f"{source.stem}.o")
             _run([compiler, *flags, "-c", str(source), "-o", target])
             return target
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compiled, sources))
-        linked = Path(place, "kernels.so")
+        linked = place / "kernels.so"
         _run([compiler, *flags, "-shared", *objects, "-o", str(linked)])
         content = linked.read_bytes()
     library = folder / _name(key, content)

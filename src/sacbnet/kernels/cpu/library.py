@@ -7,9 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sacbnet.errors import SacbnetError
+
 from .signatures import SIGNATURES, Signature, Value, c_types
 
 _NO_MEMORY, _FAILED = -1, -2  # as in export.h
+
+
+class LibraryError(SacbnetError, RuntimeError):
+    """A library lacks a kernel, or one of its kernels has other arguments than the table says."""
 
 
 class _Entry(ctypes.Structure):
@@ -36,7 +42,7 @@ class Library:
     ------
     OSError
         If the file cannot be loaded.
-    RuntimeError
+    LibraryError
         If the file lacks a kernel of the table, or a kernel has other arguments than in the table.
     """
 
@@ -91,7 +97,7 @@ def _bound(loaded: ctypes.CDLL, file: Path, signature: Signature) -> tuple[Calla
     try:
         export = getattr(loaded, f"sacbnet_kernel_{name}")
     except AttributeError:
-        raise RuntimeError(
+        raise LibraryError(
             f"the compiled kernels {file} have no kernel {name!r}; "
             "remove the file, and it is built again from the sources"
         ) from None
@@ -99,7 +105,7 @@ def _bound(loaded: ctypes.CDLL, file: Path, signature: Signature) -> tuple[Calla
     entry = export()
     letters = entry.types.decode()
     if letters != signature.letters:
-        raise RuntimeError(
+        raise LibraryError(
             f"the kernel {name} in {file} has arguments of the types {letters!r}, but "
             f"signatures.py declares {signature.letters!r} ({', '.join(signature.names)}); "
             "make the two agree, in signatures.py or in the C++ source"

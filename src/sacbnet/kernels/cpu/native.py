@@ -29,7 +29,7 @@ from torch import Tensor
 from sacbnet.errors import OutputError
 
 from .build import built
-from .library import Library
+from .library import Library, LibraryError
 from .signatures import Value
 
 LOG = logging.getLogger(__name__)
@@ -108,14 +108,14 @@ def library() -> Library | None:
 
     Raises
     ------
-    RuntimeError
-        If the library does not have the kernels or the arguments that `signatures` declares.
+    LibraryError
+        If a new library does not have the kernels or the arguments that `signatures` declares.
     """
     try:
         compiler = _compiler()
         sources = sorted(SOURCES.glob("*.cpp"))
         key = _fingerprint(compiler, [*sources, *SOURCES.glob("*.h")])
-        return Library(built(compiler, FLAGS, sources, key))
+        return _loaded(compiler, sources, key)
     except (OSError, subprocess.SubprocessError, OutputError) as why:
         said = str(getattr(why, "stderr", None) or why).strip().splitlines() or [type(why).__name__]
         reason = next((line for line in said if "error" in line), said[0])
@@ -124,6 +124,21 @@ def library() -> Library | None:
             reason,
         )
         return None
+
+
+def _loaded(compiler: str, sources: list[Path], key: str) -> Library:
+    """The library; a new one if that of the cache folder cannot be used.
+
+    Its bytes may be those that were built, and still be of no use: on a machine with other system
+    libraries that shares the cache, or if the file was copied from another machine.
+    """
+    file = built(compiler, FLAGS, sources, key)
+    try:
+        return Library(file)
+    except (OSError, LibraryError) as why:
+        LOG.warning("the compiled kernels cannot be used (%s); they are compiled again", why)
+        file.unlink(missing_ok=True)
+        return Library(built(compiler, FLAGS, sources, key))
 
 
 def _compiler() -> str:
