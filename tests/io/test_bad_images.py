@@ -125,8 +125,9 @@ def test_objects_and_texts():
 def test_values(volume):
     bad = volume.copy()
     bad[0, 0, :3] = np.nan, np.inf, -np.inf
-    _refused((bad, np.eye(4)), "holds 3 voxels that are NaN or infinite, of 990")
-    _refused((bad, np.eye(4)), "holds 3 voxels", "labels")
+    _refused((bad, np.eye(4)), "holds 3 voxels that are NaN or infinite, of 990", "labels")
+    _refused((bad, np.eye(4)), "holds 3 voxels", "mask")
+    _refused((np.full((4, 5, 6), np.nan), np.eye(4)), "holds nothing but NaN")
     _refused((np.zeros((4, 5, 6)), np.eye(4)), r"constant \(every voxel is 0\)")
     _refused((np.full((4, 5, 6), -7), np.eye(4)), r"constant \(every voxel is -7\)")
     _refused((1e9 + volume.astype(float) * 1e-3, np.eye(4)), "constant in single precision")

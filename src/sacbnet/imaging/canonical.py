@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sacbnet.spatial.grid import Grid
 
@@ -31,8 +32,17 @@ def canonical(image: Image) -> Image:
         The same voxels at the same places in the world.
     """
     grid, axes, signs = image.grid.canonical()
-    data = image.data.transpose(axes)[tuple(slice(None, None, s) for s in signs)]
+
+    def turned(voxels: NDArray[np.generic]) -> NDArray[np.generic]:
+        flips = tuple(slice(None, None, s) for s in signs)
+        return np.ascontiguousarray(voxels.transpose(axes)[flips])
+
     quantum = 2.0 ** (np.floor(np.log2(grid.spacing.min())) - _QUANTUM_BITS)
     affine = np.round(grid.affine / quantum) * quantum
     affine[3] = grid.affine[3]
-    return replace(image, data=np.ascontiguousarray(data), grid=Grid(grid.shape, affine))
+    return replace(
+        image,
+        data=turned(image.data),
+        grid=Grid(grid.shape, affine),
+        missing=None if image.missing is None else turned(image.missing).astype(bool, copy=False),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from sacbnet.spatial.grid import Grid
 
-from .intensities import to_unit
+from .scaling import Scaling, scaling_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,9 @@ class Image:
         Sentences about a header that can be read in two ways.
     scaled : bool, default False
         Whether the makers of the image have already scaled it to [0, 1]; see `unit`.
+    missing : ndarray of bool, shape (i, j, k), or None, default None
+        Voxels that are NaN or infinite in the file; `data` holds a finite value there. None: there
+        are none.
     """
 
     data: NDArray[Any] = field(repr=False)
@@ -41,19 +45,26 @@ class Image:
     header: Nifti1Header | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
     scaled: bool = False
+    missing: NDArray[np.bool_] | None = field(default=None, repr=False)
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """How the intensities become [0, 1]: found once, when it is first asked for."""
+        if self.scaled:
+            return Scaling(0.0, 1.0, outside=self.missing)
+        return scaling_of(self.data, self.missing, self.name)
 
     def unit(self) -> NDArray[np.float32]:
         """Scale the intensities to [0, 1], as every network sees them, in training and later.
 
-        The rule is `sacbnet.imaging.intensities.to_unit`. There is one exception: an image that its
-        makers have already scaled (TransMorph's pickles) is only clipped, since published weights
-        were trained on those values.
+        The rule is `sacbnet.imaging.intensities.to_unit`; `sacbnet.imaging.scaling` has the rules
+        for images that are not ordinary. There is one exception: an image that its makers have
+        already scaled (TransMorph's pickles) is only clipped, since published weights were trained
+        on those values.
 
         Returns
         -------
         ndarray, shape (i, j, k)
             float32 in [0, 1].
         """
-        if self.scaled:
-            return np.asarray(np.clip(self.data, 0, 1), dtype=np.float32)
-        return to_unit(self.data)
+        return self.scaling.unit(self.data)

@@ -48,17 +48,33 @@ def unit_range(data: NDArray[np.floating]) -> tuple[float, float]:
     above = data[data > low]
     high = low + 1.0
     if above.size:
-        # The percentage has the type of the data. From a plain number, numpy 2.3 and 2.4 compute
-        # values that differ in the last digit, and all later stages would differ, too.
-        percent = np.result_type(above.dtype, np.float32).type(_HIGHEST_PERCENT)
-        high = float(np.percentile(above[:: max(1, above.size // _SAMPLE)], percent))
+        high = percentile(above[:: max(1, above.size // _SAMPLE)])
     return low, high if high > low else low + 1.0
 
 
-def to_unit(data: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Scale intensities to [0, 1] and clip them.
+def percentile(values: NDArray[np.floating]) -> float:
+    """Compute the 99.9th percentile.
 
-    `Image.unit` calls this function; use that method for an image.
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Intensities.
+
+    Returns
+    -------
+    float
+        The percentile; the same with every version of numpy.
+    """
+    # The percentage has the type of the data. From a plain number, numpy 2.3 and 2.4 compute
+    # values that differ in the last digit, and all later stages would differ, too.
+    percent = np.result_type(values.dtype, np.float32).type(_HIGHEST_PERCENT)
+    return float(np.percentile(values, percent))
+
+
+def to_unit(data: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Scale intensities to [0, 1] and clip them, by the rule for an ordinary image.
+
+    `Image.unit` also knows what is not ordinary; use that method for an image.
 
     Parameters
     ----------
@@ -76,6 +92,23 @@ def to_unit(data: NDArray[np.floating]) -> NDArray[np.float32]:
     >>> to_unit(np.array([-100.0, 0.0, 100.0])).round(3).tolist()
     [0.0, 0.5, 1.0]
     """
-    low, high = unit_range(data)
+    return scaled(data, *unit_range(data))
+
+
+def scaled(data: NDArray[np.floating], low: float, high: float) -> NDArray[np.float32]:
+    """Scale a range of intensities to [0, 1] and clip the rest.
+
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k)
+        Intensities.
+    low, high : float
+        The intensities that become 0 and 1.
+
+    Returns
+    -------
+    ndarray, shape (i, j, k)
+        float32 in [0, 1].
+    """
     unit = (data - np.float32(low)) / np.float32(high - low)
     return np.asarray(np.clip(unit, 0, 1), dtype=np.float32)

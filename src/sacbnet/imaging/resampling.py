@@ -164,5 +164,5 @@ def carry_counted(
     data, outside = resample_counted(
         image.data, image.grid, onto.grid, point_map, interpolation, fill
     )
-    carried = replace(onto, data=data, name="array", warnings=(), scaled=image.scaled)
+    carried = replace(onto, data=data, name="array", warnings=(), scaled=image.scaled, missing=None)
     return carried, Filled(outside, round(100 * outside / data.size, 3), fill)

@@ -22,7 +22,7 @@ from .headers import named_grid
 from .itk import image_of_itk
 from .nibabel_images import image_of_nibabel
 from .table import reader, suffixes, writer, written_suffixes
-from .voxels import Kind, check_shape, convert, integer_type
+from .voxels import Kind, check_dtype, check_shape, convert, integer_type, without_missing
 
 ImageSource = Any  # str | Path | nibabel image | sitk.Image | (array, affine) | Image
 
@@ -38,8 +38,9 @@ def load_image(source: ImageSource, kind: Kind = "image") -> Image:
         in memory. Or a pair of an array, shape (i, j, k), and its affine to mm (RAS), shape (4, 4);
         the array is shared if it needs no conversion.
     kind : {"image", "labels", "mask"}, default "image"
-        "image" gives float32; the values must be finite and not constant. "labels" gives integers;
-        the values must be whole numbers. "mask" gives bool: voxels that are not 0 are inside, and
+        "image" gives float32; the values must not be constant. Where they are NaN or infinite, the
+        image gets its background (`Image.missing`). "labels" gives integers; the values must be
+        whole numbers. "mask" gives bool: voxels that are not 0 are inside, and
         at least one must be.
 
     Returns
@@ -68,7 +69,17 @@ def load_image(source: ImageSource, kind: Kind = "image") -> Image:
             f"{image.name} has shape {image.data.shape}, its grid {image.grid.shape}; they must"
             " agree"
         )
-    data = convert(image.data, kind, image.name)
+    voxels = image.data
+    if kind == "image":
+        check_dtype(voxels.dtype, image.name)
+        voxels, missing = without_missing(voxels, image.name)
+        if missing is not None:
+            image = replace(image, missing=missing)
+        elif voxels is not image.data:
+            count = image.data.size - int(np.count_nonzero(np.isfinite(image.data)))
+            told = f"{count} voxels of {image.name} are NaN or infinite; their neighbours fill them"
+            image = replace(image, warnings=(*image.warnings, told))
+    data = convert(voxels, kind, image.name)
     return image if data is image.data else replace(image, data=data)
 
 

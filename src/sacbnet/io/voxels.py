@@ -6,10 +6,13 @@ from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from sacbnet.errors import InputError
 
 Kind = Literal["image", "labels", "mask"]
+_DARKEST = -850  # Hounsfield units: an image with darker voxels is a CT with air
+_FEW = 1e-3  # of the voxels: fewer NaN are single mistakes
 _WHOLE = 1e-3  # a scl_slope in single precision makes 2.99999 of a 3
 
 
@@ -100,9 +103,10 @@ def convert(data: NDArray[np.generic], kind: Kind, name: str) -> NDArray[np.gene
     data : ndarray, shape (i, j, k)
         The voxels.
     kind : {"image", "labels", "mask"}
-        "image" gives float32; the values must be finite and not constant. "labels" gives the stored
-        integer type, or the smallest integer type that holds whole floating-point numbers. "mask"
-        gives bool; voxels that are not 0 are inside, and at least one must be.
+        "image" gives float32; the values must be finite (`without_missing`) and not constant.
+        "labels" gives the stored integer type, or the smallest integer type that holds whole
+        floating-point numbers. "mask" gives bool; voxels that are not 0 are inside, and at least
+        one must be.
     name : str
         The image, for messages.
 
@@ -138,6 +142,57 @@ def convert(data: NDArray[np.generic], kind: Kind, name: str) -> NDArray[np.gene
             f"{name} is an empty mask (every voxel is 0); some voxels inside were expected"
         )
     return mask
+
+
+def without_missing(
+    data: NDArray[np.generic], name: str
+) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
+    """Put other values in place of NaN and infinite ones.
+
+    Programs write NaN where an image shows nothing: outside the brain, outside the field of view.
+    A few NaN within the image are mistakes of a computation.
+
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k)
+        The voxels.
+    name : str
+        The image, for messages.
+
+    Returns
+    -------
+    data : ndarray, shape (i, j, k)
+        The voxels with the mean of their neighbours there, if they are few. Otherwise with 0, or
+        with the smallest value in a CT and where all values are negative.
+    missing : ndarray of bool, shape (i, j, k), or None
+        Where the image shows nothing; None if hardly any value was NaN or infinite.
+
+    Raises
+    ------
+    InputError
+        If no value is finite.
+    """
+    if data.dtype.kind != "f":
+        return data, None
+    finite: NDArray[np.bool_] = np.isfinite(data)
+    if finite.all():
+        return data, None
+    if not finite.any():
+        raise InputError(
+            f"{name} holds nothing but NaN or infinite values; an image with finite values was"
+            " expected"
+        )
+    known = cast(NDArray[np.floating], data)[finite]
+    low, high = float(known.min()), float(known.max())
+    background = data.dtype.type(low if low <= _DARKEST or high < 0 else 0.0)
+    filled = np.where(finite, data, background)
+    if finite.mean() <= 1 - _FEW:
+        return filled, ~finite
+    known_near = uniform_filter(finite.astype(np.float32), 5)
+    mean = uniform_filter(np.where(finite, data, 0).astype(np.float64), 5)
+    near = ~finite & (known_near > 0.01)
+    filled[near] = mean[near] / known_near[near]
+    return filled, None
 
 
 def _image(data: NDArray[np.generic], name: str) -> NDArray[np.float32]:

@@ -111,13 +111,17 @@ def estimate(engine: Engine, inputs: Inputs, account: Account | None = None) -> 
     with account.stage("kernels"):
         kernels_for(engine.device)  # compiles them the first time
     with account.stage("prepare", told=False):
+        upright = inputs.canonical()
         pair = prepare(
-            inputs.canonical(),
+            upright,
             spacing=o.spacing,
             of_network=None if engine.weights is None else engine.weights.spacing_mm,
             refined=o.refinement is not None,
             box=o.box,  # type: ignore[arg-type]
         )
+    for image in (upright.fixed, upright.moving):
+        account.note(*image.scaling.notes)
+        account.warn(*image.scaling.warnings)
     with account.stage("affine"):
         affine = align(pair.fixed, pair.moving, o.affine)  # type: ignore[arg-type]
     with watching(engine.network, o.save_uncertainty) as seen:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sacbnet.config.choices import Box
+from sacbnet.imaging.image import Image
 from sacbnet.imaging.padding import own_mask
 from sacbnet.imaging.resampling import mask_on_grid, on_grid
 from sacbnet.spatial.grid import Grid
@@ -141,7 +142,7 @@ def prepare(
     else:
         margin = round(MARGIN * min(1.0, working_spacing(f.grid) / spacing))
         grid = foreground_grid(f, spacing, f_mask, margin)
-    f_mask, m_mask = within(f_mask, f.data), within(m_mask, m.data)
+    f_mask, m_mask = within(f_mask, f), within(m_mask, m)
     fixed = _resampled(Layer(f.unit(), f.grid, f_mask), grid)
     moving = Layer(m.unit(), m.grid, m_mask)
     if not m.grid.is_orthogonal:  # the affine search needs an upright lattice
@@ -160,14 +161,16 @@ def _resampled(layer: Layer, grid: Grid) -> Layer:
     return Layer(data, grid, mask)
 
 
-def within(mask: NDArray[np.bool_] | None, data: NDArray[np.floating]) -> NDArray[np.bool_] | None:
-    """Take padding that repeats the image's edges out of a mask.
+def within(mask: NDArray[np.bool_] | None, image: Image) -> NDArray[np.bool_] | None:
+    """Take what holds no measurement out of a mask.
+
+    These are padding that repeats the image's edges, padding of one value, and NaN.
 
     Parameters
     ----------
     mask : bool array, shape (i, j, k), or None
         Where the image counts; None: everywhere.
-    data : array, shape (i, j, k)
+    image : Image
         The image.
 
     Returns
@@ -175,5 +178,8 @@ def within(mask: NDArray[np.bool_] | None, data: NDArray[np.floating]) -> NDArra
     bool array, shape (i, j, k), or None
         The mask without the padding; None where everything counts.
     """
-    own = own_mask(data)
-    return mask if own is None else own if mask is None else mask & own
+    outside = image.scaling.outside
+    for own in (own_mask(image.data), None if outside is None else ~outside):
+        if own is not None:
+            mask = own if mask is None else mask & own
+    return mask

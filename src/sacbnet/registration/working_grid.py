@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from sacbnet.errors import InputError
 from sacbnet.imaging.image import Image
-from sacbnet.imaging.intensities import foreground
 from sacbnet.spatial.grid import Grid
 
 HUMAN_MM = (0.45, 1.55)  # finest spacings worked at 1 mm: the range of human MR and CT
@@ -123,7 +122,7 @@ def foreground_grid(
     Grid
         Axes of the fixed image, permuted and flipped towards (R, A, S); isotropic.
     """
-    low, high = _box(foreground(fixed.data) if mask is None else mask)
+    low, high = _box(fixed.scaling.foreground(fixed.data) if mask is None else mask)
     before = after = np.full(3, margin)
     grid = fixed.grid.orthogonal()
     if grid is fixed.grid:
@@ -131,7 +130,7 @@ def foreground_grid(
         far = np.array(fixed.grid.shape) - high
         room = np.stack([low, far]) * fixed.grid.spacing / spacing  # in working voxels
         # what lies outside a mask is to have no say, so a mask cuts at every face
-        cut = _cut(fixed.data) if mask is None else np.True_
+        cut = _cut(fixed) if mask is None else np.True_
         before, after = np.where(cut, np.minimum(np.floor(room + 1e-6), margin), margin).astype(int)
     grid, axes, signs = grid.canonical()
     sides = [
@@ -166,12 +165,12 @@ def whole_grid(fixed: Grid, spacing: float) -> Grid:
     return grid
 
 
-def _cut(data: NDArray[np.floating]) -> NDArray[np.bool_]:
+def _cut(image: Image) -> NDArray[np.bool_]:
     """(2, 3): whether the low and the high face of each axis cut through anatomy.
 
     A tight box only touches anatomy, and the background may be noisy.
     """
-    shown = foreground(data, CUT_SIGNAL)
+    shown = image.scaling.foreground(image.data, CUT_SIGNAL)
     return np.array(
         [[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)]
     )
