@@ -14,8 +14,10 @@ import pytest
 import SimpleITK as sitk
 
 from sacbnet.config.sacbnet import SACBNetConfig
+from sacbnet.imaging.points import Points
 from sacbnet.io.images import load_image, save_image
 from sacbnet.io.itk import image_to_itk
+from sacbnet.io.points import save_points
 from sacbnet.networks.sacbnet.network import SACBNet
 from sacbnet.networks.weights.load import save_weights
 from sacbnet.registration.result import FILES, MOVED_LABELS, RUN
@@ -46,6 +48,20 @@ def test_end_to_end(commands, pair) -> None:
         report["similarity"]["final"]["local_correlation"]
         > report["similarity"]["start"]["local_correlation"] + 0.1
     )
+
+
+def test_landmarks_metric_and_smoothness(register, pair, tmp_path) -> None:
+    for name, places in {"f.csv": pair.landmarks, "m.mrk.json": pair.landmarks + 1}.items():
+        save_points(tmp_path / name, Points(places))
+    marks = f"--fixed-points={tmp_path / 'f.csv'}", f"--moving-points={tmp_path / 'm.mrk.json'}"
+    done = register(*marks, "--metric=mse", "--smoothness=3")
+    assert done.code == 0, done.said
+    assert f"{len(pair.landmarks)} landmarks, mean mm" in done.out
+    report = json.loads((tmp_path / "out" / RUN).read_text())
+    assert (report["options"]["metric"], report["options"]["smoothness"]) == ("mse", 3)
+    assert report["landmarks"]["start"]["mean_mm"] == pytest.approx(3**0.5, abs=1e-5)
+    assert register(marks[0], f"--out={tmp_path / 'other'}").code == 3
+    assert register("--metric=ncc", f"--out={tmp_path / 'other'}").code == 2
 
 
 def test_quiet_prints_nothing(commands) -> None:

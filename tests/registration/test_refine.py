@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
+from sacbnet.config.choices import METRICS
 from sacbnet.config.registration import RefineOptions
-from sacbnet.registration.refine import LevelReport, improves
+from sacbnet.losses import gradient_loss
+from sacbnet.registration.refine import Guide, LevelReport, improves
 from sacbnet.registration.refine import refine as by_keyword
 from sacbnet.spatial.jacobian import folds
 from sacbnet.spatial.warp import warp
@@ -306,3 +309,91 @@ def test_smoothness_keeps_the_displacement_smooth():
         return float(sum(torch.diff(u, dim=d).square().mean() for d in (2, 3, 4)))
 
     assert roughness(20.0) < 0.5 * roughness(0.1)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_each_metric_finds_the_warp(metric):
+    moving, fixed = pair()
+    u = refine(moving, fixed, replace(OPTIONS, metric=metric))
+    nothing = error(torch.zeros_like(u))
+    assert error(u) < 0.35 * nothing
+
+
+@pytest.mark.parametrize("metric", ["lncc", "mind", "mi"])
+def test_metrics_for_two_kinds_of_images_find_the_warp_in_another_contrast(metric):
+    moving, fixed = pair()
+    other = 1 - 0.8 * moving  # as a T2 image of the same anatomy
+    u = refine(other, fixed, replace(OPTIONS, metric=metric))
+    assert error(u) < 0.35 * error(torch.zeros_like(u))
+
+
+def test_squared_difference_does_not_fit_another_contrast():
+    moving, fixed = pair()
+    u = refine(1 - 0.8 * moving, fixed, replace(OPTIONS, metric="mse"))
+    assert error(u) > 0.5 * error(torch.zeros_like(u))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_no_metric_counts_what_lies_outside_the_fixed_mask(metric):
+    moving, fixed = pair()
+    mask = torch.ones_like(fixed)
+    mask[..., 32:] = 0
+    spoilt = fixed.clone()
+    spoilt[..., 40:] = 0.5  # far from the mask's edge: no box or patch reaches it from inside
+    options = replace(OPTIONS, metric=metric, iterations=5)
+    first, second = (refine(moving, f, options, fixed_mask=mask) for f in (fixed, spoilt))
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-4)
+    whole = refine(moving, spoilt, options) - refine(moving, fixed, options)
+    assert float(whole.abs().max()) > 1e-2
+
+
+def test_more_smoothness_makes_a_stiffer_displacement():
+    moving, fixed = pair()
+
+    def roughness(smoothness: float) -> float:
+        return float(gradient_loss(refine(moving, fixed, replace(OPTIONS, smoothness=smoothness))))
+
+    assert roughness(0.1) > 1.2 * roughness(1) > 1.2 * 1.2 * roughness(10)
+
+
+def landmarks(n: int = 12) -> tuple[Tensor, Tensor]:
+    """Places in the fixed image (n, 3), and where they belong in the moving one."""
+    at = np.random.default_rng(3).integers(8, SIZE - 8, (n, 3))
+    return tensor_of(at), tensor_of(at + truth()[:, *at.T].T)
+
+
+def tensor_of(places: np.ndarray) -> Tensor:
+    return torch.from_numpy(places).float()
+
+
+def test_landmarks_are_met_where_the_images_show_nothing():
+    at, to = landmarks()
+    flat = torch.full((1, 1, SIZE, SIZE, SIZE), 0.5)
+    u = refine(flat, flat, OPTIONS, guide=Guide(at, to))
+    found = u[0, :, *at.long().T].T
+    missed = (found - (to - at)).norm(dim=1)
+    assert float(missed.mean()) < 0.3 * float((to - at).norm(dim=1).mean())
+
+
+def test_landmarks_help_where_the_images_mislead():
+    moving, fixed = pair()
+    at, to = landmarks(40)
+    start = torch.zeros_like(tensor(truth()))
+    start[:, 0] = 14  # so far off that the images alone do not find the way
+    u = [refine(moving, fixed, OPTIONS, start_vox=start, guide=g) for g in (None, Guide(at, to))]
+    assert error(u[1]) < 0.8 * error(u[0])
+
+
+def test_right_landmarks_change_a_right_result_little():
+    moving, fixed = pair()
+    at, to = landmarks()
+    alone, guided = (refine(moving, fixed, OPTIONS, guide=g) for g in (None, Guide(at, to)))
+    assert error(guided) < 1.1 * error(alone)
+
+
+def test_landmarks_lie_at_the_same_place_at_every_level():
+    at, to = landmarks()
+    for s in (1, 2, 4):
+        u = torch.nn.functional.avg_pool3d(tensor(truth()), s) / s
+        exact = float(Guide(at, to).missed(u, s))
+        assert exact < 0.05 * float(Guide(at, to).missed(torch.zeros_like(u), s))

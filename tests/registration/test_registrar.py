@@ -26,6 +26,7 @@ from sacbnet.errors import (
     WeightsError,
 )
 from sacbnet.imaging.image import Image
+from sacbnet.imaging.points import Points
 from sacbnet.io.images import load_image
 from sacbnet.networks.sacbnet.network import SACBNet
 from sacbnet.networks.weights.catalogue import default, find
@@ -42,7 +43,7 @@ from sacbnet.registration.result import FILES, RUN, Registration
 from sacbnet.registration.verdict import refuse_worse
 from sacbnet.spatial.transforms import Affine
 
-from ..conftest import QUICK
+from ..conftest import QUICK, STEPS
 
 FACTS = {
     "licence": "CC0",
@@ -790,3 +791,72 @@ def test_accounts_of_format_1_are_read(result, tmp_path) -> None:
 def test_what_is_no_account(text) -> None:
     with pytest.raises(InputError):
         RunReport.from_text(text)
+
+
+# -- landmarks -------------------------------------------------------------------------------------
+def test_landmarks_pull_the_result_towards_them_and_are_measured(pair, registered) -> None:
+    truth = pair.true_map(pair.landmarks)
+    guided = sacbnet.register(
+        fixed=pair.fixed,
+        moving=pair.moving,
+        fixed_points=pair.landmarks,
+        moving_points=truth,
+        weights="none",
+        refine=STEPS,
+    )
+    missed = guided.report.landmarks
+    assert missed.final.count == len(truth)
+    for step, transform in {
+        "start": Affine(),
+        "affine": guided.affine,
+        "final": guided.transform,
+    }.items():
+        apart = np.linalg.norm(transform(pair.landmarks) - truth, axis=1)
+        assert getattr(missed, step).mean_mm == pytest.approx(apart.mean())
+        assert getattr(missed, step).max_mm == pytest.approx(apart.max())
+    alone = np.linalg.norm(registered.transform(pair.landmarks) - truth, axis=1)
+    assert missed.final.mean_mm < 0.8 * alone.mean()
+    assert guided.report.folding.folded_voxels == 0
+    assert RunReport.from_text(guided.report.to_text()).landmarks == missed
+
+
+def test_landmarks_without_partner_or_refinement_are_told(pair, weights) -> None:
+    marks = {
+        "fixed_points": Points(pair.landmarks[:3], ("a", "b", "c")),
+        "moving_points": Points(pair.landmarks[:3], ("a", "b", "other")),
+    }
+    inputs = read_inputs(fixed=pair.fixed, moving=pair.aligned, **marks)
+    account = Account()
+    Registrar(affine="none", weights=str(weights), preset="fast").estimate(inputs, account)
+    assert any("2 landmarks have no partner" in w and "c, other" in w for w in account.warnings)
+    assert any("only measure the result" in w for w in account.warnings)
+    assert len(inputs.landmarks.fixed) == 2
+
+
+@pytest.mark.parametrize(
+    ("marks", "told"),
+    [
+        ({"fixed_points": [[0, 0, 0]]}, "only the fixed image has landmarks"),
+        (
+            {"fixed_points": [[9e3, 0, 0]], "moving_points": [[0, 0, 0]]},
+            "no landmark of the fixed image lies on",
+        ),
+    ],
+)
+def test_landmarks_that_cannot_be_used_are_refused(pair, marks, told) -> None:
+    with pytest.raises(InputError, match=told):
+        sacbnet.register(fixed=pair.fixed, moving=pair.aligned, **marks, **QUICK)
+
+
+def test_a_metric_or_a_smoothness_needs_refinement() -> None:
+    assert Options(metric="mi", smoothness=2.0).refinement.metric == "mi"
+    assert Options(metric="mi", smoothness=2.0).refinement.smoothness == 2
+    assert Options(preset="fast", weights="none", metric="mse").refinement.metric == "mse"
+    for given in ({"metric": "mind"}, {"smoothness": 0.5}):
+        for without in ({"preset": "fast"}, {"refine": 0}):
+            with pytest.raises(InputError, match="refinement"):
+                Options(**given, **without)
+    with pytest.raises(InputError, match="lncc, mind, mi or mse"):
+        Options(metric="ncc")
+    with pytest.raises(InputError, match="smoothness is -1"):
+        Options(smoothness=-1)

@@ -37,6 +37,8 @@ def cohort(
     weights: o.Weights = "default",
     preset: o.PresetName = "balanced",
     refine: o.Refine = None,
+    metric: o.MetricName = "lncc",
+    smoothness: o.Smoothness = None,
     spacing: o.Spacing = None,
     box: o.Box = "auto",
     fill: o.Fill = "auto",
@@ -83,6 +85,8 @@ def cohort(
                 affine=affine,
                 preset=preset,
                 refine=refine,
+                metric=metric,
+                smoothness=smoothness,
                 spacing=spacing,
                 box=box,
                 fill=fill,  # type: ignore[arg-type]

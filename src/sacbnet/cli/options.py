@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sacbnet.config.choices import AffineChoice, BoxChoice, Precision, Preset
+from sacbnet.config.choices import AffineChoice, BoxChoice, Metric, Precision, Preset
 
 METHOD = "Method"
 OUTPUT = "Output"
@@ -63,6 +63,24 @@ Refine = Annotated[
     typer.Option(
         help="Largest number of refinement steps per level. 0: no refinement. Default: the number"
         " of the preset.",
+        min=0,
+        rich_help_panel=METHOD,
+    ),
+]
+MetricName = Annotated[
+    Metric,
+    typer.Option(
+        help="How refinement measures the likeness of the images. lncc: local correlation. mi:"
+        " mutual information, for two kinds of images. mind: MIND-SSC, for two kinds of images"
+        " whose contrast also drifts. mse: squared difference, for intensities of one meaning.",
+        rich_help_panel=METHOD,
+    ),
+]
+Smoothness = Annotated[
+    float | None,
+    typer.Option(
+        help="Weight of the smoothness of the displacement in refinement. Larger: stiffer."
+        " Default: 1.",
         min=0,
         rich_help_panel=METHOD,
     ),

@@ -75,10 +75,25 @@ def register(
             rich_help_panel=IMAGES,
         ),
     ] = None,
+    fixed_points: Annotated[
+        Path | None,
+        typer.Option(
+            help="Landmarks of the fixed image: a .csv (LPS), .mrk.json or .fcsv file. With those"
+            " of the moving image they guide the refinement, and their distances are reported."
+            " Landmarks of one name belong together.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
+    moving_points: Annotated[
+        Path | None,
+        typer.Option(help="Landmarks of the moving image.", rich_help_panel=IMAGES),
+    ] = None,
     affine: o.Affine = "auto",
     weights: o.Weights = "default",
     preset: o.PresetName = "balanced",
     refine: o.Refine = None,
+    metric: o.MetricName = "lncc",
+    smoothness: o.Smoothness = None,
     spacing: o.Spacing = None,
     box: o.Box = "auto",
     fill: o.Fill = "auto",
@@ -124,7 +139,8 @@ def register(
     from sacbnet.registration.result import FILES, MAPS, RUN, refuse_another
     from sacbnet.reporting.console import progress_bar, registration_lines, registration_table
 
-    inputs = (fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels, weights)
+    masks, labels = (fixed_mask, moving_mask), (fixed_labels, moving_labels)
+    inputs = (fixed, moving, *masks, *labels, fixed_points, moving_points, weights)
     written = [out / name for name in (*FILES, *MAPS)]
     keep_inputs([*written, *filter(None, [log])], inputs)
     check_writable(out)  # before minutes are spent
@@ -137,6 +153,8 @@ def register(
             affine=affine,
             preset=preset,
             refine=refine,
+            metric=metric,
+            smoothness=smoothness,
             spacing=spacing,
             box=box,
             fill=fill,  # type: ignore[arg-type]
@@ -152,6 +170,8 @@ def register(
             moving_mask=moving_mask,
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
+            fixed_points=fixed_points,
+            moving_points=moving_points,
             progress=progress,
         )
         progress("write", 0.0)

@@ -6,22 +6,28 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TypedDict
 
+from sacbnet.losses.registry import MIND, MSE, NCC, MutualInformation, Similarity
+
 from .choices import (
     AFFINES,
     AUTO,
     BOXES,
     DEFAULT,
+    METRICS,
     NONE,
     PRECISIONS,
     AffineChoice,
     BoxChoice,
     Fill,
+    Metric,
     Precision,
     Preset,
 )
 from .validation import OptionError, at_least, one_of
 
 _LARGEST_FILL = 3e38  # the results are float32
+# Factor of each measure of likeness against the smoothness, so that one λ serves all of them.
+WEIGHTS: dict[Metric, float] = {"lncc": 1.0, "mind": 6.0, "mi": 1.0, "mse": 8.0}
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,12 @@ class RefineOptions:
         Adam's learning rate, voxels of the level.
     smoothness : float, default 1.0
         Weight λ of the mean square gradient (voxels of the level).
+    metric : {"lncc", "mind", "mi", "mse"}, default "lncc"
+        Measure of likeness: squared local correlation, MIND-SSC, mutual information, or squared
+        difference.
+    guidance : float, default 100.0
+        Weight of landmarks: of the sum of their squared distances, over the voxels of the level
+        (voxels of the level).
     window : int, default 9
         Side of the correlation box, voxels of the working grid.
     noise : float, default 0.018
@@ -70,6 +82,8 @@ class RefineOptions:
     patience: int = 10
     learning_rate: float = 1.0
     smoothness: float = 1.0
+    metric: Metric = "lncc"
+    guidance: float = 100.0
     window: int = 9
     noise: float = 0.018
     stiffness: tuple[int, int] = (5, 2)
@@ -91,6 +105,27 @@ class RefineOptions:
         """
         side = round(self.window / factor)
         return max(side + (side + 1) % 2, min(5, self.window))
+
+    def likeness(self, factor: int) -> Similarity:
+        """Give the loss of the images at a level.
+
+        Parameters
+        ----------
+        factor : int
+            Factor by which the working grid is coarsened.
+
+        Returns
+        -------
+        Similarity
+            The loss, to be multiplied by its entry in `WEIGHTS`.
+        """
+        choices: dict[Metric, Similarity] = {
+            "lncc": NCC(window=self.box(factor), noise=self.noise),
+            "mind": MIND(radius=1, dilation=2 if factor == 1 else 1),
+            "mi": MutualInformation(),
+            "mse": MSE(),
+        }
+        return choices[self.metric]
 
 
 PRESETS: dict[Preset, RefineOptions] = {
@@ -118,6 +153,10 @@ class Options:
         resolution; "accurate": up to 150 steps everywhere.
     refine : int or None, default None
         Steps a level at most, instead of the preset's; 0: no refinement.
+    metric : {"lncc", "mind", "mi", "mse"}, default "lncc"
+        What refinement measures the likeness of the images by (`RefineOptions`).
+    smoothness : float or None, default None
+        Weight of the displacement's smoothness in refinement. None: that of the preset, 1.
     device : str, default "auto"
         "auto", "cpu", "cuda", "cuda:1", ...
     spacing : float or None, default None
@@ -148,6 +187,8 @@ class Options:
     affine: AffineChoice = "auto"
     preset: Preset = "balanced"
     refine: int | None = None
+    metric: Metric = "lncc"
+    smoothness: float | None = None
     device: str = "auto"
     spacing: float | None = None
     box: BoxChoice = "auto"
@@ -162,11 +203,22 @@ class Options:
             self,
             affine=(AUTO, *AFFINES),
             preset=tuple(PRESETS),
+            metric=METRICS,
             box=(AUTO, *BOXES),
             precision=PRECISIONS,
         )
         if self.refine is not None:
             at_least(self, refine=0)
+        if self.smoothness is not None:
+            at_least(self, smoothness=0)
+        for name, given in (
+            ("metric", self.metric != "lncc"),
+            ("smoothness", self.smoothness is not None),
+        ):
+            if given and self.refinement is None:
+                raise OptionError(
+                    name, getattr(self, name), "refinement (preset balanced or accurate)"
+                )
         if self.spacing is not None and not 0 < self.spacing < inf:
             raise OptionError("spacing", self.spacing, "a positive number of mm")
         if self.fill != AUTO:
@@ -179,9 +231,15 @@ class Options:
         Steps that are asked for are "balanced" steps where the preset has none.
         """
         if self.refine is None:
-            return None if self.preset == "fast" and self.weights != NONE else PRESETS[self.preset]
-        chosen = PRESETS["balanced" if self.preset == "fast" else self.preset]
-        return replace(chosen, iterations=self.refine) if self.refine else None
+            alone = self.preset == "fast" and self.weights != NONE
+            chosen = None if alone else PRESETS[self.preset]
+        else:
+            chosen = PRESETS["balanced" if self.preset == "fast" else self.preset]
+            chosen = replace(chosen, iterations=self.refine) if self.refine else None
+        if chosen is None:
+            return None
+        smoothness = chosen.smoothness if self.smoothness is None else self.smoothness
+        return replace(chosen, metric=self.metric, smoothness=smoothness)
 
     @property
     def steps(self) -> int:
@@ -223,7 +281,8 @@ class RegisterOptions(TypedDict, total=False):
 
     Parameters
     ----------
-    weights, affine, preset, refine, device, spacing, box, fill, precision, repair
+    weights, affine, preset, refine, metric, smoothness, device, spacing, box, fill,
+    precision, repair
         See `Options`.
     save_clusters, save_uncertainty
         See `Options`.
@@ -233,6 +292,8 @@ class RegisterOptions(TypedDict, total=False):
     affine: AffineChoice
     preset: Preset
     refine: int | None
+    metric: Metric
+    smoothness: float | None
     device: str
     spacing: float | None
     box: BoxChoice

@@ -11,6 +11,7 @@ import torch
 
 from sacbnet.config.choices import AUTO, AffineKind, Box
 from sacbnet.config.registration import Options
+from sacbnet.config.validation import cut
 from sacbnet.errors import InputError, RegistrationError
 from sacbnet.kernels.cpu.memory import release_memory
 from sacbnet.kernels.dispatch import kernels_for
@@ -23,9 +24,10 @@ from .account import Account
 from .affine import align
 from .deliver import Repair, deliver
 from .inputs import Inputs
+from .landmarks import Landmarks
 from .predict import Finder, predict
 from .prepare import Pair, prepare
-from .refine import LevelReport, improves, refine
+from .refine import Guide, LevelReport, improves, refine
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +126,9 @@ def estimate(engine: Engine, inputs: Inputs, account: Account | None = None) -> 
         account.warn(*image.scaling.warnings)
     with account.stage("affine"):
         affine = align(pair.fixed, pair.moving, o.affine)  # type: ignore[arg-type]
+    guide = _guide(inputs.landmarks, pair, affine, engine, account)
     with watching(engine.network, o.save_uncertainty) as seen:
-        u, levels = _displacement(engine, pair, affine, o, account)
+        u, levels = _displacement(engine, pair, affine, o, account, guide)
     with account.stage("transform"):
         transform, repair = deliver(
             u[0].float().cpu(), pair.grid, affine, inputs.fixed.grid, o.repair
@@ -200,8 +203,34 @@ def _chosen(engine: Engine, inputs: Inputs, account: Account) -> Options:
     return taken
 
 
+def _guide(
+    landmarks: Landmarks | None, pair: Pair, affine: Affine, engine: Engine, account: Account
+) -> Guide | None:
+    """The landmarks on the working grid, those of the moving image taken back by the affine."""
+    if landmarks is None:
+        return None
+    if landmarks.left_out:
+        account.warn(
+            f"{len(landmarks.left_out)} landmarks have no partner in the other image and are left"
+            f" out ({cut(', '.join(landmarks.left_out))})"
+        )
+    if engine.options.refinement is None:
+        account.warn(
+            "the landmarks only measure the result: without refinement they do not guide it"
+            " (choose --preset balanced)"
+        )
+    inside = pair.grid.contains(landmarks.fixed)
+    if not inside.any():
+        raise InputError(
+            "no landmark of the fixed image lies on what is registered of it; landmarks are in mm,"
+            " LPS in files"
+        )
+    places = landmarks.fixed[inside], affine.inverse(landmarks.moving[inside])
+    return Guide(*(torch.from_numpy(pair.grid.voxels(p)).float().to(engine.device) for p in places))
+
+
 def _displacement(
-    engine: Engine, pair: Pair, affine: Affine, o: Options, account: Account
+    engine: Engine, pair: Pair, affine: Affine, o: Options, account: Account, guide: Guide | None
 ) -> tuple[torch.Tensor, tuple[LevelReport, ...]]:
     """The displacement that remains after the affine, and the report of each level of refinement.
 
@@ -235,6 +264,7 @@ def _displacement(
             moving=moving,
             options=refinement,
             start_vox=u,
+            guide=guide,
             progress=lambda done, total, loss: account.progress("refine", done / total),
             **masks,
         )

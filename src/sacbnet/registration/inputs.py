@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
-from sacbnet.errors import GridError
+from sacbnet.errors import GridError, InputError
 from sacbnet.imaging.canonical import canonical
 from sacbnet.imaging.image import Image
 from sacbnet.io.images import ImageSource, load_image
 from sacbnet.io.voxels import Kind
 from sacbnet.spatial.apart import apart
+
+from .landmarks import Landmarks, PointSource, read_landmarks
 
 # the voxels lie in another file, or in further files of the series
 _IN_SEVERAL_FILES = (".hdr", ".img", ".hdr.gz", ".img.gz", ".mhd", ".nhdr", ".dcm")
@@ -31,6 +33,8 @@ class Inputs:
         Where the images count, on their image's grid.
     fixed_labels, moving_labels : Image or None, default None
         Label maps, on their image's grid.
+    landmarks : Landmarks or None, default None
+        The same places in both images.
     """
 
     fixed: Image
@@ -39,6 +43,7 @@ class Inputs:
     moving_mask: Image | None = None
     fixed_labels: Image | None = None
     moving_labels: Image | None = None
+    landmarks: Landmarks | None = None
 
     def canonical(self) -> Inputs:
         """Store all voxels with their axes towards R, A and S.
@@ -51,8 +56,9 @@ class Inputs:
         Inputs
             The same voxels.
         """
-        images = (getattr(self, f.name) for f in fields(self))
-        return Inputs(*(None if i is None else canonical(i) for i in images))  # type: ignore[arg-type]
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        images = {name: canonical(x) for name, x in values.items() if isinstance(x, Image)}
+        return replace(self, **images)  # type: ignore[arg-type]
 
 
 def read_inputs(
@@ -63,6 +69,8 @@ def read_inputs(
     moving_mask: ImageSource | None = None,
     fixed_labels: ImageSource | None = None,
     moving_labels: ImageSource | None = None,
+    fixed_points: PointSource | None = None,
+    moving_points: PointSource | None = None,
 ) -> Inputs:
     """Read the images of one registration.
 
@@ -75,6 +83,8 @@ def read_inputs(
         Masks; inside is where they are not 0.
     fixed_labels, moving_labels : ImageSource or None, default None
         Label maps.
+    fixed_points, moving_points : PointSource or None, default None
+        Landmarks: files, or coordinates (n, 3) in mm RAS.
 
     Returns
     -------
@@ -84,7 +94,7 @@ def read_inputs(
     Raises
     ------
     InputError
-        If an image cannot be read or used.
+        If an image or landmarks cannot be read or used, or if only one image has landmarks.
     GridError
         If a mask or label map does not lie on its image's grid.
     """
@@ -108,7 +118,17 @@ def read_inputs(
         companion(moving_mask, "mask", m, "moving mask"),
         companion(fixed_labels, "labels", f, "fixed label map"),
         companion(moving_labels, "labels", m, "moving label map"),
+        _landmarks(fixed_points, moving_points),
     )
+
+
+def _landmarks(fixed: PointSource | None, moving: PointSource | None) -> Landmarks | None:
+    if fixed is None and moving is None:
+        return None
+    if fixed is None or moving is None:
+        given = "moving" if fixed is None else "fixed"
+        raise InputError(f"only the {given} image has landmarks; give those of both images")
+    return read_landmarks(fixed=fixed, moving=moving)
 
 
 def hash_of(source: ImageSource, image: Image | None = None, kind: Kind = "image") -> str:

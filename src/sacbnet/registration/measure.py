@@ -16,6 +16,7 @@ from sacbnet.spatial.resample import Interpolation
 from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap
 
 from .inputs import Inputs
+from .landmarks import LandmarkFacts
 from .prepare import Pair
 from .report import Likeness, Overlap, Steps
 
@@ -40,6 +41,31 @@ def likeness_of(pair: Pair, affine: Affine, transform: DisplacementField) -> Ste
         Likeness by the headers alone, after the affine, and at the end.
     """
     return _at_each(affine, transform, lambda step: _likeness(pair, step))
+
+
+def missed_of(
+    inputs: Inputs, affine: Affine, transform: DisplacementField
+) -> Steps[LandmarkFacts] | None:
+    """Measure how far the landmarks are missed.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        The images and their landmarks.
+    affine : Affine
+        The affine alignment.
+    transform : DisplacementField
+        The whole transform.
+
+    Returns
+    -------
+    Steps[LandmarkFacts] or None
+        Distances by the headers alone, after the affine, and at the end; None without landmarks.
+    """
+    marks = inputs.landmarks
+    if marks is None:
+        return None
+    return _at_each(affine, transform, lambda step: LandmarkFacts.of(marks, step))
 
 
 def overlap_of(

@@ -1,4 +1,4 @@
-"""Per-pair refinement: Adam on a displacement, coarse to fine, local correlation plus smoothness.
+"""Per-pair refinement: Adam on a displacement, coarse to fine, likeness of images plus smoothness.
 
 No network is involved. The displacement of one pair is optimised, from zero or from the network's.
 """
@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sacbnet.config.registration import RefineOptions
+from sacbnet.config.registration import WEIGHTS, RefineOptions
 from sacbnet.losses import box_mean
-from sacbnet.losses.registry import NCC, Gradient
+from sacbnet.losses.registry import Gradient, Similarity
 from sacbnet.losses.terms import similarity_loss, smoothness_loss
 from sacbnet.spatial.unfold import unfold
-from sacbnet.spatial.warp import warp
+from sacbnet.spatial.warp import sample, warp
 
 StepProgress = Callable[[int, int, float], None]  # (steps done, steps in all, loss)
 LARGE = 2e6  # voxels
@@ -27,6 +27,42 @@ LARGE = 2e6  # voxels
 # similarity
 MARGIN = 0.02
 DETAIL = 1 / 3  # share of a start's detail that is taken over
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """Places that are known to belong together.
+
+    Parameters
+    ----------
+    at : Tensor of float32, shape (n, 3)
+        Where the landmarks of the fixed image lie, voxels.
+    to : Tensor of float32, shape (n, 3)
+        Where they belong in the moving image, voxels of the same grid.
+    """
+
+    at: Tensor
+    to: Tensor
+
+    def missed(self, u: Tensor, s: int) -> Tensor:
+        """Measure how far a displacement misses the landmarks.
+
+        Parameters
+        ----------
+        u : Tensor, shape (1, 3, i', j', k')
+            Displacement at a level, in voxels of the level.
+        s : int
+            Factor by which the level is coarsened.
+
+        Returns
+        -------
+        Tensor, scalar
+            Sum of the squared distances over the voxels of the level, in voxels² of the level.
+        """
+        at = (self.at + 0.5) / s - 0.5
+        there = at.T.reshape(1, 3, -1, 1, 1)
+        found = sample(u, there, padding="border")[0, :, :, 0, 0].T  # (n, 3)
+        return (found - (self.to - self.at) / s).square().sum() / u[0, 0].numel()
 
 
 @dataclass(frozen=True)
@@ -58,15 +94,16 @@ def refine(
     start_vox: Tensor | None = None,
     fixed_mask: Tensor | None = None,
     moving_mask: Tensor | None = None,
+    guide: Guide | None = None,
     progress: StepProgress | None = None,
 ) -> tuple[Tensor, tuple[LevelReport, ...]]:
     """Optimise the displacement that carries one image onto another.
 
-    Minimises ``NCC(moved, fixed) + λ · mean-square gradient`` over ``u = start + up(δ)``, where δ
-    lies first on a coarse grid, then on finer ones. The optimisation starts from the start's coarse
-    motion and one third of its detail (see `_calmed`). The start's folds are mended first: an
-    optimiser would be caught in them. No global random state is read or changed, and no gradients
-    are kept.
+    Minimises ``unlikeness(moved, fixed) + λ · mean-square gradient`` over ``u = start + up(δ)``,
+    where δ lies first on a coarse grid, then on finer ones. The optimisation starts from the
+    start's coarse motion and one third of its detail (see `_calmed`). The start's folds are mended
+    first: an optimiser would be caught in them. No global random state is read or changed, and no
+    gradients are kept.
 
     Parameters
     ----------
@@ -79,6 +116,8 @@ def refine(
     fixed_mask, moving_mask : Tensor, shape (1, 1, i, j, k), or None, default None
         1 where the image counts. The moving mask is warped along; only voxels inside both masks
         count in the similarity.
+    guide : Guide or None, default None
+        Landmarks that pull the displacement towards them.
     progress : StepProgress or None, default None
         Called after each step with the steps done, the steps in all, and the loss. Steps that a
         level spares count as done.
@@ -103,7 +142,7 @@ def refine(
     delta: Tensor | None = None
     done, reports = 0, []
     for n, (s, o) in enumerate(zip(levels, each, strict=True)):
-        level = _level(moving, fixed, fixed_mask, moving_mask, s, o)
+        level = _level(moving, fixed, fixed_mask, moving_mask, guide, s, o)
         u = _coarsen(start, s) / s
         if delta is not None:
             u = u + _resize(delta, level.fixed.shape[2:]) * (levels[n - 1] / s)
@@ -144,7 +183,7 @@ def improves(
         Whether the loss is smaller.
     """
     s = _levels(tuple(fixed.shape[2:]), options)[-2:][0]
-    level = _level(moving, fixed, fixed_mask, moving_mask, s, options)
+    level = _level(moving, fixed, fixed_mask, moving_mask, None, s, options)
     u = _coarsen(u_vox.float(), s) / s
     with torch.no_grad():
         return bool(level.loss(u, options) < level.loss(torch.zeros_like(u), options))
@@ -189,9 +228,11 @@ def _at_level(shape: tuple[int, ...], s: int, o: RefineOptions) -> RefineOptions
 class _Level:
     moving: Tensor
     fixed: Tensor
-    window: int
+    likeness: Similarity
     fixed_mask: Tensor | None
     moving_mask: Tensor | None
+    guide: Guide | None
+    factor: int
 
     def loss(self, u: Tensor, o: RefineOptions) -> Tensor:
         """u: (1, 3, i', j', k') in voxels of the level."""
@@ -199,9 +240,9 @@ class _Level:
         if self.moving_mask is not None:
             seen = warp(self.moving_mask, u.detach())
             mask = seen if mask is None else mask * seen
-        alike = NCC(window=self.window, noise=o.noise)
-        likeness = similarity_loss(warp(self.moving, u), self.fixed, alike, mask)
-        return likeness + o.smoothness * smoothness_loss(u, Gradient())
+        unlike = similarity_loss(warp(self.moving, u), self.fixed, self.likeness, mask)
+        loss = WEIGHTS[o.metric] * unlike + o.smoothness * smoothness_loss(u, Gradient())
+        return loss if self.guide is None else loss + o.guidance * self.guide.missed(u, self.factor)
 
 
 def _level(
@@ -209,11 +250,13 @@ def _level(
     fixed: Tensor,
     fixed_mask: Tensor | None,
     moving_mask: Tensor | None,
+    guide: Guide | None,
     s: int,
     o: RefineOptions,
 ) -> _Level:
-    masks = (None if mask is None else _coarsen(mask, s) for mask in (fixed_mask, moving_mask))
-    return _Level(_coarsen(moving, s), _coarsen(fixed, s), o.box(s), *masks)
+    f_mask, m_mask = (None if x is None else _coarsen(x, s) for x in (fixed_mask, moving_mask))
+    images = _coarsen(moving, s), _coarsen(fixed, s)
+    return _Level(*images, o.likeness(s), f_mask, m_mask, guide, s)
 
 
 @dataclass(frozen=True)

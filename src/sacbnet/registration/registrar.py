@@ -23,8 +23,9 @@ from .account import Account, Progress, silent
 from .deliver import RoundTrip, inverse_grid, round_trip
 from .estimate import Engine, Estimate, affine_of, estimate
 from .inputs import Inputs, hash_of, read_inputs
+from .landmarks import PointSource
 from .maps import maps
-from .measure import likeness_of, overlap_of
+from .measure import likeness_of, missed_of, overlap_of
 from .predict import as_meant
 from .report import ImageFacts, RunReport, WorkingGrid
 from .result import UNCERTAINTY, Registration
@@ -37,8 +38,8 @@ class Registrar:
     Parameters
     ----------
     **options
-        The fields of `Options`: weights, affine, preset, refine, device, spacing, box, fill,
-        precision, repair, save_clusters, save_uncertainty.
+        The fields of `Options`: weights, affine, preset, refine, metric, smoothness, device,
+        spacing, box, fill, precision, repair, save_clusters, save_uncertainty.
 
     Raises
     ------
@@ -109,6 +110,8 @@ class Registrar:
         moving_mask: ImageSource | None = None,
         fixed_labels: ImageSource | None = None,
         moving_labels: ImageSource | None = None,
+        fixed_points: PointSource | None = None,
+        moving_points: PointSource | None = None,
         progress: Progress | None = None,
     ) -> Registration:
         """Register a moving image to a fixed one.
@@ -126,6 +129,10 @@ class Registrar:
         fixed_labels, moving_labels : ImageSource or None, default None
             Label maps on the grid of their image. The moving labels come with the result; of both
             the overlap is measured.
+        fixed_points, moving_points : PointSource or None, default None
+            Landmarks, as files or as coordinates (n, 3) in mm RAS: the same places in both images,
+            by name. They pull the refinement towards them, and the distances that remain are
+            measured.
         progress : callable (str, float), or None, default None
             Called with a stage and the fraction of it that is done, as the work goes on.
 
@@ -151,7 +158,13 @@ class Registrar:
                 "fixed_labels": fixed_labels,
                 "moving_labels": moving_labels,
             }
-            inputs = read_inputs(fixed=fixed, moving=moving, **companions)
+            inputs = read_inputs(
+                fixed=fixed,
+                moving=moving,
+                fixed_points=fixed_points,
+                moving_points=moving_points,
+                **companions,
+            )
             facts = {
                 name: image_facts(source, getattr(inputs, name))
                 for name, source in {"fixed": fixed, "moving": moving, **companions}.items()
@@ -200,6 +213,7 @@ class Registrar:
         with account.stage("measure"):
             similarity = likeness_of(pair, affine, transform)
             dice = overlap_of(inputs, affine, transform)
+            missed = missed_of(inputs, affine, transform)
             refuse_worse(similarity)
         with account.stage("inverse"):
             lattice = inverse_grid(inputs.moving.grid, transform, pair.spacing)
@@ -235,6 +249,7 @@ class Registrar:
             inverse=back,
             filled=filled,
             dice=dice,
+            landmarks=missed,
             clusters=found.seen.numbers(),
             refinement=found.levels,
             seconds=account.summary(),
@@ -255,6 +270,8 @@ def register(
     moving_mask: ImageSource | None = None,
     fixed_labels: ImageSource | None = None,
     moving_labels: ImageSource | None = None,
+    fixed_points: PointSource | None = None,
+    moving_points: PointSource | None = None,
     progress: Progress | None = None,
     **options: Unpack[RegisterOptions],
 ) -> Registration:
@@ -272,11 +289,14 @@ def register(
     fixed_labels, moving_labels : ImageSource or None, default None
         Label maps on the grid of their image. The moving labels come with the result; of both the
         overlap is measured.
+    fixed_points, moving_points : PointSource or None, default None
+        Landmarks, as files or as coordinates (n, 3) in mm RAS: the same places in both images, by
+        name. They pull the refinement towards them, and the distances that remain are measured.
     progress : callable (str, float), or None, default None
         Called with a stage and the fraction of it that is done, as the work goes on.
     **options
-        The fields of `Options`: weights, affine, preset, refine, device, spacing, box, fill,
-        precision, repair, save_clusters, save_uncertainty.
+        The fields of `Options`: weights, affine, preset, refine, metric, smoothness, device,
+        spacing, box, fill, precision, repair, save_clusters, save_uncertainty.
 
     Returns
     -------
@@ -301,6 +321,8 @@ def register(
         moving_mask=moving_mask,
         fixed_labels=fixed_labels,
         moving_labels=moving_labels,
+        fixed_points=fixed_points,
+        moving_points=moving_points,
         progress=progress,
     )
 

@@ -23,6 +23,7 @@ from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.spatial.grid import Grid
 
 from .deliver import Repair, RoundTrip
+from .landmarks import LandmarkFacts
 from .refine import LevelReport
 
 FORMAT_VERSION = 2
@@ -163,6 +164,8 @@ class RunReport:
         None in accounts of earlier versions.
     dice : Steps[Overlap] or None, default None
         Overlap at the three steps, where both label maps were given.
+    landmarks : Steps[LandmarkFacts] or None, default None
+        How far the landmarks are missed at the three steps, where they were given.
     clusters : dict[str, dict[str, int]], default empty
         Number of clusters of each level in the fixed and the moving image.
     refinement : tuple[LevelReport, ...], default ()
@@ -199,6 +202,7 @@ class RunReport:
     inverse: RoundTrip
     filled: Filled | None = None
     dice: Steps[Overlap] | None = None
+    landmarks: Steps[LandmarkFacts] | None = None
     clusters: dict[str, dict[str, int]] = field(default_factory=dict)
     refinement: tuple[LevelReport, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)

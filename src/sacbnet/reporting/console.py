@@ -178,7 +178,7 @@ def _messages(write: Callable[[str], None], level: int) -> Iterator[None]:
 
 
 def registration_table(report: RunReport) -> Table:
-    """Tabulate likeness, and Dice where labels were given, at the three steps.
+    """Tabulate likeness, and Dice and landmarks where they were given, at the three steps.
 
     Parameters
     ----------
@@ -202,6 +202,10 @@ def registration_table(report: RunReport) -> Table:
     if d is not None:
         rows["Dice, nearest"] = [x.nearest for x in (d.start, d.affine, d.final)]
         rows["Dice, one-hot linear"] = [x.onehot for x in (d.start, d.affine, d.final)]
+    if (marks := report.landmarks) is not None:
+        steps = marks.start, marks.affine, marks.final
+        rows[f"{marks.final.count} landmarks, mean mm"] = [x.mean_mm for x in steps]
+        rows["landmarks, largest mm"] = [x.max_mm for x in steps]
     for name, values in rows.items():
         table.add_row(name, *(f"{value:.3f}" for value in values))
     return table
