@@ -1,154 +1,191 @@
-"""Damage small valid files of every reader, and count what the readers make of them.
+"""Damage small valid files of every format, and count what the readers make of them.
 
 A reader may return something, or raise a `SacbnetError` whose message has at most 300 letters. All
-else is counted as a traceback, a crash (the process ended) or a hang.
+else is counted as a long sentence, a traceback, a crash (the process ended) or a hang (more than 20
+seconds). The folder gets the valid files and results.jsonl, one line for each input; the same
+command goes on where it stopped.
 
-    python speed/fuzz.py --inputs 2000 --seed 0
+    python speed/fuzz.py --inputs 20000 --out FOLDER
+    python speed/fuzz.py --out FOLDER --table
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
-import pickle
+import hashlib
+import json
+import select
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from fuzz_damage import damaged
+from fuzz_samples import readers, samples
 
-LONGEST_S, MOST_BYTES = 20.0, 6 << 30
-
-
-def samples(folder: Path) -> None:
-    """Write one small valid file for each reader."""
-    from sacbnet.imaging.points import Points
-    from sacbnet.io.images import save_image
-    from sacbnet.io.points import save_points
-    from sacbnet.io.transforms import save_affine, save_displacement
-    from sacbnet.spatial.grid import Grid
-    from sacbnet.spatial.transforms import Affine, DisplacementField
-
-    noise = np.random.default_rng(0).random((6, 7, 8, 3)).astype(np.float32)
-    grid = Grid((6, 7, 8), np.diag([1.0, 2, 3, 1]))
-    for suffix in (".nii", ".nii.gz", ".mgz", ".nrrd", ".mha"):
-        save_image(folder / f"image{suffix}", noise[..., 0], grid)
-    for suffix in (".nii", ".nrrd", ".mha"):
-        save_displacement(folder / f"field{suffix}", DisplacementField(grid, noise))
-    for suffix in (".mat", ".tfm"):
-        save_affine(folder / f"affine{suffix}", Affine())
-    for suffix in (".csv", ".mrk.json"):
-        save_points(folder / f"points{suffix}", Points(noise.reshape(-1, 3)[:9]))
-    (folder / "points.fcsv").write_text("# CoordinateSystem = LPS\nid,1,2,3,0,0,0,1,1,1,0,a,b,c\n")
-    for protocol in (0, 2, 4, 5):
-        content = pickle.dumps((noise[..., 0], noise[..., 1] > 0), protocol)
-        (folder / f"array{protocol}.pkl").write_bytes(content)
+LONGEST_S, SILENT_S, BATCH = 20.0, 90.0, 500
+MOST_BYTES = 8 << 30  # address space; torch and ITK take about 2 GiB of it
+DAMAGED = "damaged-"
+GOOD = ("read", "refused")
+BAD = ("long", "traceback", "crash", "hang")
 
 
-def damaged(content: bytes, rng: np.random.Generator) -> bytes:
-    """Change, remove, repeat or insert a few bytes; half of the time near the start."""
-    out = bytearray(content)
-    for _ in range(int(rng.integers(1, 5))):
-        end = max(1, min(len(out), 400) if rng.random() < 0.5 else len(out))
-        at, length = int(rng.integers(0, end)), int(2 ** rng.uniform(0, 5))
-        kind = rng.integers(0, 6)
-        if kind == 0:
-            out[at : at + length] = rng.bytes(length)
-        elif kind == 1:
-            del out[at : at + length]
-        elif kind == 2:
-            out[at:at] = out[at : at + length] * int(2 ** rng.uniform(0, 9))
-        elif kind == 3:
-            del out[at:]
-        elif kind == 4:
-            out[at : at + length] = bytes([rng.choice([0, 255, 57, 45])]) * length
-        elif out:
-            at = min(at, len(out) - 1)
-            out[at] ^= 1 << int(rng.integers(0, 8))
-    return bytes(out)
+def sample_of(folder: Path, n: int, formats: list[str]) -> Path:
+    """The valid file that input n is made of."""
+    names = sorted(path.name for path in valid(folder))
+    names = [name for name in names if not formats or any(f in name for f in formats)]
+    return folder / "valid" / names[n % len(names)]
 
 
-def work(folder: Path, first: int, last: int, seed: int) -> None:
+def valid(folder: Path) -> list[Path]:
+    """The valid files; the voxels of the pair of files are not among them."""
+    files = (folder / "valid").iterdir()
+    return [file for file in files if file.suffix != ".img" and not file.name.startswith(DAMAGED)]
+
+
+def peak_mb(reset: bool = False) -> float:
+    """Largest resident memory of this process since it was reset."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def work(folder: Path, first: int, last: int, seed: int, formats: list[str]) -> None:
     """Read the inputs from `first` to `last`; print a line before and after each."""
     import resource
     import warnings
 
-    from sacbnet.data.pickles import read_pickle
-    from sacbnet.errors import SacbnetError
-    from sacbnet.io.images import load_image, load_reference
-    from sacbnet.io.points import load_points
-    from sacbnet.io.transforms import load_transform
-
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
-    readers = {
-        "image": (load_image, load_reference),
-        "field": (load_transform, load_image),
-        "affine": (load_transform,),
-        "points": (load_points,),
-        "array": (read_pickle,),
-    }
-    files = sorted((folder / "valid").iterdir())
+    known = readers(folder)
+    for file in valid(folder):  # imports and caches are no input's memory
+        for reader in known[kind_of(file, known)]:
+            tried(reader, file)
     for n in range(first, last):
-        file = files[n % len(files)]
-        path = folder / file.name
-        path.write_bytes(damaged(file.read_bytes(), np.random.default_rng((seed, n))))
-        print(n, file.name, flush=True)
-        kind = next(k for k in readers if file.name.startswith(k))
-        for reader in readers[kind]:
-            result, began = "read", time.monotonic()
-            try:
-                reader(path)
-            except SacbnetError as error:
-                result = "refused" if len(str(error)) <= 300 else "long"
-            except Exception as error:
-                result = f"traceback {type(error).__name__} {str(error)[:80]!r}"
-            if time.monotonic() - began > LONGEST_S:
-                result = "hang"
-            print("=", result, flush=True)
+        file = sample_of(folder, n, formats)
+        content = damaged(file.read_bytes(), np.random.default_rng((seed, n)))
+        print(json.dumps([n, file.name, hashlib.sha256(content).hexdigest()[:16]]), flush=True)
+        path = file.with_name(DAMAGED + file.name)  # beside the files that lists name
+        if file.suffix == ".hdr":
+            path.with_suffix(".img").write_bytes(file.with_suffix(".img").read_bytes())
+        path.write_bytes(content)
+        before, began, found = peak_mb(reset=True), time.monotonic(), []
+        for reader in known[kind_of(file, known)]:
+            found.append(tried(reader, path))
+        seconds, grown = time.monotonic() - began, peak_mb() - before
+        result = next((f for f in found if f[0] not in GOOD), found[0])
+        if seconds > LONGEST_S:
+            result = ("hang", f"{seconds:.0f} s")
+        print(json.dumps([*result, round(seconds, 3), round(grown, 1)]), flush=True)
+        path.unlink(missing_ok=True)
+
+
+def kind_of(file: Path, known: dict) -> str:
+    return next(kind for kind in known if file.name.startswith(kind))
+
+
+def tried(reader, path: Path) -> tuple[str, str]:
+    """What a reader makes of a file, and the message."""
+    from sacbnet.errors import SacbnetError
+
+    try:
+        reader(path)
+    except SacbnetError as error:
+        text = str(error)
+        return ("refused" if len(text) <= 300 and "\n" not in text else "long"), text
+    except Exception as error:
+        return "traceback", f"{type(error).__name__}: {str(error)[:200]}"
+    return "read", ""
+
+
+def batch(command: list[str], out) -> tuple[int | None, str]:
+    """Run a batch in another process; returns the input that ended it, and how."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    current: list = []
+    while True:
+        ready, _, _ = select.select([process.stdout], [], [], SILENT_S)
+        line = process.stdout.readline() if ready else None
+        if not line:
+            break
+        found = json.loads(line)
+        if len(found) == 3:
+            current = found
+        else:
+            out.write(json.dumps([*current, *found]) + "\n")
+            out.flush()
+            current = []
+    if line is None:
+        process.kill()
+    code = process.wait()
+    if not current:
+        return None, "" if code == 0 else f"the process ended with {code} outside an input"
+    how = ["hang", f"silent for {SILENT_S:.0f} s"] if line is None else ["crash", f"{code}"]
+    out.write(json.dumps([*current, *how, 0, 0]) + "\n")
+    out.flush()
+    return current[0], ""
+
+
+def table(path: Path) -> int:
+    """Print the counts by format; returns 1 if anything but reading and refusing happened."""
+    rows: dict[str, collections.Counter] = {}
+    worst: dict[str, list[float]] = {}
+    hashes: dict[str, set[str]] = {}
+    for line in path.read_text().splitlines():
+        _, name, digest, result, _, seconds, grown = json.loads(line)
+        for key in (name.rstrip("0123456789"), "all"):
+            rows.setdefault(key, collections.Counter())[result] += 1
+            hashes.setdefault(key, set()).add(name + digest)
+            most = worst.setdefault(key, [0.0, 0.0])
+            most[0], most[1] = max(most[0], seconds), max(most[1], grown)
+    columns = (*GOOD, *BAD)
+    print("| format | distinct inputs |", " | ".join(columns), "| slowest, s | most memory, MB |")
+    print("|---" * (4 + len(columns)) + "|")
+    for name in [*sorted(rows.keys() - {"all"}), "all"]:
+        counts = [str(rows[name][column]) for column in columns]
+        cells = [name, str(len(hashes[name])), *counts, *(f"{w:.1f}" for w in worst[name])]
+        print("|", " | ".join(cells), "|")
+    return int(any(rows["all"][column] for column in BAD))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=2000)
+    parser.add_argument("--inputs", type=int, default=2000, help="how many, from the first")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="a folder for the results")
+    parser.add_argument("--formats", nargs="*", default=[], help="parts of names, as .h5 or points")
+    parser.add_argument("--table", action="store_true", help="print the counts and end")
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
-        work(Path(given.work[0]), int(given.work[1]), int(given.work[2]), given.seed)
+        place, first, last = given.work
+        work(Path(place), int(first), int(last), given.seed, given.formats)
         return 0
-    counts: collections.Counter[str] = collections.Counter()
-    with tempfile.TemporaryDirectory() as place:
-        (Path(place) / "valid").mkdir()
-        samples(Path(place) / "valid")
-        first = 0
+    results = given.out / "results.jsonl"
+    if given.table:
+        return table(results)
+    if not (given.out / "valid").is_dir():
+        (given.out / "valid").mkdir(parents=True)
+        samples(given.out / "valid")
+    done = results.read_text().splitlines() if results.exists() else []
+    first = max((json.loads(line)[0] for line in done), default=-1) + 1
+    with results.open("a") as out:
         while first < given.inputs:
-            command = [sys.executable, __file__, "--seed", str(given.seed), "--work", place]
-            last = min(first + 500, given.inputs)
-            try:
-                done = subprocess.run(
-                    [*command, str(first), str(last)], capture_output=True, timeout=600, check=False
-                )
-                ended, told = done.returncode, done.stdout.decode()
-            except subprocess.TimeoutExpired as late:
-                ended, told = -1, (late.stdout or b"").decode()
-            now = ""
-            for line in told.splitlines():
-                if line.startswith("= "):
-                    counts[line[2:].split()[0]] += 1
-                    if line[2:] not in ("read", "refused"):
-                        print(now, line)
-                else:
-                    now = line
-            if ended:
-                counts["crash or hang"] += 1
-                print(now, "ended the process with", ended)
-                last = int(now.split()[0]) + 1 if now else last
-            first = last
-    print(dict(counts))
-    return 1 if counts.keys() - {"read", "refused"} else 0
+            last = min(first + BATCH, given.inputs)
+            command = [sys.executable, __file__, "--seed", str(given.seed), "--out", str(given.out)]
+            command += ["--work", str(given.out), str(first), str(last)]
+            if given.formats:
+                command += ["--formats", *given.formats]
+            stopped, problem = batch(command, out)
+            if problem:
+                print(problem, file=sys.stderr)
+                return 1
+            first = last if stopped is None else stopped + 1
+    return table(results)
 
 
 if __name__ == "__main__":

@@ -274,10 +274,28 @@ def test_a_slope_that_is_no_number(tmp_path):
 def test_objects_without_an_image_do_not_count(tmp_path):
     """RTSTRUCT files lie beside the slices of a CT."""
     folder = _series(tmp_path / "a")
-    lacks = ("Rows", "Columns", "PixelData", "BitsAllocated")
-    _save(folder / "rs.dcm", SLICES[0], lacks=lacks, SeriesInstanceUID="1.2.9", Modality="RTSTRUCT")
+    lacks, structures = ("Rows", "Columns", "PixelData"), "1.2.840.10008.5.1.4.1.1.481.3"
+    _save(folder / "rs.dcm", SLICES[0], structures, lacks=lacks, SeriesInstanceUID="1.2.9")
     (folder / "DICOMDIR.txt").write_text("no DICOM")
     _is(load_image(folder), SLICES)
+
+
+@pytest.mark.parametrize("length", [140, 200, 600])
+def test_a_slice_that_is_cut_short_is_not_left_out(tmp_path, length):
+    folder = _series(tmp_path / "a")
+    file = folder / "004.dcm"
+    assert len(file.read_bytes()) > length
+    file.write_bytes(file.read_bytes()[:length])
+    _refused(folder, r"004\.dcm")
+
+
+def test_compressed_voxels_of_another_size(tmp_path):
+    folder = _compressed(tmp_path / "a", [1] * 5, "JPEG")
+    for file in folder.iterdir():
+        data = pydicom.dcmread(file)
+        data.Rows = 60000
+        data.save_as(file)
+    _refused(folder, "they have 64 × 72 pixels, its header says 60000 × 72")
 
 
 # -- gaps, tilt, and what is not stated -----------------------------------------------------------

@@ -72,6 +72,16 @@ _TAGS = [
     "PerFrameFunctionalGroupsSequence",
 ]
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+# Classes of objects without an image that may lie beside the slices: folders of media, waveforms,
+# presentation states, reports, documents, radiotherapy's structures and plans, registrations
+_NO_IMAGES = (
+    "1.2.840.10008.1.3.10",
+    *(
+        f"1.2.840.10008.5.1.4.1.1.{n}"
+        for n in ("9.", "11.", "88.", "104.", "481.3", "481.4", "481.5", "481.6", "481.7", "481.8")
+    ),
+    *(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("66.1", "66.2", "66.3", "66.5", "66.6", "67")),
+)
 _SLICES = 0x00540080  # of nuclear medicine: the frames are slices
 _STARTS = (b"\x08\x00", b"\x02\x00")  # of files without DICOM's mark: the first group's number
 
@@ -166,7 +176,7 @@ def read_header(path: Path) -> Header | None:
     Raises
     ------
     InputError
-        If the file is compressed as a whole.
+        If the file is damaged, or compressed as a whole.
     """
     with path.open("rb") as file:
         start = file.read(132)
@@ -181,11 +191,25 @@ def read_header(path: Path) -> Header | None:
             data = pydicom.dcmread(
                 path, stop_before_pixels=True, force=not marked, specific_tags=_TAGS
             )
-            return Header(path, data) if data.get("Rows") and data.get("Columns") else None
+            if data.get("Rows") and data.get("Columns"):
+                return Header(path, data)
+            meta = data.file_meta.get("MediaStorageSOPClassUID")
+            kind = str(data.get("SOPClassUID") or meta or "")
     except InputError:
         raise
-    except Exception:  # damaged bytes can make a parser raise many kinds
+    except Exception as error:  # damaged bytes can make a parser raise many kinds
+        if not marked:
+            return None
+        raise InputError(
+            f"{path} is not a DICOM image, or it is damaged; copy it again, or remove it"
+        ) from error
+    foreign = bool(kind) and not kind.startswith("1.2.840.10008.")  # of one maker
+    if not marked or foreign or kind.startswith(_NO_IMAGES):
         return None
+    raise InputError(
+        f"{path} is not a DICOM image, or it is damaged: it states no size; copy it again, or"
+        " remove it"
+    )
 
 
 def _syntax(path: Path) -> str:

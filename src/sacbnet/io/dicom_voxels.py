@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
 
 from sacbnet.errors import InputError
@@ -97,6 +98,7 @@ def _stored(files: Sequence[Path], name: str) -> Iterator[tuple[Path, NDArray[An
             data = pydicom.dcmread(file, force=True)
             syntax = data.file_meta.get("TransferSyntaxUID", pydicom.uid.ImplicitVRLittleEndian)
             if syntax.is_encapsulated:
+                _check_code(data, file)
                 _plain_copy(data, Path(place) / f"{len(packed)}.dcm")
                 frames = int(data.get("NumberOfFrames") or 1)
                 needed += frames * int(data.Rows) * int(data.Columns) * 4
@@ -126,6 +128,54 @@ def _native(data: Dataset, file: Path) -> NDArray[Any]:
         # bits above those in use may hold an overlay
         found = (found << (bits - used)) >> (bits - used)
     return found
+
+
+def _check_code(data: Dataset, file: Path) -> None:
+    """Compare the size that the compressed voxels state with that of the header.
+
+    A header that lies about it would let the decoder take minutes and much memory.
+    """
+    count = int(data.get("NumberOfFrames") or 1)
+    size = int(data.Rows), int(data.Columns)
+    try:
+        first = next(iter(generate_frames(data.PixelData, number_of_frames=count)))
+    except Exception as error:  # damaged bytes can make a parser raise many kinds
+        raise InputError(
+            f"the compressed voxels of {file} cannot be read; the file is damaged"
+        ) from error
+    stated = coded_size(first)
+    if stated is not None and stated != size:
+        raise InputError(
+            f"the compressed voxels of {file} cannot be read: they have {stated[0]} × {stated[1]}"
+            f" pixels, its header says {size[0]} × {size[1]}"
+        )
+
+
+def coded_size(code: bytes) -> tuple[int, int] | None:
+    """Read the size of an image from its compressed form.
+
+    Parameters
+    ----------
+    code : bytes
+        JPEG, lossless JPEG, JPEG-LS or JPEG 2000.
+
+    Returns
+    -------
+    tuple of int or None
+        (rows, columns); None for other codes.
+    """
+    if code[:4] == b"\xff\x4f\xff\x51":  # JPEG 2000: SOC, then SIZ
+        right, bottom, left, top = (int.from_bytes(code[n : n + 4], "big") for n in (8, 12, 16, 20))
+        return bottom - top, right - left
+    at = 2
+    while code[:2] == b"\xff\xd8" and at + 9 < len(code) and code[at] == 0xFF:
+        marker, length = code[at + 1], int.from_bytes(code[at + 2 : at + 4], "big")
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return int.from_bytes(code[at + 5 : at + 7], "big"), int.from_bytes(
+                code[at + 7 : at + 9], "big"
+            )
+        at += 1 if marker == 0xFF else length + 2
+    return None
 
 
 def _plain_copy(data: Dataset, path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import SimpleITK as sitk
 
-_MEMORY, _SECONDS = 4 << 30, 60  # of that process; more for large files
+_MEMORY, _SECONDS = 4 << 30, 15  # of that process; more for large files
 _BYTES_A_SECOND = 1_000_000
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sacbnet.config.recipe import Recipe, recipe_from_dict, same_training
 from sacbnet.data.pack import Pack
 from sacbnet.errors import InputError
 from sacbnet.files import atomic_file
+from sacbnet.io.torch_files import load_torch
 
 CHECKPOINT = "checkpoint.pt"
 FORMAT_VERSION = 1
@@ -203,15 +203,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         For a file that is no checkpoint, or of a newer version.
     """
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if content["format_version"] > FORMAT_VERSION:
-            raise InputError(
-                f"{path} has format {content['format_version']}; up to {FORMAT_VERSION} was"
-                " expected: update sacbnet"
-            )
-        return content
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or ["empty"])[0][:120]
+        content: dict[str, Any] = load_torch(path)
+        newer = content["format_version"] > FORMAT_VERSION
+    except (KeyError, TypeError, InputError) as error:
         raise InputError(
-            f"{path} is no checkpoint of sacbnet train ({reason}); remove it to begin anew"
+            f"{path} is no checkpoint of sacbnet train ({error}); remove it to begin anew"
         ) from error
+    if newer:
+        raise InputError(
+            f"{path} has format {content['format_version']}; up to {FORMAT_VERSION} was expected:"
+            " update sacbnet"
+        )
+    return content

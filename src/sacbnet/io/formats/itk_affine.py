@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -15,6 +17,8 @@ from sacbnet.io.itk_process import describe_transform, run_itk
 from sacbnet.spatial.transforms import Affine
 
 _LARGEST = 1 << 20  # bytes of a text or .mat file; a linear transform takes about a thousand
+
+_NAME = re.compile(rb"\s*[A-Za-z0-9]+_(double|float)_\d+_\d+\s*")
 
 
 class ItkAffine(AffineFormat):
@@ -41,6 +45,7 @@ class ItkAffine(AffineFormat):
                 f"{path} has {size} bytes; a linear transform of at most {_LARGEST} was expected"
             )
         else:
+            _check(path)
             try:
                 with plain_numbers():
                     facts = describe_transform(name)
@@ -77,3 +82,32 @@ class ItkAffine(AffineFormat):
             same = sitk.ReadTransform(itk_name(path)).GetParameters() == transform.GetParameters()
         if not same:
             raise OSError(f"{path.name} reads back with other values")
+
+
+def _check(path: Path) -> None:
+    """Look at a text or .mat file before ITK does: some damaged ones end ITK's process."""
+    content = path.read_bytes()
+    if content.startswith(b"#Insight Transform File"):
+        names = re.findall(rb"^\s*Transform:(.*)$", content, re.MULTILINE)
+        lines = [line for line in content.splitlines() if not line.startswith(b"#")]
+        good = all(line.isascii() and b"\0" not in line for line in lines)
+    else:
+        names, good = _matlab_names(content)[:1], True
+    if not good or not names or not all(_NAME.fullmatch(name) for name in names):
+        raise InputError(
+            f"{path} is not a transform that ITK reads; convert matrices of FSL with"
+            " c3d_affine_tool -fsl2ras -oitk"
+        )
+
+
+def _matlab_names(content: bytes) -> list[bytes]:
+    """The names of the matrices in a file of MATLAB 4; none if the file is cut or damaged."""
+    names, at = [], 0
+    while at + 20 <= len(content):
+        _, rows, columns, _, length = struct.unpack_from("<5i", content, at)
+        end = at + 20 + max(length, 0)
+        if min(rows, columns, length) < 0 or end + rows * columns * 4 > len(content):
+            return []
+        names.append(content[at + 20 : end].rstrip(b"\0"))
+        at = end + rows * columns * 8
+    return names

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,8 @@ import torch
 from torch import Tensor
 
 from sacbnet.config.sacbnet import SACBNetConfig
-from sacbnet.errors import WeightsError
+from sacbnet.errors import InputError, WeightsError
+from sacbnet.io.torch_files import load_torch
 from sacbnet.networks.sacbnet.network import SACBNet
 
 from .info import WeightsInfo
@@ -139,22 +139,20 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"the checkpoint {path} does not exist or is no file; give the path of a .pth file"
         )
+    # training scripts store their best score beside the weights, as a NumPy scalar: it is
+    # harmless, but not on torch's list
+    scalar: Any = np.float64(0).__reduce__()[0]
+    allowed = [
+        scalar,
+        (scalar, "numpy.core.multiarray.scalar"),
+        np.dtype,
+        *map(type, map(np.dtype, ("f4", "f8"))),
+    ]
     try:
-        # training scripts store their best score beside the weights, as a NumPy scalar: it is
-        # harmless, but not on torch's list
-        scalar: Any = np.float64(0).__reduce__()[0]
-        allowed = [
-            scalar,
-            (scalar, "numpy.core.multiarray.scalar"),
-            np.dtype,
-            *map(type, map(np.dtype, ("f4", "f8"))),
-        ]
-        with torch.serialization.safe_globals(allowed):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        content = load_torch(path, allowed)
+    except InputError as error:
         raise WeightsError(
-            f"the checkpoint {path} cannot be read ({reason}); get the file again"
+            f"the checkpoint {path} cannot be read ({error}); get the file again"
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
