@@ -443,6 +443,38 @@ def test_files_that_are_no_packs(small, tmp_path) -> None:
         open_pack(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"bits": "1000000000"}, "bits an intensity"),
+        ({"bits": "null"}, "bits an intensity"),
+        ({"names": '["a", "b", "c", "d", "e", "f", "g"]'}, "states 7 cases"),
+        ({"names": "3"}, "cannot be read as a pack"),
+        ({"names": "[" * 100_000}, "cannot be read as a pack"),
+        ({"pairs": "[[0, 99]]"}, "pairs of cases that it does not hold"),
+        ({"pairs": "[[0]]"}, "cannot be read as a pack"),
+        ({"labelled": "[]"}, "does not hold the labels"),
+        ({"label_values": "[1, 1e300]"}, "no whole numbers"),
+        ({"affine": "[[1, 2], [3, 4]]"}, "cannot be read as a pack|affine"),
+        ({"affine": "{}"}, "cannot be read as a pack|affine"),
+        ({"options": "[]"}, "cannot be read as a pack"),
+        ({"options": '{"bits": 7}'}, "bits was asked"),
+        ({"sources": "[]"}, "or no sources"),
+        ({"format_version": "x"}, "cannot be read as a pack"),
+    ],
+)
+def test_packs_whose_metadata_lie(small, tmp_path, facts, sentence) -> None:
+    raw = small.path.read_bytes()
+    end = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:end])
+    assert facts.keys() <= header["__metadata__"].keys()
+    header["__metadata__"] |= facts
+    text = json.dumps(header).encode()
+    (tmp_path / "p").write_bytes(len(text).to_bytes(8, "little") + text + raw[end:])
+    with pytest.raises(InputError, match=sentence):
+        open_pack(tmp_path / "p")
+
+
 @pytest.mark.parametrize("folder", [False, True])
 def test_packs_without_digests_are_told_by_time(tmp_path, folder) -> None:
     """Marks of sources in older packs: size and time of files; number, sizes, time of folders."""

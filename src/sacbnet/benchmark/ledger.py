@@ -304,7 +304,7 @@ def _read_methods(path: Path) -> dict[str, Known]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         return {name: Known.from_dict(name, known) for name, known in tree.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} is no file of sacbnet benchmark ({error}); choose another --out"
         ) from error

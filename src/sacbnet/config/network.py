@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 
 from .build import build, conform, plain
+from .validation import OptionError
+
+# A file of weights may state any numbers. No network has more layers, channels or clusters, and
+# with more, its description alone takes minutes and gigabytes to build.
+_LARGEST, _MOST_NUMBERS = 4096, 64
 
 
 @dataclass(frozen=True)
@@ -14,7 +19,8 @@ class NetworkOptions:
     """What the options of all networks have in common. Each network has a subclass.
 
     A subclass is a frozen dataclass. Its fields are the options of the network. It checks its
-    values in ``__post_init__``, after ``super().__post_init__()``, which checks the types.
+    values in ``__post_init__``, after ``super().__post_init__()``, which checks the types and that
+    no whole number is beyond 4096.
 
     Attributes
     ----------
@@ -29,6 +35,14 @@ class NetworkOptions:
 
     def __post_init__(self) -> None:
         conform(self)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            sizes = [n for n in numbers if isinstance(n, int) and not field.name.endswith("seed")]
+            if len(numbers) > _MOST_NUMBERS or sum(sizes) > _LARGEST:
+                raise OptionError(
+                    field.name, value, f"at most {_MOST_NUMBERS} numbers and {_LARGEST} in all"
+                )
 
     @property
     def network(self) -> str:

@@ -130,6 +130,8 @@ class Pack:
         self._inside: dict[int, Box | None] = {}
         self.metadata = _metadata(self.path)
         facts = {name: json.loads(text) for name, text in self.metadata.items() if name in _FACTS}
+        if facts["bits"] not in (8, 16):
+            raise ValueError(f"it has {facts['bits']!r} bits an intensity, 8 or 16 were expected")
         self.names: tuple[str, ...] = tuple(facts["names"])
         self.pairs: tuple[tuple[int, int], ...] = tuple((m, f) for m, f in facts["pairs"])
         self.label_values: tuple[int, ...] = tuple(facts["label_values"])
@@ -142,6 +144,29 @@ class Pack:
         self.shape: Shape = tuple(
             self._tensors.get_slice("images" if self.pictured else "labels").get_shape()[1:]
         )
+        self._check()
+
+    def _check(self) -> None:
+        """Compare what the metadata state with each other and with the tensors."""
+        cases = range(len(self))
+        for tensor in self._tensors.keys():  # noqa: SIM118
+            shape = tuple(self._tensors.get_slice(tensor).get_shape())
+            if tensor in ("images", "labels") and shape != (len(self), *self.shape):
+                raise ValueError(f"{tensor} has the shape {shape}, it states {len(self)} cases")
+        numbers = [n for pair in self.pairs for n in pair]
+        if not all(type(n) is int and n in cases for n in numbers):
+            raise ValueError("it names pairs of cases that it does not hold")
+        if not all(isinstance(name, str) for name in self.names) or len(self.shape) != 3:
+            raise ValueError("its cases have no names, or are not 3-D")
+        if len(self._labelled) != len(self) or (
+            any(self._labelled) and "labels" not in self._tensors.keys()  # noqa: SIM118
+        ):
+            raise ValueError("it does not hold the labels that it states")
+        if not all(type(v) is int and abs(v) < 2**31 for v in self.label_values):
+            raise ValueError("its label values are no whole numbers")
+        if self.options.noise_maps > len(self) or not isinstance(self.sources, dict):
+            raise ValueError("it states more maps than it holds, or no sources")
+        Grid(self.shape, self.affine)
 
     @cached_property
     def grid(self) -> Grid:
@@ -294,7 +319,9 @@ def open_pack(path: str | Path) -> Pack:
     """
     try:
         return Pack(path)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # damaged metadata can make many kinds of errors
         raise InputError(
             f"{path} cannot be read as a pack ({error}); make it again by sacbnet data pack"
         ) from error

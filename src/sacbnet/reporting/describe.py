@@ -167,7 +167,7 @@ def _training(folder: Path) -> dict[str, Any]:
             "best validation": json.dumps(state["best"]),
             "warnings": "; ".join(state["warnings"]) or "none",
         }
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise InputError(
             f"{folder} is no whole training run ({error}); train again, or into another folder"
         ) from error

@@ -131,6 +131,11 @@ def damaged(kind, path, model):
         save_file(state, path, {**metadata, "format_version": "99"})
     elif kind == "no config":
         save_file(state, path, {**metadata, "config": "{"})
+    elif kind == "deep config":
+        save_file(state, path, {**metadata, "config": "[" * 100_000})
+    elif kind == "large config":
+        options = '{"depths": [100000, 100000, 100000, 100000]}'
+        save_file(state, path, {**metadata, "architecture": "transmorph", "config": options})
     elif kind == "lacks":
         save_file({k: v for k, v in state.items() if k != "sacb3.kernel"}, path, metadata)
     elif kind == "unknown":
@@ -156,6 +161,8 @@ def damaged(kind, path, model):
         ("bare", "no architecture"),
         ("newer", "99"),
         ("no config", "configuration"),
+        ("deep config", "no usable configuration"),
+        ("large config", "depths is .* 4096 in all"),
         ("lacks", "lacks sacb3.kernel"),
         ("unknown", "unknown grid"),
         ("wrong shapes", r"sacb3.kernel \(2, 2, 27\)"),
@@ -167,6 +174,27 @@ def test_files_that_cannot_be_used(kind, message, small, tmp_path):
     damaged(kind, path, small)
     with pytest.raises(WeightsError, match=message):
         load_weights(path)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"spacing_mm": "null"},
+        {"spacing_mm": "[[1], 2]"},
+        {"spacing_mm": "[" * 100_000},
+        {"spacing_mm": "9" * 400},
+        {"steps": "9" * 5000, "baseline": "[" * 100_000, "recipe": "[]", "affine": "sheared"},
+    ],
+)
+def test_facts_that_cannot_be_read_count_as_unknown(small, tmp_path, facts):
+    save_weights(tmp_path / "w.safetensors", small, FACTS)
+    metadata = describe_weights(tmp_path / "w.safetensors").to_metadata() | facts
+    save_file(dict(small.state_dict()), tmp_path / "v.safetensors", metadata)
+    info = load_weights(tmp_path / "v.safetensors")[1]
+    if "spacing_mm" in facts:
+        assert info.spacing_mm is None
+    else:
+        assert (info.steps, info.baseline, info.recipe, info.affine) == (None, {}, None, None)
 
 
 # -- conversion ------------------------------------------------------------------------------------

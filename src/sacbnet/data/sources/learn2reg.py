@@ -70,7 +70,7 @@ class Learn2Reg(Source):
 def _lists(path: Path) -> dict[str, Any]:
     try:
         lists = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error})") from error
     if not isinstance(lists, dict) or not any(isinstance(lists.get(name), list) for name in _LISTS):
         raise InputError(

@@ -123,7 +123,7 @@ class WeightsInfo:
             If the format is newer than this version reads, or the configuration cannot be used.
         """
         version = metadata.get("format_version", "")
-        if not version.isdecimal() or int(version) > FORMAT_VERSION:
+        if not version.isdecimal() or len(version) > 9 or int(version) > FORMAT_VERSION:
             raise WeightsError(
                 f"the format is {version or 'unstated'}; up to {FORMAT_VERSION} is read: update"
                 " sacbnet"
@@ -131,7 +131,7 @@ class WeightsInfo:
         try:
             architecture = metadata["architecture"]
             options = options_from_dict(architecture, json.loads(metadata["config"]))
-        except (KeyError, ValueError, TypeError, SacbnetError) as error:
+        except (KeyError, ValueError, TypeError, RecursionError, SacbnetError) as error:
             raise WeightsError(f"no usable configuration ({error}); get the file again") from error
         known = {f.name for f in fields(cls)} | {"config"}
         recipe = _table(metadata.get("recipe"))
@@ -225,13 +225,13 @@ _TEXTS = ("licence", "trained_on", "source", "intensity", "name", "sacbnet_versi
 def _table(text: str | None) -> dict[str, Any] | None:
     try:
         found = json.loads(text) if text else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    return int(text) if text is not None and text.isdecimal() and len(text) < 19 else None
 
 
 def _choice(text: str | None, known: tuple[str, ...]) -> str | None:
@@ -242,9 +242,9 @@ def _spacing(text: str) -> float | None:
     """A number, or three equal ones; None for anything else: other texts say that it is unknown."""
     try:
         found = json.loads(text)
-    except ValueError:
+        values = {float(x) for x in (found if isinstance(found, list) else [found])}
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
-    values = {float(x) for x in (found if isinstance(found, list) else [found])}
     (value,) = values if len(values) == 1 else (None,)
     return value if value is not None and 0 < value < float("inf") else None
 

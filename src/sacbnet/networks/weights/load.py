@@ -121,8 +121,7 @@ def load_weights(weights: str | Path, device: str = "cpu") -> tuple[nn.Module, W
     sha256 = hashlib.sha256(content).hexdigest()
     check_hash(path, sha256)
     info, shapes = _described(path, sha256)
-    with torch.device("meta"):
-        model = build(info.options)
+    model = _on_meta(path, info.options)
     expected = {name: tuple(p.shape) for name, p in model.state_dict().items()}
     check_shapes(str(path), shapes, expected)
     state = load(content)
@@ -181,18 +180,29 @@ def check_weights(weights: str | Path) -> str:
     sha256 = weights_hash(path)
     check_hash(path, sha256)
     info, shapes = _described(path, sha256)
-    check_shapes(str(path), shapes, _expected(info.options))
+    check_shapes(str(path), shapes, _expected(path, info.options))
     return sha256
 
 
-def _expected(config: NetworkOptions) -> Mapping[str, tuple[int, ...]]:
+def _expected(path: Path, config: NetworkOptions) -> Mapping[str, tuple[int, ...]]:
     """Name and shape of each parameter."""
     if isinstance(config, SACBNetConfig):
         return parameter_shapes(config)
+    return {name: tuple(p.shape) for name, p in _on_meta(path, config).state_dict().items()}
+
+
+def _on_meta(path: Path, config: NetworkOptions) -> nn.Module:
+    """The network without memory for its parameters."""
     import torch
 
-    with torch.device("meta"):
-        return {name: tuple(p.shape) for name, p in build(config).state_dict().items()}
+    try:
+        with torch.device("meta"):
+            return build(config)
+    except RuntimeError as error:  # sizes that overflow
+        raise WeightsError(
+            f"{path} describes a network that cannot be built ({config.architecture}); get the file"
+            " again"
+        ) from error
 
 
 def weights_hash(weights: str | Path) -> str:
