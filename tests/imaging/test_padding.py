@@ -15,7 +15,7 @@ from sacbnet.imaging.image import Image
 from sacbnet.imaging.padding import own_box, own_mask
 from sacbnet.io.images import save_image
 from sacbnet.registration.inputs import read_inputs
-from sacbnet.registration.prepare import prepare
+from sacbnet.registration.prepare import prepare, within
 from sacbnet.spatial.grid import Grid
 from sacbnet.training.objective import Batch, similarity
 from sacbnet.training.pairs import insides
@@ -94,3 +94,15 @@ def test_it_takes_no_part_in_the_training_loss(padded, tmp_path):
     assert float(similarity(batch.moving, spoilt, o, both)) == pytest.approx(fair, abs=1e-3)
     assert abs(streaks - fair) > 1e-3
     assert float(batch.reversed().inside(u).sum()) == float(both.sum())
+
+
+def test_a_mask_loses_its_padding_and_keeps_all_else():
+    data = np.pad(texture(), [(3, 0), (0, 0), (0, 2)], mode="edge")
+    inside = np.zeros(data.shape, bool)
+    inside[3:, :, :-2] = True
+    mask = np.random.default_rng(1).random(data.shape) > 0.4
+    assert (mask & ~inside).any() and (inside & ~mask).any()
+    np.testing.assert_array_equal(within(mask, data), mask & inside)
+    np.testing.assert_array_equal(within(None, data), inside)
+    assert within(mask, texture()) is not None and within(None, texture()) is None
+    np.testing.assert_array_equal(within(mask[3:, :, :-2], texture()), mask[3:, :, :-2])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.spatial.transform import Rotation
 
 from sacbnet.metrics.folding import folding
-from sacbnet.registration.deliver import Mended, Repair, deliver
+from sacbnet.registration.deliver import Mended, Repair, deliver, inverse_grid
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField, chain
 from sacbnet.spatial.unfold import unfold
@@ -99,3 +100,67 @@ def test_without_repair_the_map_is_what_was_found():
     np.testing.assert_allclose(
         transform.displacement_mm, 2 * u.permute(1, 2, 3, 0).numpy(), atol=1e-5
     )
+
+
+# -- the grid of the inverse -----------------------------------------------------------------------
+def moving_grid(spacing, shape=(20, 22, 12), turn=(10.0, -20, 5)) -> Grid:
+    affine = np.eye(4)
+    linear = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() * spacing
+    affine[:3, :3] = linear
+    affine[:3, 3] = WORKING.centre - linear @ ((np.array(shape) - 1) / 2)
+    return Grid(shape, affine)
+
+
+def lattice_of(grid: Grid, other: Grid) -> np.ndarray:
+    """(3,) voxel coordinates of the first voxel of `other` in `grid`: whole numbers, if both share
+    a lattice."""
+    return grid.voxels(other.world([0, 0, 0]))
+
+
+def test_the_inverse_lies_on_the_moving_lattice_and_holds_all_that_is_reached():
+    moving = moving_grid((1.5, 1.5, 1.5))
+    for axis in range(3):
+        for side in (0, -1):
+            # only one face of the fixed grid is moved beyond the moving image, by 90 mm
+            u = np.zeros((*WORKING.shape, 3), np.float32)
+            face = np.moveaxis(u, axis, 0)[side]
+            face[..., axis] = 90.0 if side else -90.0
+            transform = DisplacementField(WORKING, u)
+            found = inverse_grid(moving, transform, 1.5)
+            mapped = transform(WORKING.world(np.argwhere(np.ones(WORKING.shape))))
+            assert found.contains(mapped, 1e-6).all() and found.contains(moving.corners).all()
+            assert not moving.contains(mapped).all()
+            np.testing.assert_allclose(found.affine[:3, :3], moving.affine[:3, :3])
+            first = lattice_of(moving, found)
+            np.testing.assert_allclose(first, np.round(first), atol=1e-6)
+            # and no more than that: one voxel less, on any side, would lose a point
+            at = found.voxels(np.concatenate([mapped, moving.corners]))
+            assert (at.min(0) < 1 + 1e-6).all() and (at.max(0) > np.array(found.shape) - 2).all()
+
+
+@pytest.mark.parametrize(
+    "spacing, working, expected",
+    [
+        ((1.0, 1.0, 5.0), 1.0, (1.0, 1.0, 1.0)),
+        ((1.0, 1.0, 5.0), 2.0, (1.0, 1.0, 2.5)),  # the nearest whole number of parts
+        ((0.8, 1.4, 1.6), 1.0, (0.8, 1.4, 0.8)),
+        ((3.0, 3.0, 3.0), 1.0, (1.0, 1.0, 1.0)),
+        ((0.5, 0.5, 0.5), 2.0, (0.5, 0.5, 0.5)),  # never coarser
+    ],
+)
+def test_thick_slices_of_the_inverse_are_divided(spacing, working, expected):
+    found = inverse_grid(moving_grid(spacing), DisplacementField.zeros(WORKING), working)
+    np.testing.assert_allclose(found.spacing, expected)
+
+
+def test_a_large_inverse_is_thinned(monkeypatch):
+    moving, zeros = moving_grid((1.0, 1.0, 1.0)), DisplacementField.zeros(WORKING)
+    whole = inverse_grid(moving, zeros, 1.0)
+    count = int(np.prod(whole.shape))
+    monkeypatch.setattr("sacbnet.registration.deliver.MOST_INVERSE_VOXELS", count)
+    assert inverse_grid(moving, zeros, 1.0) == whole
+    monkeypatch.setattr("sacbnet.registration.deliver.MOST_INVERSE_VOXELS", count / 8)
+    thin = inverse_grid(moving, zeros, 1.0)
+    np.testing.assert_allclose(thin.spacing, (2, 2, 2))
+    assert thin.contains(WORKING.corners).all() and thin.contains(moving.corners).all()
+    assert np.prod(thin.shape) == pytest.approx(count / 8, rel=0.1)

@@ -376,6 +376,18 @@ def test_progress_is_told(pair) -> None:
 
 
 # -- networks --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("restricted", [False, True])
+def test_only_a_licence_that_restricts_use_is_told(pair, tmp_path, restricted) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(path, network(), FACTS | {"restricted": restricted, "name": "w"})
+    result = sacbnet.register(
+        fixed=pair.fixed, moving=pair.aligned, affine="none", weights=str(path), refine=1
+    )
+    told = [sentence for sentence in result.report.warnings if "licence" in sentence]
+    expected = ["the licence of the weights w restricts their use: CC0"] if restricted else []
+    assert told == expected
+
+
 def test_weights_end_to_end(pair, weights, tmp_path) -> None:
     """A network that moves everything a little the wrong way; refined, the result is better."""
     before = weights.read_bytes()
@@ -387,7 +399,9 @@ def test_weights_end_to_end(pair, weights, tmp_path) -> None:
     assert report.weights.sha256 == weights_hash(weights) and report.weights.licence == "CC0"
     assert report.working_grid.spacing_mm == 1.0 and report.working_grid.network_spacing_mm == 2.0
     assert report.seconds["network"] > 0 and report.options.refine == 4
-    assert not any("no network" in sentence for sentence in report.warnings)
+    assert not any(
+        "no network" in sentence or "licence" in sentence for sentence in report.warnings
+    )
     similarity = report.similarity
     assert similarity.final.local_correlation > similarity.start.local_correlation
     result.save(tmp_path)

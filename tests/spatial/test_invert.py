@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from sacbnet.kernels.cpu import native
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.invert import invert
 from sacbnet.spatial.transforms import Affine, DisplacementField, chain
@@ -179,3 +182,20 @@ def test_no_voxel_in_the_domain():
     far = GRID.cropped([1000, 0, 0], [1004, 4, 4])
     found = invert(Affine(), GRID, far)
     assert found.residual_mean_mm == 0 and found.residual_max_mm == 0
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_residuals_count_inside_the_outermost_centres_only(plain):
+    """Beyond the centres the map is not known, and a residual there says nothing."""
+    wide = GRID.cropped([-2, -2, -2], np.array(GRID.shape) + 2)
+    u = np.zeros((*wide.shape, 3), np.float32)
+    u[:2, ..., 1] = u[-2:, ..., 1] = 0.5  # mm, from one voxel beyond the domain on
+    on = GRID.with_spacing(GRID.spacing)
+    shifted = Grid((21, 22, 24), Affine.translation([-0.8, 0, 0]).matrix @ on.affine)
+    with native.plain_kernels() if plain else nullcontext():
+        # so large a tolerance that no step is taken: the residual is u itself
+        found = invert(DisplacementField(wide, u), GRID, shifted, tolerance_mm=1.0)
+    assert found.residual_max_mm < 1e-6 and found.residual_mean_mm < 1e-6
+    with native.plain_kernels() if plain else nullcontext():
+        known = invert(DisplacementField(wide, u), wide, shifted, tolerance_mm=1.0)
+    assert known.residual_max_mm == pytest.approx(0.3, abs=1e-5)  # at 0.6 voxels beyond
