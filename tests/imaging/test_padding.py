@@ -97,12 +97,20 @@ def test_it_takes_no_part_in_the_training_loss(padded, tmp_path):
 
 
 def test_a_mask_loses_its_padding_and_keeps_all_else():
+    def image(data, missing=None):
+        return Image(data, Grid(data.shape, np.eye(4)), missing=missing)
+
     data = np.pad(texture(), [(3, 0), (0, 0), (0, 2)], mode="edge")
     inside = np.zeros(data.shape, bool)
     inside[3:, :, :-2] = True
     mask = np.random.default_rng(1).random(data.shape) > 0.4
     assert (mask & ~inside).any() and (inside & ~mask).any()
-    np.testing.assert_array_equal(within(mask, data), mask & inside)
-    np.testing.assert_array_equal(within(None, data), inside)
-    assert within(mask, texture()) is not None and within(None, texture()) is None
-    np.testing.assert_array_equal(within(mask[3:, :, :-2], texture()), mask[3:, :, :-2])
+    np.testing.assert_array_equal(within(mask, image(data)), mask & inside)
+    np.testing.assert_array_equal(within(None, image(data)), inside)
+    missing = np.zeros(data.shape, bool)
+    missing[6] = True
+    np.testing.assert_array_equal(within(None, image(data, missing)), inside & ~missing)
+    np.testing.assert_array_equal(within(mask, image(data, missing)), mask & inside & ~missing)
+    whole, part = image(texture()), mask[3:, :, :-2]
+    assert within(None, whole) is None
+    np.testing.assert_array_equal(within(part, whole), part)

@@ -155,6 +155,8 @@ def test_run_json(registered, result) -> None:
         "repair": True,
         "precision": "float32",
         "fill": "auto",
+        "metric": "lncc",
+        "smoothness": None,
     }
     there = registered.transform(
         registered.fixed_grid.world(np.moveaxis(np.indices((40, 48, 40)), 0, -1))
