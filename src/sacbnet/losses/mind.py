@@ -76,6 +76,26 @@ def mind_loss(
         return _MIND.apply(moved, fixed, radius, dilation, shares(mask, moved))
 
 
+def mind_descriptors(image: Tensor, radius: int = 2, dilation: int = 2) -> Tensor:
+    """Compute the MIND-SSC descriptors of one image, as `mind_loss` compares them.
+
+    Parameters
+    ----------
+    image : Tensor, shape (i, j, k)
+        The image. There is no gradient.
+    radius : int, default 2
+        Radius of the patches, in voxels.
+    dilation : int, default 2
+        Distance of the neighbours, in voxels.
+
+    Returns
+    -------
+    Tensor, shape (12, i, j, k)
+        The descriptors, in [0, 1].
+    """
+    return _Descriptors(image.detach(), radius, dilation).values
+
+
 class _MIND(torch.autograd.Function):
     @staticmethod
     def forward(

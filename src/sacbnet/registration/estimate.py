@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -22,6 +23,7 @@ from sacbnet.spatial.transforms import Affine, DisplacementField
 
 from .account import Account
 from .affine import align
+from .convex import convex_start
 from .deliver import Repair, deliver
 from .inputs import Inputs
 from .landmarks import Landmarks
@@ -250,23 +252,28 @@ def _displacement(
         return u, ()
     refinement = engine.options.refinement
     with account.stage("refine", told=False):
-        masks = {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
-        if network is not None and not improves(
-            u, fixed=fixed, moving=moving, options=refinement, **masks
-        ):
-            u = torch.zeros_like(u)
+        given: Any = {
+            "fixed": fixed,
+            "moving": moving,
+            "fixed_mask": fixed_mask,
+            "moving_mask": moving_mask,
+        }
+        helps = network is not None and improves(u, options=refinement, **given)
+        if network is not None and not helps:
             account.warn(
                 "the network's displacement was worse than none and is not used: its weights do"
                 " not suit these images"
             )
+        if not helps:
+            u = convex_start(**given)
+            if not improves(u, options=refinement, **given):
+                u = torch.zeros_like(u)
         u, levels = refine(
-            fixed=fixed,
-            moving=moving,
             options=refinement,
             start_vox=u,
             guide=guide,
             progress=lambda done, total, loss: account.progress("refine", done / total),
-            **masks,
+            **given,
         )
     return finite(u, "the refined displacement", "check the images' intensities"), levels
 

@@ -11,7 +11,6 @@ from math import prod
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sacbnet.config.registration import WEIGHTS, RefineOptions
@@ -20,6 +19,8 @@ from sacbnet.losses.registry import Gradient, Similarity
 from sacbnet.losses.terms import similarity_loss, smoothness_loss
 from sacbnet.spatial.unfold import unfold
 from sacbnet.spatial.warp import sample, warp
+
+from .lattice import coarsened, resized
 
 StepProgress = Callable[[int, int, float], None]  # (steps done, steps in all, loss)
 LARGE = 2e6  # voxels
@@ -143,18 +144,18 @@ def refine(
     done, reports = 0, []
     for n, (s, o) in enumerate(zip(levels, each, strict=True)):
         level = _level(moving, fixed, fixed_mask, moving_mask, guide, s, o)
-        u = _coarsen(start, s) / s
+        u = coarsened(start, s) / s
         if delta is not None:
-            u = u + _resize(delta, level.fixed.shape[2:]) * (levels[n - 1] / s)
+            u = u + resized(delta, level.fixed.shape[2:]) * (levels[n - 1] / s)
         found, report = _optimise(level, s, u, o, _Counter(progress, done, total))
         # folds are mended level by level: it is cheap on a coarse lattice, and hardly any folds
         # reach the next level
         found = unfold(found[0], margin=MARGIN)[0][None]
-        delta = found - _coarsen(start, s) / s
+        delta = found - coarsened(start, s) / s
         done += o.iterations
         reports.append(report)
     assert delta is not None
-    return start + _resize(delta, shape) * levels[-1], tuple(reports)
+    return start + resized(delta, shape) * levels[-1], tuple(reports)
 
 
 def improves(
@@ -184,7 +185,7 @@ def improves(
     """
     s = _levels(tuple(fixed.shape[2:]), options)[-2:][0]
     level = _level(moving, fixed, fixed_mask, moving_mask, None, s, options)
-    u = _coarsen(u_vox.float(), s) / s
+    u = coarsened(u_vox.float(), s) / s
     with torch.no_grad():
         return bool(level.loss(u, options) < level.loss(torch.zeros_like(u), options))
 
@@ -198,7 +199,7 @@ def _calmed(start: Tensor, s: int) -> Tensor:
     LPBA40 without affine (60 steps), where the network's own .707 is poor: .739 from zero; with
     half and a third .738 and .740.
     """
-    return DETAIL * start + (1 - DETAIL) * _resize(_coarsen(start, s), start.shape[2:])
+    return DETAIL * start + (1 - DETAIL) * resized(coarsened(start, s), start.shape[2:])
 
 
 def _levels(shape: tuple[int, ...], o: RefineOptions) -> list[int]:
@@ -254,8 +255,8 @@ def _level(
     s: int,
     o: RefineOptions,
 ) -> _Level:
-    f_mask, m_mask = (None if x is None else _coarsen(x, s) for x in (fixed_mask, moving_mask))
-    images = _coarsen(moving, s), _coarsen(fixed, s)
+    f_mask, m_mask = (None if x is None else coarsened(x, s) for x in (fixed_mask, moving_mask))
+    images = coarsened(moving, s), coarsened(fixed, s)
     return _Level(*images, o.likeness(s), f_mask, m_mask, guide, s)
 
 
@@ -320,12 +321,3 @@ class _Stiffen(torch.autograd.Function):
         for _ in range(times):
             grad = box_mean(grad.contiguous(), window)
         return grad, None, None
-
-
-def _coarsen(x: Tensor, s: int) -> Tensor:
-    """Means of s³ blocks. The last block of an axis is smaller if s does not divide the axis."""
-    return x if s == 1 else F.avg_pool3d(x, s, ceil_mode=True, count_include_pad=False)
-
-
-def _resize(x: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
-    return F.interpolate(x, size=tuple(size), mode="trilinear", align_corners=False)
