@@ -1,3 +1,6 @@
+import contextlib
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -94,28 +97,68 @@ def test_duplicate_seeds_do_not_compete_by_rounding():
     assert kmeans(x, 3, seeds=torch.tensor([[0, 1, 2]])).labels.tolist() == [[0, 0, 2, 2]]
 
 
-def test_emptied_cluster_takes_the_farthest_voxel():
-    # found by search: from these seeds cluster 1 loses its voxels in the second round
-    x, seeds = emptying_case()
-    result = kmeans(x, 3, seeds=seeds, max_rounds=50)
-    assert result.labels[0].unique().numel() == 3
-    assert (torch.cdist(result.centres[0], x[0]).amin(1) < 5).all()
+def lloyd_by_hand(x, seeds, rounds):
+    """Lloyd's rounds; the n-th emptied cluster takes the n-th farthest vector from its centre.
+
+    Also returns in which rounds how many clusters were emptied, and by how much the closest decision
+    between two distances was made.
+    """
+    centres, emptied_in, closest = x[seeds].copy(), [], np.inf
+    for r in range(rounds):
+        squared = ((x[:, None] - centres) ** 2).sum(-1)
+        labels = squared.argmin(1)
+        nearest, next_nearest = np.sort(squared, 1)[:, :2].T
+        closest = min(closest, (next_nearest - nearest).min())
+        new = centres.copy()
+        for n in set(labels.tolist()):
+            new[n] = x[labels == n].mean(0)
+        emptied = [n for n in range(len(seeds)) if n not in labels]
+        if emptied and r + 1 < rounds:
+            emptied_in.append((r, len(emptied)))
+            far = np.argsort(-nearest)
+            closest = min(closest, (-np.diff(nearest[far[: len(emptied) + 1]])).min())
+            new[emptied] = x[far[: len(emptied)]]
+        shift, centres = ((new - centres) ** 2).sum(), new
+        if shift <= 1e-10:
+            break
+    return labels, centres, emptied_in, closest
 
 
-def emptying_case():
+@functools.cache
+def emptying_cases():
+    """Clouds of which one cluster gets empty, or two or three in one round.
+
+    The first is found by search. The others repeat it, larger and far apart, so that their clusters
+    get empty in the same round. No decision in them is so close that single precision could decide
+    otherwise.
+    """
     rng = np.random.default_rng(0)
-    for _ in range(20000):
-        x = rng.integers(0, 12, size=(7, 2)).astype(float) + 20
-        seeds = rng.choice(7, 3, replace=False)
-        centres = x[seeds]
-        if len(np.unique(centres, axis=0)) < 3:
-            continue
-        for _ in range(6):
-            labels = ((x[:, None] - centres) ** 2).sum(-1).argmin(1)
-            if len(np.unique(labels)) < 3:
-                return torch.tensor(x)[None], torch.tensor(seeds)[None]
-            centres = np.stack([x[labels == n].mean(0) for n in range(3)])
-    raise AssertionError("no case found")
+    emptied_in, closest = [], 0.0
+    while not emptied_in or closest < 0.1:
+        x, seeds = rng.uniform(0, 24, size=(9, 2)), rng.choice(9, 3, replace=False)
+        *_, emptied_in, closest = lloyd_by_hand(x, seeds, 12)
+    cases = []
+    for count in (1, 2, 3):
+        parts = [np.c_[x * (1 + n / 8), np.full(9, 60.0 * n)] for n in range(count)]
+        cloud = np.concatenate(parts), np.concatenate([seeds + 9 * n for n in range(count)])
+        *_, emptied_in, closest = lloyd_by_hand(*cloud, 12)
+        assert emptied_in[0][1] == count and closest > 0.02
+        cases.append((*cloud, emptied_in[0][0]))
+    return cases
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["compiled", "plain"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_emptied_clusters_take_the_farthest_voxels(plain, dtype):
+    for x, seeds, when in emptying_cases():
+        # to the round in which clusters are empty, first as the last one, and to the one after it
+        for rounds in (when + 1, when + 2, 12):
+            labels, centres, *_ = lloyd_by_hand(x, seeds, rounds)
+            given, first = torch.tensor(x, dtype=dtype)[None], torch.tensor(seeds)[None]
+            with plain_kernels() if plain else contextlib.nullcontext():
+                result = kmeans(given, len(seeds), seeds=first, max_rounds=rounds)
+            assert result.labels[0].tolist() == labels.tolist()
+            np.testing.assert_allclose(result.centres[0].double().numpy(), centres, atol=1e-4)
 
 
 def test_half_precision_is_summed_in_single():

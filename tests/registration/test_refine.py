@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -15,11 +16,12 @@ from torch import Tensor
 from sacbnet.config.choices import METRICS
 from sacbnet.config.registration import RefineOptions
 from sacbnet.losses import gradient_loss
-from sacbnet.registration.refine import Guide, LevelReport, improves
+from sacbnet.registration.refine import LARGE, Guide, LevelReport, _at_level, _levels, improves
 from sacbnet.registration.refine import refine as by_keyword
 from sacbnet.spatial.jacobian import folds
 from sacbnet.spatial.warp import warp
 
+module = importlib.import_module("sacbnet.registration.refine")
 SIZE = 48
 OPTIONS = RefineOptions(iterations=40, levels=(4, 2))
 INNER = (slice(None), slice(None), *[slice(8, -8)] * 3)  # away from what has left the field of view
@@ -213,6 +215,19 @@ def test_outside_the_moving_mask_nothing_matters():
     assert float((plain - changed).abs().max()) < 1e-3
 
 
+def test_a_moving_mask_does_not_switch_the_fixed_mask_off():
+    moving, fixed = pair()
+    mask, whole = torch.zeros_like(fixed), torch.ones_like(moving)
+    mask[..., 26:] = 1
+    options = RefineOptions(iterations=15, levels=(2,))
+    plain, changed = (
+        refine(moving, image, options, fixed_mask=mask, moving_mask=whole)
+        for image in (fixed, corner_changed(fixed))
+    )
+    assert float((plain - changed).abs().max()) < 1e-3
+    assert float(plain.abs().max()) > 1
+
+
 def test_masks_of_everything_change_nothing():
     ones = torch.ones(1, 1, SIZE, SIZE, SIZE)
     u = refine(*pair(), OPTIONS, fixed_mask=ones)
@@ -397,3 +412,53 @@ def test_landmarks_lie_at_the_same_place_at_every_level():
         u = torch.nn.functional.avg_pool3d(tensor(truth()), s) / s
         exact = float(Guide(at, to).missed(u, s))
         assert exact < 0.05 * float(Guide(at, to).missed(torch.zeros_like(u), s))
+
+
+# ---- volumes of 2 million voxels or more are refined in another way
+
+
+def test_large_volumes_have_levels_and_steps_of_their_own():
+    small, large = (125, 125, 125), (125, 128, 125)
+    assert np.prod(small) < LARGE <= np.prod(large)
+    o = RefineOptions()
+    assert _levels(small, o) == [4, 2, 1] and _levels(large, o) == [8, 4, 2, 1]
+    assert _levels(large, replace(o, levels=(2,))) == [2]
+    for s in (8, 4, 2, 1):
+        assert _at_level(small, s, o) == o
+    coarse = replace(o, stiffness=(3, 2))
+    assert all(_at_level(large, s, o) == coarse for s in (8, 4, 2))
+    full = replace(coarse, iterations=36, learning_rate=0.3)
+    assert _at_level(large, 1, o) == full
+    # 0.6 times 15 is a little less than 9 for a computer
+    assert _at_level(large, 1, replace(o, iterations=15)).iterations == 9
+    assert _at_level(large, 1, replace(o, iterations=1)).iterations == 1
+    assert _at_level(large, 1, replace(o, iterations=0)).iterations == 0
+
+
+def test_a_volume_counts_as_large_from_its_size_on(monkeypatch):
+    """A volume of the tests treated as a large one: the known warp is found, by fewer full steps."""
+    monkeypatch.setattr(module, "LARGE", SIZE**3)
+    calls: list[tuple[int, int]] = []
+    options = RefineOptions(iterations=20, levels=(4, 2, 1), tolerance=0.0)
+    u, reports = refine_and_tell(
+        *pair(), options, progress=lambda done, total, loss: calls.append((done, total))
+    )
+    assert [(r.level, r.steps) for r in reports] == [(2, 20), (1, 12)]
+    assert [total for _, total in calls] == [32] * 32 and calls[-1][0] == 32
+    assert error(u) < 0.5 and not folds(u[0]).any()
+    monkeypatch.setattr(module, "LARGE", SIZE**3 + 1)
+    _, reports = refine_and_tell(*pair(), replace(options, iterations=1, levels=(2, 1)))
+    assert [(r.level, r.steps) for r in reports] == [(2, 1), (1, 1)]
+
+
+def test_what_a_coarse_level_found_reaches_the_next_one_in_its_voxels(monkeypatch):
+    """The last level takes one step only, which is its start: the result is that of the coarse one.
+
+    At half its length the displacement would miss the truth by more than one voxel.
+    """
+    monkeypatch.setattr(module, "LARGE", SIZE**3)
+    options = RefineOptions(iterations=30, levels=(2, 1), at_full=0.01, stiffness_large=(5, 2))
+    u, reports = refine_and_tell(*pair(), options)
+    assert [r.steps for r in reports][1:] == [1]
+    assert error(u) < 0.6
+    assert error(u / 2) > 1

@@ -26,9 +26,11 @@ def test_everything_comes_back(recipe, pack, tmp_path):
         step=2, seconds=1.5, best={"dice": 0.5, "step": 2}, sums={"loss": 1 / 3}, summed=1
     )
     with torch.random.fork_rng():
+        torch.manual_seed(11)
         save_checkpoint(tmp_path, recipe, pack, state, network, optimiser)
         expected = torch.rand(3)
         other, its_optimiser = trained(recipe, steps=1)
+        torch.manual_seed(99)  # a state that the run never had
         found = load_checkpoint(tmp_path, recipe, pack, other, its_optimiser)
         assert torch.equal(torch.rand(3), expected)
     assert (
@@ -66,6 +68,10 @@ def test_other_data_are_refused(recipe, pack, tmp_path):
     other.metadata = pack.metadata | {"names": pack.metadata["names"].replace("case_1", "case_9")}
     with pytest.raises(InputError, match="other data"):
         load_checkpoint(tmp_path, recipe, other, network, optimiser)
+    brighter = copy.copy(pack)
+    brighter.image = lambda case: pack.image(case) * (0.5 if case == 0 else 1)
+    with pytest.raises(InputError, match="other data"):
+        load_checkpoint(tmp_path, recipe, brighter, network, optimiser)
 
 
 def test_damaged_files_are_named(recipe, pack, tmp_path):
