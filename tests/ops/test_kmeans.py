@@ -100,8 +100,8 @@ def test_duplicate_seeds_do_not_compete_by_rounding():
 def lloyd_by_hand(x, seeds, rounds):
     """Lloyd's rounds; the n-th emptied cluster takes the n-th farthest vector from its centre.
 
-    Also returns in which rounds how many clusters were emptied, and by how much the closest decision
-    between two distances was made.
+    Also returns in which rounds how many clusters were emptied, and the smallest difference between
+    two distances that were compared.
     """
     centres, emptied_in, closest = x[seeds].copy(), [], np.inf
     for r in range(rounds):

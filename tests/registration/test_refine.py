@@ -436,7 +436,7 @@ def test_large_volumes_have_levels_and_steps_of_their_own():
 
 
 def test_a_volume_counts_as_large_from_its_size_on(monkeypatch):
-    """A volume of the tests treated as a large one: the known warp is found, by fewer full steps."""
+    """A small volume treated as a large one: the known warp is found, by fewer full steps."""
     monkeypatch.setattr(module, "LARGE", SIZE**3)
     calls: list[tuple[int, int]] = []
     options = RefineOptions(iterations=20, levels=(4, 2, 1), tolerance=0.0)
