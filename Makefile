@@ -1,6 +1,9 @@
 # make demo   make the environment .venv and register a pair with a known warp
 # make test   add the tools of the tests to .venv; run the linter, the type checker and the tests
-# make lint   the same, without the tests
+# make plain  run the tests of what has compiled kernels once more, by the plain forms
+# make sanitize  build the kernels with AddressSanitizer and UndefinedBehaviorSanitizer, and test them
+# make mutants  put small mistakes into a copy and count those that the tests find; takes an hour
+# make lint   the linter, the type checker and the order of imports alone
 # make peers  make the environment .venv-peers with SyN, greedy and elastix, for their tests
 # make docs   add Sphinx to .venv and build the pages of docs/ as HTML; a warning is an error
 # make clean  remove the environments and the results
@@ -16,15 +19,33 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # other processes may share the cores; threads that spin while they wait would slow all of them down
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test lint peers docs clean
+.PHONY: demo test plain sanitize mutants lint peers docs clean
 demo: $(VENV)/.installed
 	$(BIN)/sacbnet demo --out demo-out
 
 # The kernels are compiled first, so that the two test processes do not both compile them. Each
-# process has one thread; tests of the kernels set the number of threads themselves.
+# process has one thread; tests of the kernels set the number of threads themselves. pytest-randomly
+# shuffles the tests and prints its seed; `pytest --randomly-seed=SEED` repeats an order.
 test: lint
 	$(BIN)/python -c 'from sacbnet.kernels.cpu.native import library; library()'
 	OMP_NUM_THREADS=1 $(PEERS_PYTHON) $(BIN)/python -m pytest -n 2 --dist worksteal
+
+PLAIN_TESTS := tests/kernels tests/ops tests/spatial tests/losses tests/networks/sacbnet
+plain: $(VENV)/.installed-test
+	SACBNET_KERNELS=plain OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PLAIN_TESTS)
+
+# Python itself is not built with the sanitizers, so their libraries are loaded before it. The leaks
+# of Python at its exit are no concern of ours.
+SANITIZED := $(abspath $(VENV))/sanitized
+sanitize: $(VENV)/.installed-test
+	mkdir -p -m 700 $(SANITIZED)
+	SACBNET_CACHE=$(SANITIZED) CXX=$(abspath .ci/sanitized-c++) \
+	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -p no:xdist tests/kernels/cpu/test_*_kernel.py
+
+mutants: $(VENV)/.installed-test
+	$(BIN)/python speed/mutants.py $(abspath $(VENV))/mutants
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

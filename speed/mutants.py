@@ -74,10 +74,13 @@ def read_list(path: Path = LIST) -> list[Mutant]:
 
 
 def copy_tracked(root: Path, copy: Path) -> None:
-    """Copy the files that git tracks, as they are now."""
+    """Copy the files that git tracks, as they are now, and remove what an earlier copy left."""
+    for name in ("src", "tests", "speed"):
+        shutil.rmtree(copy / name, ignore_errors=True)
     listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=root, capture_output=True, check=True, text=True
-    ).stdout
+        ["git", "ls-files", "-z"],  # noqa: S607 - the git of the PATH is meant
+        cwd=root, capture_output=True, check=True, text=True,
+    ).stdout  # fmt: skip
     for name in filter(None, listed.split("\0")):
         if (root / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +90,7 @@ def copy_tracked(root: Path, copy: Path) -> None:
 def prepare(copy: Path) -> None:
     """Let this process and its forks use the copy: its sources, a cache, a keeping compiler."""
     for folder in (".cache", ".objects"):
-        (copy / folder).mkdir(mode=0o700)
+        (copy / folder).mkdir(mode=0o700, exist_ok=True)
     compiler = copy / ".compiler"
     known = shutil.which(os.environ.get("CXX") or "c++") or "g++"
     compiler.write_text(
@@ -191,11 +194,13 @@ def outcome(mutant: Mutant, copy: Path, passed: dict[tuple[str, ...], bool]) -> 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("copy", type=Path, help="folder for the copy; it must not exist")
+    parser.add_argument("copy", type=Path, help="folder for the copy, of this script alone")
     parser.add_argument("--only", nargs="+", default=(), metavar="WORD")
     options = parser.parse_args()
     copy = options.copy.resolve()
-    copy.mkdir(parents=True, mode=0o700)
+    if copy.is_dir() and any(copy.iterdir()) and not (copy / ".compiler").is_file():
+        parser.error(f"{copy} holds other files; give a new folder, or one of this script")
+    copy.mkdir(parents=True, mode=0o700, exist_ok=True)
     copy_tracked(ROOT, copy)
     prepare(copy)
     listed = read_list()
