@@ -93,9 +93,7 @@ def prepare(copy: Path) -> None:
         (copy / folder).mkdir(mode=0o700, exist_ok=True)
     compiler = copy / ".compiler"
     known = shutil.which(os.environ.get("CXX") or "c++") or "g++"
-    compiler.write_text(
-        COMPILER.format(compiler=known, folder=copy / ".objects"), encoding="utf-8"
-    )
+    compiler.write_text(COMPILER.format(compiler=known, folder=copy / ".objects"), encoding="utf-8")
     compiler.chmod(0o700)
     os.environ |= {
         "PYTHONPATH": str(copy / "src"),
