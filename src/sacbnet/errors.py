@@ -9,19 +9,24 @@ from __future__ import annotations
 
 _LONGEST = 300  # letters of a message
 _LONGEST_WORD = 90  # letters of a path or value in a message that is too long
+# Values of a damaged file may hold line breaks, and codes that a terminal would obey
+_CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "?") | dict.fromkeys(
+    map(ord, "\t\n\r"), " "
+)
 
 
 class SacbnetError(Exception):
     """Anything that went wrong for a reason the user can act on.
 
     A message longer than 300 letters is shortened: first the long words, such as paths and values
-    of a damaged file, then the middle of the message.
+    of a damaged file, then the middle of the message. Control characters, which may come from a
+    damaged file, are replaced: a message is one line.
     """
 
     exit_code = 1
 
     def __str__(self) -> str:
-        return shortened(super().__str__())
+        return shortened(super().__str__().translate(_CONTROL))
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:

@@ -113,6 +113,7 @@ def test_messages_keep_their_start_and_their_end(tmp_path):
     assert text.startswith("the value is 999") and text.endswith("9; a number was expected")
     assert len(str(InputError("word " * 1000))) == 300
     assert str(InputError("a short one")) == "a short one"
+    assert str(InputError("a \x1b[31mred\x07\nline\x9b, a µ")) == "a ?[31mred? line?, a µ"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,10 @@ The files are written here by pydicom, the numbers that are expected come from t
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
@@ -244,6 +248,11 @@ def test_frames_that_are_times(tmp_path):
     _refused(path, "differ in time")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
+def test_a_name_that_is_not_utf_8(tmp_path):
+    _is(load_image(_series(Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff")))), SLICES)
+
+
 # -- mixed series ---------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("change", "words"),
@@ -319,6 +328,39 @@ def test_two_thicknesses_keep_every_slice_at_its_place(tmp_path):
     assert image.grid.shape == (6, 7, 10) and np.allclose(image.grid.affine, _affine(1.0))
     for n, height in enumerate(heights):
         assert np.allclose(image.data[..., height], (slices[n] * 1000).astype(int).T, atol=0.01)
+
+
+def test_rounded_positions_are_even(tmp_path):
+    """0.625 mm, written with one digit."""
+    heights = [0.0, 0.6, 1.3, 1.9, 2.5]
+    image = load_image(_series(tmp_path / "a", heights=heights))
+    _is(image, SLICES, _affine(0.625))
+    assert "not quite even (off by up to 0.05 mm)" in image.warnings[0]
+
+
+def test_a_segmentation_that_leaves_slices_out(tmp_path):
+    def segment(n):
+        return {"SegmentIdentificationSequence": [_item(ReferencedSegmentNumber=1)]}
+
+    slices = (SLICES > 400).astype(np.uint8)
+    path = _enhanced(tmp_path / "a.dcm", slices, [0, 2, 4, 8, 10], more=segment)
+    _refused(path, "segmentation that leaves slices out")
+    path = _enhanced(tmp_path / "b.dcm", slices, [0, 2, 4, 6, 8], more=segment)
+    assert np.array_equal(load_image(path, "labels").data, slices.transpose(2, 1, 0))
+
+
+def test_the_parts_of_one_object_belong_together(tmp_path):
+    (tmp_path / "a").mkdir()
+    for n, part in enumerate((slice(0, 2), slice(2, 5))):
+        _enhanced(
+            tmp_path / "a" / f"{n}.dcm",
+            SLICES[part],
+            range(0, 10, 2)[part],
+            number=n,
+            ConcatenationUID="1.2.3.5",
+        )
+    _is(load_image(tmp_path / "a" / "0.dcm"), SLICES)
+    _is(load_image(tmp_path / "a"), SLICES)
 
 
 def test_scattered_slices_are_refused(tmp_path):

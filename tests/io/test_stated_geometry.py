@@ -6,9 +6,11 @@ import gzip
 import json
 import locale
 import os
+import re
 import shutil
 import subprocess
 import sys
+import zlib
 
 import nibabel as nib
 import numpy as np
@@ -252,3 +254,42 @@ def test_hdf5_that_ends_its_reader_does_not_end_this_process(tmp_path, monkeypat
     monkeypatch.setattr("sacbnet.io.itk_process._SECONDS", 0)
     with pytest.raises(InputError, match="cannot be read within 0 seconds"):
         load_affine(tmp_path / "a.h5")
+
+
+BOMB = """
+import sys
+import zlib
+from pathlib import Path
+from sacbnet.io.images import load_image
+from sacbnet.io.transforms import load_transform
+load_image(sys.argv[1])
+def peak():
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+before = peak()
+for file in sys.argv[2:]:
+    assert load_image(file).data.shape == (4, 5, 6)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak is read from /proc")
+def test_bombs_are_not_unpacked(tmp_path):
+    """Behind the voxels lie 100 MB of zeros, compressed to 100 kB."""
+    grid, zeros = Grid((4, 5, 6), np.eye(4)), bytes(100_000_000)
+    values = np.arange(120, dtype=np.float32).reshape(4, 5, 6)
+    files = [tmp_path / name for name in ("a.nii", "b.nii.gz", "b.mgz", "b.nrrd", "b.mha")]
+    save_image(files[0], values, grid)
+    files[1].write_bytes(gzip.compress(files[0].read_bytes() + zeros, 1))
+    save_image(files[2], values, grid)
+    files[2].write_bytes(gzip.compress(gzip.decompress(files[2].read_bytes()) + zeros, 1))
+    save_image(files[3], values, grid)
+    head = files[3].read_bytes().partition(b"\n\n")[0].replace(b"raw", b"gzip") + b"\n\n"
+    files[3].write_bytes(head + gzip.compress(values.T.tobytes() + zeros, 1))
+    save_image(files[4], values, grid)
+    head, local, _ = files[4].read_bytes().partition(b"LOCAL\n")
+    body = zlib.compress(values.T.tobytes() + zeros, 1)
+    head = re.sub(rb"CompressedDataSize = \d+", b"CompressedDataSize = %d" % len(body), head)
+    files[4].write_bytes(head + local + body)
+    command = [sys.executable, "-c", BOMB, *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert float(done.stdout) < 50

@@ -69,6 +69,7 @@ _TAGS = [
     "DetectorInformationSequence",
     "SharedFunctionalGroupsSequence",
     "ModalityLUTSequence",
+    "ConcatenationUID",
     "PerFrameFunctionalGroupsSequence",
 ]
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -153,6 +154,11 @@ class Header:
     def series(self) -> str:
         """Identifier of the series; "" if there is none."""
         return str(self.data.get("SeriesInstanceUID") or "")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file holds a series of its own: many frames, and not a part of them."""
+        return self.count > 1 and "ConcatenationUID" not in self.data
 
     @property
     def count(self) -> int:

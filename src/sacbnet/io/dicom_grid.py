@@ -19,6 +19,7 @@ _TILT = 1e-3  # sine of the angle between the slices' normal and their step, bey
 _SAME = 0.01  # of a pixel: two slices so near to each other are at one place
 _ASIDE = 0.1  # of a pixel: slices that lie further from the line of the others are refused
 _UNEVEN, _UNEVEN_MM = 0.01, 2e-3  # differences of the gaps that are rounding
+_UNEVEN_TOLD = 0.1  # of a slice: up to here slices count as even, with a warning
 _MOST_MORE = 4  # times as many slices may be interpolated as there are
 
 
@@ -91,7 +92,8 @@ def stack(frames: Sequence[Frame], name: str, grid_only: bool = False) -> Stack:
         kept = np.concatenate([[True], ~same])
         frames = [frame for frame, keep in zip(frames, kept, strict=True) if keep]
         positions, heights = positions[kept], heights[kept]
-    places = _places(frames, heights, name)
+    places, told = _places(frames, heights, name)
+    more += told
     step = normal * (frames[0].step or 1.0)
     if len(frames) > 1:
         step = (positions[-1] - positions[0]) / (heights[-1] - heights[0])
@@ -107,8 +109,6 @@ def stack(frames: Sequence[Frame], name: str, grid_only: bool = False) -> Stack:
                 f"{name} has a tilted gantry: its grid is sheared, which ITK, ANTs and 3D Slicer"
                 " would not see",
             )
-        if places is not None:
-            more += (_told(heights, places, name),)
         count = len(frames if places is None else places)
         step = step * (heights[-1] - heights[0]) / (count - 1)
     affine = np.eye(4)
@@ -196,16 +196,31 @@ def _positions(
 
 def _places(
     frames: Sequence[Frame], heights: NDArray[np.float64], name: str
-) -> NDArray[np.float64] | None:
-    """Where evenly spaced slices lie among the stored ones; None if those are evenly spaced."""
+) -> tuple[NDArray[np.float64] | None, tuple[str, ...]]:
+    """Where evenly spaced slices lie among the stored ones, with a warning.
+
+    None if those are evenly spaced.
+    """
     if len(frames) < 3:
-        return None
+        return None, ()
     gaps = np.diff(heights)
     even = gaps.max() - gaps.min() <= max(_UNEVEN * float(np.median(gaps)), _UNEVEN_MM)
     if _interleaved(frames, even):
         raise InputError(_several(frames, name, "between each other"))
     if even:
-        return None
+        return None, ()
+    regular = np.linspace(heights[0], heights[-1], len(frames))
+    off, step = float(np.abs(heights - regular).max()), float(regular[1] - regular[0])
+    if off <= _UNEVEN_TOLD * step:
+        return None, (
+            f"{name} states positions that are not quite even (off by up to {off:.3g} mm); its"
+            f" slices are taken as {step:.4g} mm apart",
+        )
+    if any(kind == "ReferencedSegmentNumber" for kind, _ in frames[0].kinds):
+        raise InputError(
+            f"{name} is a segmentation that leaves slices out; convert it to NIfTI, e.g. with"
+            " segimage2itkimage of dcmqi"
+        )
     count = round((heights[-1] - heights[0]) / float(gaps.min())) + 1
     if count > _MOST_MORE * len(frames):
         raise InputError(
@@ -213,7 +228,8 @@ def _places(
             " too many are missing for one volume: export the series again"
         )
     even_heights = np.linspace(heights[0], heights[-1], count)
-    return np.asarray(np.interp(even_heights, heights, np.arange(len(frames))))
+    places = np.asarray(np.interp(even_heights, heights, np.arange(len(frames))))
+    return places, (_told(heights, places, name),)
 
 
 def _told(heights: NDArray[np.float64], places: NDArray[np.float64], name: str) -> str:

@@ -119,6 +119,6 @@ def _series_of(path: Path) -> list[Header]:
     header = read_header(path)
     if header is None:
         raise InputError(f"{path} is not a DICOM image, or it is damaged")
-    if header.count > 1 or not header.series:
+    if header.is_whole or not header.series:
         return [header]
     return _by_series(path.parent)[header.series]
