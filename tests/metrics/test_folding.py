@@ -97,3 +97,10 @@ def test_an_empty_mask_has_no_statistics():
         and math.isnan(found.jacobian_max)
         and math.isnan(found.sd_log_jacobian)
     )
+
+
+def test_a_volume_of_exactly_0_is_folded():
+    """All planes fall on one: det J is 0 everywhere, and no logarithm of it exists."""
+    found = folding(field(stretched([0, 1, 1])))
+    assert found.folded_percent == 100 and found.folded_voxels == 8 * 9 * 10
+    assert found.jacobian_min == found.jacobian_max == 0 and math.isnan(found.sd_log_jacobian)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacbnet.errors import GridError
-from sacbnet.metrics.overlap import dice, present_labels
+from sacbnet.metrics.overlap import dice, dice_of_present, present_labels
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -97,3 +97,13 @@ def test_dice_of_negative_and_far_away_labels():
     for label, value in found.items():
         a, b = moved == label, fixed == label
         assert value == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+def test_a_label_that_a_method_makes_vanish_scores_0():
+    """It lay in the moving map only; after the method no map has it, and it is not left out."""
+    fixed, moving = np.zeros((3, 3, 3), np.uint8), np.zeros((3, 3, 3), np.uint8)
+    fixed[0], moving[0], moving[2] = 1, 1, 4
+    present = present_labels(moving, fixed)
+    moved = np.where(moving == 4, 0, moving)
+    assert present == (1, 4)
+    assert dice_of_present(moved, fixed, present) == {1: 1.0, 4: 0.0}

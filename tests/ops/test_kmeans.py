@@ -1,5 +1,6 @@
 import contextlib
 import functools
+import importlib
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from sacbnet.errors import InputError
 from sacbnet.kernels.cpu import native
 from sacbnet.kernels.dispatch import plain_kernels
 from sacbnet.ops.kmeans import kmeans
+
+module = importlib.import_module("sacbnet.ops.kmeans")
 
 
 def numpy_lloyd(x, seeds, rounds, tolerance=1e-10):
@@ -219,6 +222,26 @@ def test_sample_of_many_voxels_does_as_well_as_all_of_them():
     nearest = torch.cdist(x, fast.centres).argmin(2)
     # of centres that the last round still moved a little
     assert (nearest == fast.labels).float().mean() > 0.97
+
+
+def test_the_centres_found_on_a_sample_are_moved_once_by_all_voxels(monkeypatch):
+    """All voxels get the nearest centre of the sample, and the centres become their means."""
+    x = torch.tensor(blobs(p=20_000, c=3, clusters=5)).float()[None]
+    rounds, starts = [], []
+
+    def lloyd(x, centres, max_rounds, tolerance):
+        rounds.append((x.shape[1], max_rounds))
+        starts.append(centres.clone())
+        return whole(x, centres, max_rounds, tolerance)
+
+    whole = module._lloyd
+    monkeypatch.setattr(module, "_lloyd", lloyd)
+    found = kmeans(x, 5, max_rounds=40)
+    assert rounds == [(module.SAMPLE, 40), (20_000, 1)] and int(found.rounds[0]) <= 41
+    nearest = torch.cdist(x.double(), starts[1].double()).argmin(2)
+    assert (nearest == found.labels).float().mean() > 0.999
+    means = torch.stack([x[0, found.labels[0] == n].double().mean(0) for n in range(5)])
+    torch.testing.assert_close(found.centres[0].double(), means, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("shape", [(1, 40_000, 16), (2, 1000, 5), (3, 17, 64), (1, 9000, 3)])

@@ -32,6 +32,19 @@ class Shift(torch.nn.Module):
         return u
 
 
+def test_a_volume_of_exactly_0_is_folded(pack):
+    class Flat(torch.nn.Module):
+        """All planes fall on the first."""
+
+        def forward(self, moving, fixed):
+            u = torch.zeros(1, 3, *fixed.shape[2:])
+            u[:, 0] = -torch.arange(fixed.shape[2])[:, None, None]
+            return u
+
+    scores, _ = validate(Flat(), *stored(pack, [(0, 1)]), (1,), LossOptions(), Team())
+    assert scores["folded_percent"] == 100
+
+
 def test_the_identity_scores_the_overlap_of_the_sets_own_labels(pack):
     a, b = pack.labels(0), pack.labels(1)
     scores, slices = validate(None, *stored(pack, [(0, 1)]), (1, 2), LossOptions(), Team())
