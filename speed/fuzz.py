@@ -15,6 +15,7 @@ import argparse
 import collections
 import hashlib
 import json
+import re
 import select
 import subprocess
 import sys
@@ -40,9 +41,13 @@ def sample_of(folder: Path, n: int, formats: list[str]) -> Path:
 
 
 def valid(folder: Path) -> list[Path]:
-    """The valid files; the voxels of the pair of files are not among them."""
+    """The valid files; the voxels of pairs of files are not among them."""
     files = (folder / "valid").iterdir()
-    return [file for file in files if file.suffix != ".img" and not file.name.startswith(DAMAGED)]
+    return [
+        file
+        for file in files
+        if file.suffix not in (".img", ".raw") and not file.name.startswith(DAMAGED)
+    ]
 
 
 def peak_mb(reset: bool = False) -> float:
@@ -137,7 +142,7 @@ def table(path: Path) -> int:
     hashes: dict[str, set[str]] = {}
     for line in path.read_text().splitlines():
         _, name, digest, result, _, seconds, grown = json.loads(line)
-        for key in (name.rstrip("0123456789"), "all"):
+        for key in (re.sub(r"\d(?=\.)", "", name), "all"):
             rows.setdefault(key, collections.Counter())[result] += 1
             hashes.setdefault(key, set()).add(name + digest)
             most = worst.setdefault(key, [0.0, 0.0])

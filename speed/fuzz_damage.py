@@ -68,7 +68,10 @@ def _number(out: bytearray, rng: np.random.Generator) -> None:
     found = list(re.finditer(rb"-?\d+(\.\d+)?(e-?\d+)?", bytes(out[:20000])))
     if found:
         place = found[int(rng.integers(0, len(found)))]
-        out[place.start() : place.end()] = NUMBERS[int(rng.integers(0, len(NUMBERS)))]
+        number = NUMBERS[int(rng.integers(0, len(NUMBERS)))]
+        if rng.random() < 0.5:  # formats that state the length of a text stay readable
+            number = number[: len(place[0])].ljust(len(place[0]), b"0")
+        out[place.start() : place.end()] = number
 
 
 def _line(out: bytearray, rng: np.random.Generator) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileMetaDataset
 
 REPOSITORY = Path(__file__).parents[1]
 NOISE = np.random.default_rng(0).random((6, 7, 8, 3)).astype(np.float32)
@@ -42,48 +44,50 @@ def _images(folder: Path) -> None:
     nib.save(nib.AnalyzeImage(NOISE[..., 0], grid.affine), folder / "image.hdr")
     packed = sitk.GetImageFromArray(NOISE[..., 1])
     sitk.WriteImage(packed, str(folder / "image-gz.nrrd"), useCompression=True)
+    for suffix in (".mhd", ".nhdr"):
+        sitk.WriteImage(packed, str(folder / f"image-{suffix[1:]}{suffix}"))
     for suffix in (".nii", ".nrrd", ".mha"):
         save_displacement(folder / f"field{suffix}", DisplacementField(grid, NOISE))
 
 
+def _item(**values: Any) -> Dataset:
+    out = Dataset()
+    for name, value in values.items():
+        setattr(out, name, value)
+    return out
+
+
+def save_dicom(path: Path, pixels: np.ndarray, **values: Any) -> None:
+    """Write a DICOM file: pixels (rows, columns) or (frames, rows, columns), uint16."""
+    data = _item(
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.4",
+        SOPInstanceUID="1.2.3.4",
+        SeriesInstanceUID="1.2.3.7",
+        Modality="MR",
+        SamplesPerPixel=1,
+        PhotometricInterpretation="MONOCHROME2",
+        Rows=pixels.shape[-2],
+        Columns=pixels.shape[-1],
+        BitsAllocated=16,
+        BitsStored=16,
+        HighBit=15,
+        PixelRepresentation=0,
+        PixelData=pixels.tobytes(),
+    )
+    for key, value in values.items():
+        setattr(data, key, value)
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    data.save_as(path, enforce_file_format=True)
+
+
 def _dicom(folder: Path) -> None:
     """A slice of a series, an enhanced file, and a compressed one."""
-    import pydicom
-    from pydicom.dataset import Dataset, FileMetaDataset
-
-    def item(**values: Any) -> Dataset:
-        out = Dataset()
-        for name, value in values.items():
-            setattr(out, name, value)
-        return out
-
-    def save(name: str, pixels: np.ndarray, **values: Any) -> None:
-        data = item(
-            SOPClassUID="1.2.840.10008.5.1.4.1.1.4",
-            SOPInstanceUID="1.2.3.4",
-            SeriesInstanceUID="1.2.3.7",
-            Modality="MR",
-            SamplesPerPixel=1,
-            PhotometricInterpretation="MONOCHROME2",
-            Rows=pixels.shape[-2],
-            Columns=pixels.shape[-1],
-            BitsAllocated=16,
-            BitsStored=16,
-            HighBit=15,
-            PixelRepresentation=0,
-            PixelData=pixels.tobytes(),
-        )
-        for key, value in values.items():
-            setattr(data, key, value)
-        data.file_meta = FileMetaDataset()
-        data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
-        data.save_as(folder / name, enforce_file_format=True)
-
     pixels = (NOISE[..., 0] * 900).astype(np.uint16)
     place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1.5, 0.8]}
     for n in range(3):
-        save(
-            f"series{n}.dcm",
+        save_dicom(
+            folder / f"series{n}.dcm",
             pixels[n],
             SOPInstanceUID=f"1.2.3.4.{n}",
             ImagePositionPatient=[0, 0, 2 * n],
@@ -93,18 +97,18 @@ def _dicom(folder: Path) -> None:
             **place,
         )
     frames = [
-        item(
-            PlanePositionSequence=[item(ImagePositionPatient=[0, 0, 2 * n])],
-            PixelValueTransformationSequence=[item(RescaleSlope=n + 1, RescaleIntercept=0)],
+        _item(
+            PlanePositionSequence=[_item(ImagePositionPatient=[0, 0, 2 * n])],
+            PixelValueTransformationSequence=[_item(RescaleSlope=n + 1, RescaleIntercept=0)],
         )
         for n in range(6)
     ]
-    shared = item(
-        PixelMeasuresSequence=[item(PixelSpacing=[1.5, 0.8], SliceThickness=2)],
-        PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+    shared = _item(
+        PixelMeasuresSequence=[_item(PixelSpacing=[1.5, 0.8], SliceThickness=2)],
+        PlaneOrientationSequence=[_item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
     )
-    save(
-        "frames.dcm",
+    save_dicom(
+        folder / "frames.dcm",
         pixels,
         NumberOfFrames=6,
         SharedFunctionalGroupsSequence=[shared],
@@ -130,6 +134,7 @@ def _points_and_transforms(folder: Path) -> None:
 
     for suffix in (".mat", ".tfm"):
         save_affine(folder / f"affine{suffix}", Affine())
+    shutil.copy(folder / "affine.tfm", folder / "affine.txt")
     sitk.WriteTransform(sitk.AffineTransform(3), str(folder / "affine.h5"))
     for suffix in (".csv", ".mrk.json"):
         save_points(folder / f"points{suffix}", Points(NOISE.reshape(-1, 3)[:9]))

@@ -270,9 +270,17 @@ def test_learn2reg_that_cannot_be_used(tmp_path, lists, sentence) -> None:
 
 
 def test_json_that_is_none(tmp_path) -> None:
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(InputError, match="cannot be read as JSON"):
-        read_cases(tmp_path / "a.json")
+    for text in ("{", "[" * 100_000):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(InputError, match="cannot be read as JSON"):
+            read_cases(tmp_path / "a.json")
+
+
+def test_learn2reg_with_names_that_no_file_can_have(tmp_path) -> None:
+    touch(tmp_path, "imagesTr/a.nii")
+    entry = {"image": "./imagesTr/a.nii", "label": "l" * 5000, "points": "p\0"}
+    found = read_cases(learn2reg(tmp_path, training=[entry], test=["t" * 5000]))
+    assert [(case.name, case.labels, case.points) for case in found.cases] == [("a", None, None)]
 
 
 # -- choosing and pairing --------------------------------------------------------------------------

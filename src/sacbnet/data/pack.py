@@ -10,6 +10,7 @@ opens no other file.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -275,7 +276,7 @@ class Pack:
         tuple of str
             Files and folders. Those that no longer exist do not count.
         """
-        there = {name: Path(name) for name in self.sources if Path(name).exists()}
+        there = {name: Path(name) for name in self.sources if os.path.exists(name)}
         return tuple(name for name, path in there.items() if changed(path, self.sources[name]))
 
 

@@ -52,7 +52,7 @@ def open_nibabel(path: Path) -> SpatialImage:
     if place is not None and place.filename is not None and Path(place.filename).is_file():
         width, count = image.get_data_dtype().itemsize, count_of(image.shape)
         # a scaled image is float64 until it becomes float32
-        loaded = count * (width + 12)
+        loaded = count * (width + 16)
         packed = Path(place.filename).suffix.lower() in (".gz", ".mgz")
         check_promise(Path(place.filename), count * width, loaded, DEFLATE if packed else 1)
     return image

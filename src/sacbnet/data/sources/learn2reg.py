@@ -96,7 +96,7 @@ def _present(path: Path, where: str, names: tuple[str, ...], absent_ok: bool) ->
     there = [
         name
         for name in names
-        if not absent_ok or Path(os.path.normpath(path.parent / name)).exists()
+        if not absent_ok or os.path.exists(os.path.normpath(path.parent / name))
     ]
     return [listed_file(path, where, name) for name in there]
 
@@ -122,5 +122,5 @@ def _beside(root: Path, image: Path, entry: Any) -> list[Path | None]:
             for k in (key, without_modality(key))
         ]
         candidates = (Path(base + suffix) for base in bases for suffix in ends)
-        out.append(next((path for path in candidates if path.is_file()), None))
+        out.append(next((path for path in candidates if os.path.isfile(path)), None))
     return out

@@ -55,7 +55,9 @@ def _look(path: Path) -> Stated:
         raise InputError(f"{path} names the file {file} for its voxels, which does not exist")
     stored = count * width if whole else 0
     packed = fields.get("CompressedData", "").lower() == "true"
-    check_promise(file if whole else path, stored, count * (width + 4), DEFLATE if packed else 1)
+    check_promise(
+        file if whole else path, stored, count * (2 * width + 8), DEFLATE if packed else 1
+    )
     units = [fields["DistanceUnits"]] * 3 if "DistanceUnits" in fields else []
     return stated(
         units, any(k in fields for k in _SIZES), any(k in fields for k in _TURNS), str(path)

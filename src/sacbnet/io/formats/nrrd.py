@@ -84,7 +84,9 @@ def _check_size(path: Path, fields: dict[str, str]) -> None:
     if whole and not file.is_file():
         raise InputError(f"{path} names the file {file} for its voxels, which does not exist")
     stored = count * width if whole and "text" not in fields.get("encoding", "") else 0
-    check_promise(file if whole else path, stored, count * (width + 4), DEFLATE if packed else 1)
+    check_promise(
+        file if whole else path, stored, count * (2 * width + 8), DEFLATE if packed else 1
+    )
 
 
 class Nrrd(ItkImage):
