@@ -95,6 +95,15 @@ def test_spacing_along_an_axis_of_one_voxel_counts():
     assert not thin.matches(thick)
 
 
+def test_the_worst_corner_decides_whether_grids_match():
+    """A spacing that differs by 1e-5 moves the last corner by 2e-3 mm, and the first one not."""
+    one, other = (Grid((200, 4, 4), np.diag([s, 1.0, 1.0, 1.0])) for s in (1.0, 1.00001))
+    ends = np.array([[-0.5, 0, 0], [199.5, 0, 0]])
+    apart = np.abs(one.world(ends) - other.world(ends)).max(1)
+    assert apart[0] < 1e-5 and apart[1] > 1.9e-3
+    assert not one.matches(other) and one.matches(other, tolerance_mm=2.1e-3)
+
+
 def test_matches_within_a_tolerance(grid):
     shifted = Grid(grid.shape, np.array(grid.affine) + 5e-4 * np.eye(4, k=3))
     assert grid.matches(shifted) and not grid.matches(shifted, tolerance_mm=4e-4)
