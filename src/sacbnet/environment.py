@@ -40,7 +40,7 @@ def environment(device: torch.device, kernels: str) -> dict[str, Any]:
     return {
         "sacbnet": VERSION,
         "python": platform.python_version(),
-        **_versions("torch", "numpy", "scipy", "nibabel", "SimpleITK"),
+        **_versions("torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom"),
         "system": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),

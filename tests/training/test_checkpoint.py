@@ -84,6 +84,24 @@ def test_damaged_files_are_named(recipe, pack, tmp_path):
             load_checkpoint(tmp_path, recipe, pack, network, optimiser)
 
 
+@pytest.mark.parametrize(
+    "part", ["recipe", "data", "network", "optimiser", "random", "state", "parameter", "steps"]
+)
+def test_contents_that_lie(recipe, pack, tmp_path, part):
+    network, optimiser = trained(recipe)
+    save_checkpoint(tmp_path, recipe, pack, State(), network, optimiser)
+    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    if part == "parameter":
+        content["network"][next(iter(content["network"]))] = torch.zeros(1)
+    elif part == "steps":
+        content["state"] = {"step": 1, "unknown": 2}
+    else:
+        del content[part]
+    torch.save(content, tmp_path / CHECKPOINT)
+    with pytest.raises(InputError, match=r"checkpoint\.pt is no whole checkpoint"):
+        load_checkpoint(tmp_path, recipe, pack, network, optimiser)
+
+
 def test_nothing_in_a_checkpoint_is_executed(recipe, pack, tmp_path):
     class Evil:
         def __reduce__(self):

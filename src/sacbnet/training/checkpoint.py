@@ -139,6 +139,25 @@ def load_checkpoint(
     if not path.exists():
         return None
     content = read_checkpoint(path)
+    try:
+        return _restored(content, folder, recipe, pack, network, optimiser)
+    except InputError:
+        raise
+    except Exception as error:  # contents that lie can make many kinds of errors
+        raise InputError(
+            f"{path} is no whole checkpoint of this training ({type(error).__name__}); remove it to"
+            " begin anew"
+        ) from error
+
+
+def _restored(
+    content: dict[str, Any],
+    folder: Path,
+    recipe: Recipe,
+    pack: Pack,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> State:
     before = recipe_from_dict(content["recipe"])
     if changed := same_training(before, recipe):
         raise InputError(
