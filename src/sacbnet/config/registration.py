@@ -26,8 +26,10 @@ from .choices import (
 from .validation import OptionError, at_least, one_of
 
 _LARGEST_FILL = 3e38  # the results are float32
-# Factor of each measure of likeness against the smoothness, so that one λ serves all of them.
-WEIGHTS: dict[Metric, float] = {"lncc": 1.0, "mind": 6.0, "mi": 1.0, "mse": 8.0}
+# Factor of each measure of likeness against the smoothness, so that one λ serves all of them. Mean
+# Dice on pairs of the hippocampus set by factor: mind 1, 3: .790, .801 of lncc's .806;
+# mi .3, 1, 3: .821, .813, .795 of lncc's .834; mse 3, 6, 10, 30: .777, .782, .782, .739 of .806.
+WEIGHTS: dict[Metric, float] = {"lncc": 1.0, "mind": 6.0, "mi": 0.3, "mse": 8.0}
 
 
 @dataclass(frozen=True)
