@@ -153,3 +153,64 @@ def _versions(*names: str) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             out[name] = version(name)
     return out
+
+
+def memory_left() -> float:
+    """Memory that this process can still take, before the system refuses it or ends the process.
+
+    Returns
+    -------
+    float
+        Bytes: the smallest of what the machine has free, what a limit of the process leaves
+        (``ulimit -v``, ``ulimit -d``), and what a limit of its control group leaves (containers,
+        batch systems).
+    """
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    return float(max(0, min([free, *_left_of_limits(), *_left_of_groups(Path("/sys/fs/cgroup"))])))
+
+
+def _left_of_limits() -> list[int]:
+    process = psutil.Process()
+    if not hasattr(process, "rlimit"):  # neither Linux nor FreeBSD
+        return []
+    used, left = process.memory_info(), []
+    for name, field in (("RLIMIT_AS", "vms"), ("RLIMIT_DATA", "data")):
+        limit = process.rlimit(getattr(psutil, name))[0]
+        if limit != psutil.RLIM_INFINITY:
+            left.append(limit - getattr(used, field))
+    return left
+
+
+def _left_of_groups(root: Path) -> list[int]:
+    """What the control groups of this process, and those above them, leave.
+
+    Files that the kernel keeps in memory count as free: it gives them up first.
+    """
+    left: list[int] = []
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, kinds, path = line.split(":", 2)
+            if kinds == "":
+                names, top = ("memory.max", "memory.current", "inactive_file"), root
+            elif "memory" in kinds.split(","):
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                top = root / "memory"
+            else:
+                continue
+            place = top / path.lstrip("/")
+            for group in (place, *place.parents):
+                left += _left_of_group(group, *names)
+                if group == top:
+                    break
+    return left
+
+
+def _left_of_group(group: Path, limit: str, usage: str, cached: str) -> list[int]:
+    with suppress(OSError, ValueError):
+        most = int((group / limit).read_text())  # "max" is no number: there is no limit
+        used = int((group / usage).read_text())
+        for line in (group / "memory.stat").read_text().splitlines():
+            if line.startswith(f"{cached} "):
+                used -= int(line.split()[1])
+        return [most - used]
+    return []

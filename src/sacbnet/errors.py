@@ -85,6 +85,10 @@ class OutputError(SacbnetError):
     exit_code = 5
 
 
+class MemoryShortageError(SacbnetError, MemoryError):
+    """The memory that is left is not enough for the work; nothing was begun."""
+
+
 class RegistrationError(SacbnetError):
     """The registration ended worse than it started, or not finite; nothing is written."""
 

@@ -27,6 +27,7 @@ from .convex import convex_start
 from .deliver import Repair, deliver
 from .inputs import Inputs
 from .landmarks import Landmarks
+from .memory import check_memory
 from .predict import Finder, predict
 from .prepare import Pair, prepare
 from .refine import Guide, LevelReport, improves, refine
@@ -107,6 +108,8 @@ def estimate(engine: Engine, inputs: Inputs, account: Account | None = None) -> 
     ------
     InputError
         If the images cannot be worked on so.
+    MemoryShortageError
+        If the memory that is left cannot be enough.
     RegistrationError
         If a displacement is not finite.
     """
@@ -122,6 +125,14 @@ def estimate(engine: Engine, inputs: Inputs, account: Account | None = None) -> 
             of_network=None if engine.weights is None else engine.weights.spacing_mm,
             refined=o.refinement is not None,
             box=o.box,  # type: ignore[arg-type]
+        )
+    if engine.device.type == "cpu":
+        check_memory(
+            pair,
+            fixed=inputs.fixed.grid,
+            moving=inputs.moving.grid,
+            network=engine.network is not None,
+            refined=o.refinement is not None,
         )
     for image in (upright.fixed, upright.moving):
         account.note(*image.scaling.notes)
