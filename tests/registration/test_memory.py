@@ -50,3 +50,19 @@ def test_more_voxels_and_a_network_need_more(pair) -> None:
     wide = pair.fixed.grid.cropped((0, 0, 0), np.array(pair.fixed.grid.shape) * 4)
     assert need(1.0, False, fixed=wide) > plain + 12 * np.prod(wide.shape)
     assert need(1.0, False, moving=wide) > plain + 12 * np.prod(wide.shape)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no more"), RuntimeError("can't allocate memory: 7 bytes")]
+)
+def test_memory_that_runs_out_all_the_same_is_told_with_a_number(pair, monkeypatch, error) -> None:
+    def failing(*_, **__):
+        raise error
+
+    monkeypatch.setattr("sacbnet.registration.registrar.invert", failing)
+    with pytest.raises(MemoryShortageError, match=r"about 0\.\d+ GiB are needed beyond"):
+        sacbnet.register(fixed=pair.fixed, moving=pair.aligned, **QUICK)
+    error.args = ("something else",)
+    expected = MemoryShortageError if isinstance(error, MemoryError) else RuntimeError
+    with pytest.raises(expected):
+        sacbnet.register(fixed=pair.fixed, moving=pair.aligned, **QUICK)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 
 from sacbnet.environment import memory_left
 from sacbnet.errors import MemoryShortageError
 from sacbnet.spatial.grid import Grid
 
+from .inputs import Inputs
 from .prepare import Pair
+from .working_grid import working_spacing
 
 # Bytes beyond what the process holds when the images have been read, as measured by peak_memory_mb
 # on images of 96³ to 224³ voxels (docs/reference/reliability.md). The largest of the three stages
 # counts: refinement, network, and composing, inverting and resampling.
-_ALWAYS = 80e6
+_ALWAYS = 150e6
 _WORKING_VOXEL = 165.0
 _NETWORK_VOXEL = 165.0
 _IMAGE_VOXEL = 28.0
-_SURE = 0.9  # of the estimate: less than that is never enough
+_SURE = 0.95  # of the estimate: less than that is never enough
 
 
 def needed(pair: Pair, *, fixed: Grid, moving: Grid, network: bool, refined: bool) -> float:
@@ -70,3 +74,41 @@ def check_memory(pair: Pair, *, fixed: Grid, moving: Grid, network: bool, refine
             f" {need / 2**30:.2g} GiB are needed, for {prod(pair.grid.shape) / 1e6:.3g} million"
             f" voxels of {pair.spacing:.3g} mm; use a coarser --spacing or a larger machine"
         )
+
+
+@contextmanager
+def shortage_told(inputs: Inputs, spacing: float | None) -> Iterator[None]:
+    """Say how much memory a registration takes, if the memory runs out in spite of the check.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        The images.
+    spacing : float or None
+        The working spacing that the user asks for, mm.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    MemoryShortageError
+        For a MemoryError, and for a RuntimeError of torch about memory. Other errors pass
+        unchanged.
+    """
+    try:
+        yield
+    except MemoryShortageError:
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+            raise
+        grid = inputs.fixed.grid
+        voxels = grid.voxel_volume * prod(grid.shape) / working_spacing(grid, spacing) ** 3
+        images = _IMAGE_VOXEL * (prod(grid.shape) + prod(inputs.moving.grid.shape))
+        need = _ALWAYS + max(_WORKING_VOXEL * voxels, images)
+        raise MemoryShortageError(
+            f"the memory is not enough: about {need / 2**30:.2g} GiB are needed beyond the images,"
+            f" for up to {voxels / 1e6:.3g} million voxels; use a coarser --spacing or a larger machine"
+        ) from error

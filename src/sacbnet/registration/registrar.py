@@ -26,6 +26,7 @@ from .inputs import Inputs, hash_of, read_inputs
 from .landmarks import PointSource
 from .maps import maps
 from .measure import likeness_of, missed_of, overlap_of
+from .memory import shortage_told
 from .predict import as_meant
 from .report import ImageFacts, RunReport, WorkingGrid
 from .result import UNCERTAINTY, Registration
@@ -173,7 +174,8 @@ class Registrar:
         account.warn(*inputs.fixed.warnings, *inputs.moving.warnings)
         if notice := catalogue.licence_notice(self.engine.weights):
             account.warn(notice)
-        return self._finish(inputs, estimate(self.engine, inputs, account), account, facts)
+        with shortage_told(inputs, self.engine.options.spacing):
+            return self._finish(inputs, estimate(self.engine, inputs, account), account, facts)
 
     def estimate(self, inputs: Inputs, account: Account | None = None) -> Estimate:
         """Find the transform between two images, and nothing more.
