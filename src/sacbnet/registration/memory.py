@@ -110,5 +110,6 @@ def shortage_told(inputs: Inputs, spacing: float | None) -> Iterator[None]:
         need = _ALWAYS + max(_WORKING_VOXEL * voxels, images)
         raise MemoryShortageError(
             f"the memory is not enough: about {need / 2**30:.2g} GiB are needed beyond the images,"
-            f" for up to {voxels / 1e6:.3g} million voxels; use a coarser --spacing or a larger machine"
+            f" for up to {voxels / 1e6:.3g} million voxels; use a coarser --spacing or a larger"
+            " machine"
         ) from error
