@@ -242,7 +242,13 @@ def test_recipes_on_restricted_data_say_so():
     restricted = {
         path.stem for path in (ROOT / "recipes").glob("*.toml") if read_recipe(path).restricted
     }
-    assert {"lpba40", "lpba40-fast", "lpba40-2mm", "abdomen-ct"} <= restricted
+    assert {
+        "lpba40",
+        "lpba40-fast",
+        "lpba40-2mm",
+        "lpba40-2mm-accurate",
+        "abdomen-ct",
+    } <= restricted
     assert not restricted & {"hippocampus", "hippocampus-semi", "ixi"}
 
 
