@@ -8,7 +8,7 @@ import math
 import pytest
 
 from sacbnet.benchmark.facts import Facts, Failure
-from sacbnet.benchmark.ledger import LABELS, PAIRS, Ledger
+from sacbnet.benchmark.ledger import LABELS, OF_PAIRS, PAIRS, Ledger
 from sacbnet.errors import InputError
 
 ROW = {
@@ -130,8 +130,13 @@ def test_files_of_others_are_refused(tmp_path):
     (tmp_path / PAIRS).write_text("moving,fixed,method\na,b,c\n")
     with pytest.raises(InputError, match="no table of sacbnet benchmark"):
         Ledger(tmp_path)
+    header = ",".join(OF_PAIRS)
+    for rows in (b"a", b"a,b,c" + b",x" * len(OF_PAIRS), b"\xff\xfe", b'"' + b"a" * 200_000):
+        (tmp_path / PAIRS).write_bytes(header.encode() + b"\n" + rows + b"\n")
+        with pytest.raises(InputError, match="damaged table of sacbnet benchmark"):
+            Ledger(tmp_path)
     (tmp_path / PAIRS).unlink()
-    for text in ("{", "[]", '{"ours": {"facts": {}}}', '{"ours": 3}'):
+    for text in ("{", "[" * 100_000, "[]", '{"ours": {"facts": {}}}', '{"ours": 3}'):
         (tmp_path / "methods.json").write_text(text)
         with pytest.raises(InputError, match=r"methods.json is no file of sacbnet benchmark"):
             Ledger(tmp_path)

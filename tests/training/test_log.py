@@ -1,5 +1,8 @@
 import csv
 
+import pytest
+
+from sacbnet.errors import InputError
 from sacbnet.training.log import COLUMNS, METRICS, Log, read_metrics
 from sacbnet.training.pairs import stored_pair
 
@@ -18,9 +21,14 @@ def test_rows_and_what_a_resumed_run_drops(tmp_path):
     assert float(rows[1]["loss"]) == 0.6666667
 
 
-def test_tensorboard_has_scalars_and_slices(tmp_path, pack):
-    import pytest
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe\n1\n", b"step\n" + b"1" * 200_000])
+def test_damaged_tables_are_named(tmp_path, content):
+    (tmp_path / METRICS).write_bytes(content)
+    with pytest.raises(InputError, match="is no table of a training"):
+        read_metrics(tmp_path / METRICS)
 
+
+def test_tensorboard_has_scalars_and_slices(tmp_path, pack):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -262,16 +262,23 @@ def _differing(before: Any, now: Any, place: str = "") -> Iterator[str]:
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        if tuple(table.fieldnames or ()) != tuple(columns):
-            raise InputError(f"{path} is no table of sacbnet benchmark; choose another --out")
-        return [_numbers(row) for row in table]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            if tuple(table.fieldnames or ()) != tuple(columns):
+                raise InputError(f"{path} is no table of sacbnet benchmark; choose another --out")
+            return [_numbers(row) for row in table]
+    except (OSError, UnicodeDecodeError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(
+            f"{path} is a damaged table of sacbnet benchmark ({error}); choose another --out"
+        ) from error
 
 
-def _numbers(row: dict[str, str]) -> Row:
+def _numbers(row: dict[str | Any, str | Any]) -> Row:
     """Names and labels stay text, all other cells become numbers; empty cells are left out."""
     text = (*KEY, "label")
+    if None in row or None in row.values():
+        raise ValueError("a row has more or fewer cells than the header")
     return {
         name: value if name in text else float(value)
         for name, value in row.items()

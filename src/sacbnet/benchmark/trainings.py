@@ -137,7 +137,7 @@ class Trainings:
                 outcome = train(recipe, pack, folder, team, say=self.say)
                 if not outcome.finished:
                     raise Stopped(outcome.signal)
-            seconds += json.loads((folder / RUN).read_text(encoding="utf-8"))["state"]["seconds"]
+            seconds += _state(folder)["seconds"]
             start = str(folder / (LAST if self.plan.keep == "last" else BEST))
         steps = sum(recipe.run.steps for recipe in recipes)
         return start, Facts(steps=steps, training_seconds=round(seconds, 1))
@@ -153,6 +153,17 @@ class Trainings:
         return self.out if same else folder
 
 
+def _state(folder: Path) -> dict[str, float]:
+    """How far a training is, as its run.json says."""
+    try:
+        state = json.loads((folder / RUN).read_text(encoding="utf-8"))["state"]
+        return {name: float(state[name]) for name in ("seconds", "step")}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(
+            f"{folder / RUN} is no account of a training ({error}); remove the folder to train anew"
+        ) from error
+
+
 def _finished(folder: Path, recipe: Recipe) -> bool:
     """Whether a training by this recipe has ended there.
 
@@ -160,7 +171,7 @@ def _finished(folder: Path, recipe: Recipe) -> bool:
     """
     if not (folder / RUN).exists() or not (folder / RECIPE).exists():
         return False
-    state = json.loads((folder / RUN).read_text(encoding="utf-8"))["state"]
+    state = _state(folder)
     before = read_recipe(folder / RECIPE)
     differ = same_training(before, recipe) + (
         ["run.steps"] if before.run.steps != recipe.run.steps else []

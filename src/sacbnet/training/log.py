@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sacbnet.errors import InputError
 from sacbnet.files import atomic_file
 
 from .validate import Slices
@@ -163,10 +164,20 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     -------
     list of dict
         Column -> text, for each row. A last row that is cut off is left out.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or is no such table.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [row for row in rows if (row["step"] or "").isdigit() and None not in row.values()]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [row for row in rows if (row["step"] or "").isdigit() and None not in row.values()]
+    except (UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise InputError(
+            f"{path} is no table of a training ({error}); move it away to go on"
+        ) from error
 
 
 def _board(folder: Path, step: int) -> Any:
