@@ -166,6 +166,14 @@ def compiles(copy: Path) -> bool:
     return fork(task, copy / ".printed", 900) == 0
 
 
+def valid(path: Path) -> bool:
+    """Whether a file of Python is one; other files pass."""
+    try:
+        return path.suffix != ".py" or bool(compile(path.read_bytes(), str(path), "exec"))
+    except SyntaxError:
+        return False
+
+
 def outcome(mutant: Mutant, copy: Path, passed: dict[tuple[str, ...], bool]) -> tuple[str, str]:
     """What the tests say to one mistake: "found", "missed" or "stale", and why."""
     if not mutant.fits(copy):
@@ -181,13 +189,12 @@ def outcome(mutant: Mutant, copy: Path, passed: dict[tuple[str, ...], bool]) -> 
     before = path.read_text(encoding="utf-8")
     try:
         path.write_text(before.replace(mutant.old, mutant.new), encoding="utf-8")
-        if path.suffix in (".cpp", ".h") and not compiles(copy):
+        if not valid(path) or (path.suffix in (".cpp", ".h") and not compiles(copy)):
             return "stale", "it does not compile"
         end, line = run_tests(copy, mutant.tests)
     finally:
         path.write_text(before, encoding="utf-8")
-    # an error while tests are collected: the mistake is one that nobody could overlook
-    return {"pass": "missed", "fail": "found", "slow": "found", "error": "stale"}[end], line
+    return "missed" if end == "pass" else "found", line
 
 
 def main() -> int:

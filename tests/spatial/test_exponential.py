@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from sacbnet.kernels.dispatch import plain_kernels
-from sacbnet.spatial.exponential import exponential
+from sacbnet.spatial.exponential import exponential, smooth as smoothed
 from sacbnet.spatial.warp import compose, identity
 
 # points of a cube move inwards everywhere, because in each row the diagonal outweighs the rest: no
@@ -95,3 +95,14 @@ def test_half_precision_is_widened():
     u = exponential(v.bfloat16())
     assert u.dtype == torch.float32
     torch.testing.assert_close(u, exponential(v).float(), atol=0.05, rtol=0)
+
+
+def test_smoothing_is_two_means_of_three_along_each_axis():
+    """Weights 1 2 3 2 1 of nine, by axis; a constant velocity stays as it is, at the edges too."""
+    impulse = torch.zeros(1, 1, 9, 9, 9)
+    impulse[..., 4, 4, 4] = 9**3
+    row = torch.tensor([0.0, 0, 1, 2, 3, 2, 1, 0, 0])
+    expected = row[:, None, None] * row[:, None] * row
+    torch.testing.assert_close(smoothed(impulse)[0, 0], expected)
+    constant = torch.full((1, 3, 4, 5, 2), 1.5)
+    torch.testing.assert_close(smoothed(constant), constant)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from sacbnet.spatial.warp import compose, identity, sample, warp
+from sacbnet.spatial.warp import compose, identity, sample, up, warp
 
 # scipy's "constant" drops to 0 at the last voxel's centre; its "grid-constant" fades within one
 # voxel
@@ -171,15 +171,29 @@ def test_warp_by_whole_voxels_is_a_shift():
     )
 
 
-def test_compose_is_one_map_after_the_other():
-    outer, inner = some(1, 3, 7, 8, 9, low=-1, high=1), some(1, 3, 7, 8, 9, low=-1, high=1, seed=4)
+# float32 runs the compiled forms, float64 the plain ones
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compose_is_one_map_after_the_other(dtype):
+    outer, inner = (some(1, 3, 7, 8, 9, dtype=dtype, low=-1, high=1, seed=n) for n in (0, 4))
     found = compose(outer, inner, padding="border")
-    at = identity((7, 8, 9)) + inner
+    at = identity((7, 8, 9), dtype=dtype) + inner
     expected = scipy_sample(outer, at, "border") + inner.double().numpy()
     np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
-    shift = torch.ones(1, 3, 7, 8, 9)
+    shift = torch.ones(1, 3, 7, 8, 9, dtype=dtype)
     torch.testing.assert_close(compose(shift, 2 * shift, padding="border"), 3 * shift)
     torch.testing.assert_close(compose(outer, torch.zeros_like(outer)), outer, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_up_keeps_corners_and_lines_and_counts_in_fine_voxels(dtype):
+    shape = (3, 4, 5)
+    there = identity(shape, dtype=dtype)  # linear: so is the result
+    found = up(there)
+    assert found.shape == (1, 3, 6, 8, 10) and found.dtype == dtype
+    fine = identity((6, 8, 10), dtype=dtype)
+    for axis, n in enumerate(shape):
+        expected = 2 * fine[:, axis] * (n - 1) / (2 * n - 1)
+        torch.testing.assert_close(found[:, axis], expected, atol=1e-5, rtol=0)
 
 
 def test_compose_of_two_warps_moves_an_image_as_they_do_in_turn():
