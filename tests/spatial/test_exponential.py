@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from sacbnet.kernels.dispatch import plain_kernels
-from sacbnet.spatial.exponential import exponential, smooth as smoothed
+from sacbnet.spatial.exponential import exponential
+from sacbnet.spatial.exponential import smooth as smoothed
 from sacbnet.spatial.warp import compose, identity
 
 # points of a cube move inwards everywhere, because in each row the diagonal outweighs the rest: no
