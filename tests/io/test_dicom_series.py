@@ -180,6 +180,18 @@ def test_a_damaged_compressed_slice_does_not_end_the_process(tmp_path):
     _refused(folder, "the compressed voxels of .* cannot be read")
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_values_that_are_shown_inverted_are_not_changed(tmp_path, packed):
+    """MONOCHROME1 says how values are shown, not what they are."""
+    folder = tmp_path / "a"
+    _compressed(folder, [1] * 5, "JPEG") if packed else _series(folder)
+    for file in folder.iterdir():
+        data = pydicom.dcmread(file)
+        data.PhotometricInterpretation = "MONOCHROME1"
+        data.save_as(file)
+    _is(load_image(folder), LARGE - 3 if packed else SLICES)
+
+
 def test_bits_above_those_in_use_do_not_count(tmp_path):
     slices = SLICES | 0xF000
     image = load_image(_series(tmp_path / "a", slices, BitsStored=12, HighBit=11))

@@ -184,5 +184,6 @@ def _plain_copy(data: Dataset, path: Path) -> None:
     for name in _PIXELS:
         if name in data:
             copy[name] = data[name]
+    copy.PhotometricInterpretation = "MONOCHROME2"  # ITK inverts the values of MONOCHROME1
     copy.file_meta = data.file_meta
     copy.save_as(path, enforce_file_format=True)
