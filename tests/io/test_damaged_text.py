@@ -51,6 +51,22 @@ def test_a_long_line_of_nrrd_is_refused_before_itk_reads_it(tmp_path, line):
     assert "has a header with a line" in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("start", ["# a\r", "key:=a\r", "# \r\r"])
+def test_a_line_of_nrrd_that_itk_would_split(tmp_path, start):
+    """A carriage return ends a line for ITK: what follows would end the process."""
+    file = _nrrd(tmp_path / "a.nrrd", f"{GOOD}\n{start}" + "b" * 4500)
+    command = [sys.executable, "-c", "import sys, sacbnet; sacbnet.load_image(sys.argv[1])", file]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "carriage return inside a line" in done.stderr
+
+
+def test_lines_that_end_as_on_windows(tmp_path):
+    file = _nrrd(tmp_path / "a.nrrd", GOOD)
+    head, voxels = file.read_bytes()[:-128], file.read_bytes()[-128:]
+    file.write_bytes(head.replace(b"\n", b"\r\n") + voxels)
+    assert load_image(file).grid.spacing.tolist() == [1, 2, 3]
+
+
 def test_long_values_of_other_programs_are_read(tmp_path):
     more = GOOD + "\n# " + "c" * 2000 + "\nConversionParameters:=" + "v" * 60_000
     assert load_image(_nrrd(tmp_path / "a.nrrd", more)).grid.spacing.tolist() == [1, 2, 3]

@@ -35,6 +35,10 @@ def _header(path: Path) -> dict[str, str]:
                     f"{path} has a header with a line of {len(line)} bytes or more; at most"
                     f" {longest} were expected: the file is damaged"
                 )
+            if b"\r" in line.rstrip(b"\r\n"):  # for ITK a line ends there, whatever its length
+                raise InputError(
+                    f"{path} has a header with a carriage return inside a line: the file is damaged"
+                )
             name, colon, value = line.decode("utf-8", "replace").partition(":")
             if colon and not free:
                 fields[name.strip().lower()] = value.strip()
