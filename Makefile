@@ -30,7 +30,7 @@ test: lint
 	$(BIN)/python -c 'from sacbnet.kernels.cpu.native import library; library()'
 	OMP_NUM_THREADS=1 $(PEERS_PYTHON) $(BIN)/python -m pytest -n 2 --dist worksteal
 
-PLAIN_TESTS := tests/kernels tests/ops tests/spatial tests/losses tests/networks/sacbnet
+PLAIN_TESTS := tests/ops tests/spatial tests/losses tests/networks/sacbnet/test_reference.py
 plain: $(VENV)/.installed-test
 	SACBNET_KERNELS=plain OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PLAIN_TESTS)
 
@@ -42,7 +42,7 @@ sanitize: $(VENV)/.installed-test
 	SACBNET_CACHE=$(SANITIZED) CXX=$(abspath .ci/sanitized-c++) \
 	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest -p no:xdist tests/kernels/cpu/test_*_kernel.py
+	  $(BIN)/python -m pytest -n 2 tests/kernels/cpu/test_*_kernel.py
 
 mutants: $(VENV)/.installed-test
 	$(BIN)/python speed/mutants.py $(abspath $(VENV))/mutants

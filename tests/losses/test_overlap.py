@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sacbnet.errors import InputError
+from sacbnet.kernels.cpu import native
 from sacbnet.losses import dice_loss
 from sacbnet.metrics.overlap import dice
 from sacbnet.spatial.warp import warp
@@ -51,6 +52,10 @@ def test_equals_its_definition(scale, labels):
     torch.testing.assert_close(torch.autograd.grad(found, u), torch.autograd.grad(expected, u))
 
 
+@pytest.mark.skipif(
+    native.switched_off() or native.library() is None,
+    reason="no compiled warp; the plain one takes the slope of one side",
+)
 def test_at_lattice_points_the_slope_is_that_of_the_compiled_warp():
     _, moving, fixed = case()
     whole = torch.randint(
@@ -87,7 +92,8 @@ def test_dice_of_shifted_boxes():
         u = torch.zeros(1, 3, 12, 6, 6)
         u[:, 0] = shift
         # half a voxel off: two half voxels of a warped box lie beyond both ends of the overlap
-        assert float(dice_loss(u, moving, fixed, (3,))) == pytest.approx(1 - expected), shift
+        found = float(dice_loss(u, moving, fixed, (3,)))
+        assert found == pytest.approx(1 - expected, abs=1e-6), shift
 
 
 def test_whole_steps_give_the_dice_of_label_maps():

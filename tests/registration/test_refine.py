@@ -435,6 +435,11 @@ def test_large_volumes_have_levels_and_steps_of_their_own():
     assert _at_level(large, 1, replace(o, iterations=0)).iterations == 0
 
 
+def test_the_correlation_box_of_a_level_is_odd_and_no_larger_than_asked_for():
+    assert [RefineOptions(window=9).box(s) for s in (1, 2, 4, 8)] == [9, 5, 5, 5]
+    assert [RefineOptions(window=3).box(s) for s in (1, 2, 4)] == [3, 3, 3]
+
+
 def test_a_volume_counts_as_large_from_its_size_on(monkeypatch):
     """A small volume treated as a large one: the known warp is found, by fewer full steps."""
     monkeypatch.setattr(module, "LARGE", SIZE**3)

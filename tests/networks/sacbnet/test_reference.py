@@ -50,7 +50,7 @@ def recorded():
 
 def drawn(**options):
     """A network with drawn weights, and these weights."""
-    options = reference.PUBLISHED | {"kmeans_rounds": 10_000} | options  # until nothing changes
+    options = reference.PUBLISHED | {"kmeans_rounds": 4_000} | options  # until nothing changes
     network = SACBNet(SACBNetConfig.from_dict(options)).eval()
     state = reference.draw_state({n: tuple(p.shape) for n, p in network.state_dict().items()})
     network.load_state_dict(state)
