@@ -37,12 +37,13 @@ plain: $(VENV)/.installed-test
 # Python itself is not built with the sanitizers, so their libraries are loaded before it. The leaks
 # of Python at its exit are no concern of ours.
 SANITIZED := $(abspath $(VENV))/sanitized
+UNDER_SANITIZERS = SACBNET_CACHE=$(SANITIZED) CXX=$(abspath .ci/sanitized-c++) \
+  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
+  ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 $(BIN)/python
 sanitize: $(VENV)/.installed-test
 	mkdir -p -m 700 $(SANITIZED)
-	SACBNET_CACHE=$(SANITIZED) CXX=$(abspath .ci/sanitized-c++) \
-	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
-	  ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest -n 2 tests/kernels/cpu/test_*_kernel.py
+	$(UNDER_SANITIZERS) -c 'from sacbnet.kernels.cpu.native import library; assert library() is not None'
+	$(UNDER_SANITIZERS) -m pytest -n 2 tests/kernels/cpu/test_*_kernel.py
 
 mutants: $(VENV)/.installed-test
 	$(BIN)/python speed/mutants.py $(abspath $(VENV))/mutants
