@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from sacbnet.errors import SacbnetError
 from sacbnet.imaging.image import Image
@@ -122,7 +123,9 @@ def verbs(folder: Path) -> dict[str, Verb]:
         "train": Verb(
             lambda out: ["train", str(recipe), f"--data={shapes}", "-q", f"--out={out}"],
             of_training,
-            lambda out: (out / "last.safetensors").read_bytes(),
+            lambda out: {
+                name: x.tobytes() for name, x in load_file(out / "last.safetensors").items()
+            },
         ),
         "evaluate": Verb(
             lambda out: [*scored, "-q", f"--out={out}"],
