@@ -402,7 +402,7 @@ def test_weights_end_to_end(pair, weights, tmp_path) -> None:
     assert weights.read_bytes() == before
     report = result.report
     assert report.weights.sha256 == weights_hash(weights) and report.weights.licence == "CC0"
-    assert report.working_grid.spacing_mm == 1.0 and report.working_grid.network_spacing_mm == 2.0
+    assert report.working_grid.spacing_mm == report.working_grid.network_spacing_mm == 1.0
     assert report.seconds["network"] > 0 and report.options.refine == 4
     assert not any(
         "no network" in sentence or "licence" in sentence for sentence in report.warnings
@@ -455,7 +455,9 @@ def test_the_default_weights_are_those_of_the_catalogue(pair) -> None:
         pytest.skip("the catalogue names no default")
     report = sacbnet.register(fixed=pair.fixed, moving=pair.aligned, affine="none", refine=2).report
     assert report.options.weights == default() and report.weights.sha256 == find(default()).sha256
-    assert report.working_grid.network_spacing_mm == find(default()).spacing_mm
+    # the head is as small as a fist: half of the spacing has as many voxels as in the training
+    assert report.working_grid.network_spacing_mm == find(default()).spacing_mm / 2
+    assert any("body" in note for note in report.notes)
 
 
 def test_presets_say_how_much_refinement() -> None:

@@ -31,6 +31,8 @@ from .memory import check_memory
 from .predict import Finder, predict
 from .prepare import Pair, prepare
 from .refine import Guide, LevelReport, improves, refine
+from .sameness import aligned_already
+from .units import Units, network_spacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,9 @@ class Estimate:
     seen: Seen
 
 
-def estimate(engine: Engine, inputs: Inputs, account: Account | None = None) -> Estimate:
+def estimate(
+    engine: Engine, inputs: Inputs, account: Account | None = None, units: Units | None = None
+) -> Estimate:
     """Find the transform between two images.
 
     Parameters
@@ -95,14 +99,16 @@ def estimate(engine: Engine, inputs: Inputs, account: Account | None = None) -> 
     engine : Engine
         Network, device and options.
     inputs : Inputs
-        The images, as they were read.
+        The images, as they were read, in `units`.
     account : Account or None, default None
         Collects seconds, notes and warnings.
+    units : Units or None, default None
+        Units of the images; None: mm.
 
     Returns
     -------
     Estimate
-        The transform, and how it was found.
+        The transform, and how it was found, in these units.
 
     Raises
     ------
@@ -113,7 +119,7 @@ def estimate(engine: Engine, inputs: Inputs, account: Account | None = None) -> 
     RegistrationError
         If a displacement is not finite.
     """
-    account = account or Account()
+    account, units = account or Account(), units or Units()
     o = _chosen(engine, inputs, account)
     with account.stage("kernels"):
         kernels_for(engine.device)  # compiles them the first time
@@ -121,8 +127,8 @@ def estimate(engine: Engine, inputs: Inputs, account: Account | None = None) -> 
         upright = inputs.canonical()
         pair = prepare(
             upright,
-            spacing=o.spacing,
-            of_network=None if engine.weights is None else engine.weights.spacing_mm,
+            spacing=None if o.spacing is None else o.spacing / units.fixed_mm,
+            of_network=_network_spacing(engine.weights, inputs.fixed.grid, units, account),
             refined=o.refinement is not None,
             box=o.box,  # type: ignore[arg-type]
         )
@@ -137,16 +143,45 @@ def estimate(engine: Engine, inputs: Inputs, account: Account | None = None) -> 
     for image in (upright.fixed, upright.moving):
         account.note(*image.scaling.notes)
         account.warn(*image.scaling.warnings)
-    with account.stage("affine"):
-        affine = align(pair.fixed, pair.moving, o.affine)  # type: ignore[arg-type]
-    guide = _guide(inputs.landmarks, pair, affine, engine, account)
-    with watching(engine.network, o.save_uncertainty) as seen:
-        u, levels = _displacement(engine, pair, affine, o, account, guide)
+    affine = Affine()
+    levels: tuple[LevelReport, ...] = ()
+    wanted = inputs.landmarks is not None or o.save_clusters or o.save_uncertainty
+    with account.stage("prepare", told=False):
+        same = not wanted and aligned_already(upright.fixed, upright.moving)
+    if same:
+        account.note(
+            "the headers already bring the images together, up to their noise: the transform is"
+            " the identity"
+        )
+        u, seen = torch.zeros(1, 3, *pair.grid.shape), Seen()
+    else:
+        with account.stage("affine"):
+            affine = align(pair.fixed, pair.moving, o.affine)  # type: ignore[arg-type]
+        guide = _guide(inputs.landmarks, pair, affine, engine, account)
+        with watching(engine.network, o.save_uncertainty) as seen:
+            u, levels = _displacement(engine, pair, affine, o, account, guide)
     with account.stage("transform"):
         transform, repair = deliver(
             u[0].float().cpu(), pair.grid, affine, inputs.fixed.grid, o.repair
         )
     return Estimate(transform, affine, pair, o, repair, levels, seen)
+
+
+def _network_spacing(
+    weights: WeightsInfo | None, fixed: Grid, units: Units, account: Account
+) -> float | None:
+    """The spacing that suits the network and the body, in the unit of the fixed image."""
+    if weights is None or weights.spacing_mm is None:
+        return None
+    spacing = network_spacing(weights.spacing_mm, units, float(fixed.spacing.min()))
+    in_mm = spacing * units.fixed_mm
+    if not 0.99 < in_mm / weights.spacing_mm < 1.01 and units.length_mm is not None:
+        account.note(
+            f"the weights {weights.name} were trained at {weights.spacing_mm:g} mm; the fixed image"
+            f" shows a body {units.length_mm:.3g} mm long, so the network works at {in_mm:g} mm,"
+            " with about as many voxels along it as in training"
+        )
+    return spacing
 
 
 def affine_of(engine: Engine) -> AffineKind:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
 from sacbnet.imaging.image import Image
+from sacbnet.imaging.intensities import foreground
 from sacbnet.imaging.resampling import carry, on_grid
 from sacbnet.metrics.overlap import dice_of_present, present_labels
 from sacbnet.metrics.similarity import local_correlation, mutual_information
@@ -20,6 +23,8 @@ from .landmarks import LandmarkFacts
 from .prepare import Pair
 from .report import Likeness, Overlap, Steps
 
+_SHOWN = 0.05  # of the range: what is darker is background
+_SMOOTH = 1.5  # working voxels
 T = TypeVar("T")
 
 
@@ -41,6 +46,32 @@ def likeness_of(pair: Pair, affine: Affine, transform: DisplacementField) -> Ste
         Likeness by the headers alone, after the affine, and at the end.
     """
     return _at_each(affine, transform, lambda step: _likeness(pair, step))
+
+
+def calm_likeness_of(pair: Pair, affine: Affine, transform: DisplacementField) -> Steps[Likeness]:
+    """Measure how alike the smoothed images are, where the fixed image shows something.
+
+    Interpolation smooths the noise of an image. Once both images are smooth, that no longer counts.
+
+    Parameters
+    ----------
+    pair : Pair
+        Both images as the engine takes them.
+    affine : Affine
+        The affine alignment.
+    transform : DisplacementField
+        The whole transform.
+
+    Returns
+    -------
+    Steps[Likeness]
+        Likeness by the headers alone, after the affine, and at the end.
+    """
+    f = pair.fixed
+    shown = foreground(f.data, _SHOWN)
+    inside = shown if f.mask is None else shown & f.mask
+    calm = replace(pair, fixed=replace(f, mask=inside if inside.any() else f.mask))
+    return _at_each(affine, transform, lambda step: _likeness(calm, step, _SMOOTH))
 
 
 def missed_of(
@@ -102,10 +133,15 @@ def _at_each(
     return Steps(start, start if still else measured(affine), measured(transform))
 
 
-def _likeness(pair: Pair, point_map: PointMap) -> Likeness:
+def _likeness(pair: Pair, point_map: PointMap, smooth: float = 0.0) -> Likeness:
     f, m = pair.fixed, pair.moving
     moved = on_grid(m.data, m.grid, pair.grid, point_map)
     fixed = torch.from_numpy(f.data)[None, None]
+    if smooth:
+        moved, fixed = (
+            torch.from_numpy(gaussian_filter(x.numpy(), (0, 0, smooth, smooth, smooth)))
+            for x in (moved, fixed)
+        )
     mask = None if f.mask is None else torch.from_numpy(f.mask)[None, None]
     inside = slice(None) if f.mask is None else f.mask
     return Likeness(

@@ -25,11 +25,12 @@ from .estimate import Engine, Estimate, affine_of, estimate
 from .inputs import Inputs, hash_of, read_inputs
 from .landmarks import PointSource
 from .maps import maps
-from .measure import likeness_of, missed_of, overlap_of
+from .measure import calm_likeness_of, likeness_of, missed_of, overlap_of
 from .memory import shortage_told
 from .predict import as_meant
 from .report import ImageFacts, RunReport, WorkingGrid
 from .result import UNCERTAINTY, Registration
+from .units import Units, units_of
 from .verdict import refuse_worse
 
 
@@ -174,8 +175,11 @@ class Registrar:
         account.warn(*inputs.fixed.warnings, *inputs.moving.warnings)
         if notice := catalogue.licence_notice(self.engine.weights):
             account.warn(notice)
+        units = self._units(inputs, account)
+        worked = units.inputs(inputs)
         with shortage_told(inputs, self.engine.options.spacing):
-            return self._finish(inputs, estimate(self.engine, inputs, account), account, facts)
+            found = estimate(self.engine, worked, account, units)
+            return units.registration(self._finish(worked, found, account, facts), inputs)
 
     def estimate(self, inputs: Inputs, account: Account | None = None) -> Estimate:
         """Find the transform between two images, and nothing more.
@@ -201,7 +205,19 @@ class Registrar:
         RegistrationError
             If a displacement is not finite.
         """
-        return estimate(self.engine, inputs, account)
+        units = self._units(inputs, account or Account())
+        found = estimate(self.engine, units.inputs(inputs), account, units)
+        return replace(
+            found, transform=units.transform(found.transform), affine=units.affine(found.affine)
+        )
+
+    def _units(self, inputs: Inputs, account: Account) -> Units:
+        """The units in which a pair is worked; a warning tells where its sizes differ."""
+        with account.stage("prepare", told=False):
+            units, warning = units_of(inputs, self.affine)
+        if warning is not None:
+            account.warn(warning)
+        return units
 
     def _finish(
         self,
@@ -216,7 +232,7 @@ class Registrar:
             similarity = likeness_of(pair, affine, transform)
             dice = overlap_of(inputs, affine, transform)
             missed = missed_of(inputs, affine, transform)
-            refuse_worse(similarity)
+            refuse_worse(similarity, lambda: calm_likeness_of(pair, affine, transform))
         with account.stage("inverse"):
             lattice = inverse_grid(inputs.moving.grid, transform, pair.spacing)
             inverse = invert(transform, transform.grid, lattice, affine)
