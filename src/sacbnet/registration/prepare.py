@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sacbnet.config.choices import Box
+from sacbnet.imaging.acquired import acquired_box
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.padding import own_mask
 from sacbnet.imaging.resampling import mask_on_grid, on_grid
@@ -129,6 +130,8 @@ def prepare(
     InputError
         If the spacing needs too many voxels.
     """
+    if box != "whole":
+        inputs = acquired(inputs)
     f, m = inputs.fixed, inputs.moving
     if box == "whole" and spacing is None and of_network is None:
         own = f.grid.spacing
@@ -148,6 +151,40 @@ def prepare(
     if not m.grid.is_orthogonal:  # the affine search needs an upright lattice
         moving = _resampled(moving, m.grid.orthogonal())
     return Pair(grid, spacing, fixed, moving, factor, box)
+
+
+def acquired(inputs: Inputs) -> Inputs:
+    """Leave out the slices that were not acquired.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        Images and masks; the label maps are returned as they are.
+
+    Returns
+    -------
+    Inputs
+        The images and their masks, cropped (`imaging.acquired.acquired_box`).
+    """
+    fixed, fixed_mask = _cropped(inputs.fixed, inputs.fixed_mask)
+    moving, moving_mask = _cropped(inputs.moving, inputs.moving_mask)
+    return replace(
+        inputs, fixed=fixed, moving=moving, fixed_mask=fixed_mask, moving_mask=moving_mask
+    )
+
+
+def _cropped(image: Image, mask: Image | None) -> tuple[Image, Image | None]:
+    box = acquired_box(image.data)
+    if box is None:
+        return image, mask
+    grid = image.grid.cropped([s.start for s in box], [s.stop for s in box])
+
+    def inside(whole: Image) -> Image:
+        missing = None if whole.missing is None else np.ascontiguousarray(whole.missing[box])
+        data = np.ascontiguousarray(whole.data[box])
+        return replace(whole, data=data, grid=grid, missing=missing)
+
+    return inside(image), None if mask is None else inside(mask)
 
 
 def _resampled(layer: Layer, grid: Grid) -> Layer:

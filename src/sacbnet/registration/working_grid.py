@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacbnet.errors import InputError
+from sacbnet.imaging.acquired import CUT_SIGNAL, cut_faces
 from sacbnet.imaging.image import Image
 from sacbnet.spatial.grid import Grid
 
 HUMAN_MM = (0.45, 1.55)  # finest spacings worked at 1 mm: the range of human MR and CT
 MOST_VOXELS = 12e6
 MARGIN = 12  # voxels around the foreground, at the spacing that the image calls for
-# a face is cut where more than CUT_FACE of its voxels lie above CUT_SIGNAL of the intensity range
-CUT_SIGNAL, CUT_FACE = 0.1, 0.1
 
 
 def working_spacing(fixed: Grid, asked: float | None = None) -> float:
@@ -130,7 +129,8 @@ def foreground_grid(
         far = np.array(fixed.grid.shape) - high
         room = np.stack([low, far]) * fixed.grid.spacing / spacing  # in working voxels
         # what lies outside a mask is to have no say, so a mask cuts at every face
-        cut = _cut(fixed) if mask is None else np.True_
+        shown = fixed.scaling.foreground(fixed.data, CUT_SIGNAL)
+        cut = cut_faces(shown) if mask is None else np.True_
         before, after = np.where(cut, np.minimum(np.floor(room + 1e-6), margin), margin).astype(int)
     grid, axes, signs = grid.canonical()
     sides = [
@@ -163,17 +163,6 @@ def whole_grid(fixed: Grid, spacing: float) -> Grid:
     if np.abs(grid.spacing - spacing).max() > 1e-3 * spacing:
         return grid.with_spacing(spacing)
     return grid
-
-
-def _cut(image: Image) -> NDArray[np.bool_]:
-    """(2, 3): whether the low and the high face of each axis cut through anatomy.
-
-    A tight box only touches anatomy, and the background may be noisy.
-    """
-    shown = image.scaling.foreground(image.data, CUT_SIGNAL)
-    return np.array(
-        [[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)]
-    )
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sacbnet.config.choices import AffineKind
+from sacbnet.errors import RegistrationError
+from sacbnet.imaging.acquired import CUT_SIGNAL
 from sacbnet.imaging.intensities import foreground
 from sacbnet.registration.prepare import Layer
 from sacbnet.spatial.transforms import Affine
 
+from .bounds import Array, Bounds
+from .candidates import near_headers, turned
 from .information import Information
 from .lattice import Lattice, pyramid
-from .models import Array, Frame, affine, climb, rigid, similarity
-from .poses import best_apart, spread
+from .models import Frame, affine, climb, rigid, similarity
+from .poses import best_apart
+
+_NEAR = 0.1  # air within this share of the body's radius counts where a body is cut
+_TURNED = 0.97  # weight of the scores of poses that contradict the headers
+_SIZES = 2.2  # ratio of the sizes of two whole bodies above which the scale of a header is wrong
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class AffineOptions:
         Scales of the first poses. A rigid alignment uses the scale 1 only.
     tried : int, default 20
         Number of poses from which the search climbs on the coarse lattice.
+    glanced : int, default 600
+        Number of first poses whose estimate is repeated with more points.
     kept : int, default 4
         Number of poses from which the search climbs on the medium lattice.
     iterations : int, default 100
@@ -56,17 +67,24 @@ class AffineOptions:
     turns_deg: tuple[float, ...] = (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0)
     scales: tuple[float, ...] = (0.83, 1.0, 1.2)
     tried: int = 20
+    glanced: int = 600
     kept: int = 4
     iterations: int = 100
 
 
 def align(
-    fixed: Layer, moving: Layer, kind: AffineKind, options: AffineOptions | None = None
+    fixed: Layer,
+    moving: Layer,
+    kind: AffineKind,
+    options: AffineOptions | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Affine:
     """Find the rigid or affine transform that makes the mutual information largest.
 
     The identity is always one of the poses that the search tries. The result therefore never
-    scores less than the headers of the two images.
+    scores less than the headers of the two images. What lies beyond the field of view of either
+    image has no say. The number of evaluations is bounded, and each takes a fixed number of sample
+    points, so that the seconds do not depend on how the images look.
 
     Parameters
     ----------
@@ -79,12 +97,20 @@ def align(
         Family of the transform. "none" returns the identity without a search.
     options : AffineOptions, optional
         Numbers of the search; the defaults of `AffineOptions` if not given.
+    warn : callable (str), optional
+        Called with a sentence for each reason to doubt the result.
 
     Returns
     -------
     Affine
         The transform from points of the fixed image to points of the moving image (mm, RAS).
         It is the identity if the headers already agree at least as well as the best pose.
+
+    Raises
+    ------
+    RegistrationError
+        If no pose is sound: each one mirrors or collapses the image, or stretches it by more than
+        `Bounds` allows.
 
     Notes
     -----
@@ -101,24 +127,137 @@ def align(
     if kind == "none":
         return Affine()
     o = options or AffineOptions()
-    # A head of 160 voxels is 20 voxels wide on the coarse lattice. A small crop gets finer
-    # lattices, so that more than a few voxels remain on the coarse one.
-    spacing = float(fixed.grid.spacing.mean()) * min(1.0, min(fixed.grid.shape) / 120)
-    spacings = [f * spacing for f in (o.fine, o.medium, o.coarse)]
-    lattices = list(zip(pyramid(fixed, spacings), pyramid(moving, spacings), strict=True))[::-1]
-    coarse, medium, fine = (
-        Information(f, m, samples, bins)
-        for (f, m), samples, bins in zip(lattices, o.samples, o.bins, strict=True)
-    )
-    frame = _frame(lattices[1][0])
-    best = _pose(coarse, medium, _candidates(frame, *lattices[1], kind, o), kind, frame, o)
-    model = rigid if kind == "rigid" else affine
-    for information in (medium, fine):
-        _, best = climb(information, best, model, frame, o.iterations)
-    header = np.eye(4)
-    if medium(header) >= medium(best):
-        return Affine()  # the headers agree at least as well: never worse than the start
-    return Affine(best)
+    search = _Search.of(fixed, moving, kind, o)
+    return Affine(search.find(warn or _silent))
+
+
+def _silent(sentence: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class _Search:
+    """The images at three resolutions, coarse to fine, and what limits the search."""
+
+    lattices: list[tuple[Lattice, Lattice]]
+    levels: list[Information]
+    frame: Frame
+    bounds: Bounds
+    kind: AffineKind
+    o: AffineOptions
+
+    @classmethod
+    def of(cls, fixed: Layer, moving: Layer, kind: AffineKind, o: AffineOptions) -> _Search:
+        # A head of 160 voxels is 20 voxels wide on the coarse lattice. A small crop gets finer
+        # lattices, so that more than a few voxels remain on the coarse one.
+        spacing = float(fixed.grid.spacing.mean()) * min(1.0, min(fixed.grid.shape) / 120)
+        spacings = [f * spacing for f in (o.fine, o.medium, o.coarse)]
+        lattices = list(zip(pyramid(fixed, spacings), pyramid(moving, spacings), strict=True))[::-1]
+        frame = _frame(lattices[1][0])
+        sampled = lattices
+        if lattices[0][0].cut.any():
+            sampled = [(near_body(f, _NEAR * frame.radius), m) for f, m in lattices]
+        levels = [
+            Information(f, m, samples, bins)
+            for (f, m), samples, bins in zip(sampled, o.samples, o.bins, strict=True)
+        ]
+        scale = _size_ratio(frame, *lattices[1]) if kind == "affine" else 1.0
+        return cls(lattices, levels, frame, Bounds(scale), kind, o)
+
+    def find(self, warn: Callable[[str], None]) -> Array:
+        coarse, medium, fine = self.levels
+        poses = self._poses()
+        best = poses[0][1]
+        sound = [m for m in (best, np.eye(4)) if self.bounds.allow(m)]
+        model = rigid if self.kind == "rigid" else affine
+        for information in (medium, fine):
+            _, best = climb(information, best, model, self.frame, self.o.iterations, self.bounds)
+        if not self.bounds.allow(best):
+            if not sound:
+                raise RegistrationError(
+                    "the affine alignment found no sound pose: each mirrors, collapses or stretches"
+                    " the image; check that both images show the same anatomy at the same scale,"
+                    " give masks, or try --affine rigid"
+                )
+            best = sound[0]
+        header = np.eye(4)
+        if self.bounds.allow(header) and medium(header) >= medium(best):
+            return header  # the headers agree at least as well: never worse than the start
+        return best
+
+    def _poses(self) -> list[tuple[float, Array]]:
+        """The best poses and their scores: estimates of all, coarse climbs, medium climbs."""
+        coarse, medium, _ = self.levels
+        o, frame, bounds = self.o, self.frame, self.bounds
+        model = rigid if self.kind == "rigid" else similarity
+        estimated = self._estimated()
+        starts = best_apart(estimated, o.tried, 0.2 * frame.radius, frame)
+        climbed = [
+            self._weighed(coarse, climb(coarse, m, model, frame, o.iterations // 3, bounds))
+            for m in [np.eye(4), *starts]
+        ]
+        starts = best_apart(climbed, o.kept, 0.1 * frame.radius, frame)
+        found = [
+            self._weighed(medium, climb(medium, m, model, frame, o.iterations // 3, bounds))
+            for m in starts
+        ]
+        return sorted(found, key=lambda pose: -pose[0])
+
+    def _estimated(self) -> list[tuple[float, Array]]:
+        """The most promising first poses; those near the headers are preferred."""
+        coarse, o, frame = self.levels[0], self.o, self.frame
+        fixed, moving = self.lattices[1]
+        scales = (1.0,) if self.kind == "rigid" else tuple(self.bounds.scale * s for s in o.scales)
+        mass = _centre_of_mass(moving)
+        near = near_headers(frame, fixed, moving, mass, o.turns_deg, scales)
+        far = turned(frame, fixed, moving, mass, scales)
+        shares = [1.0] * len(near) + [_TURNED] * len(far)
+        fleeting = [
+            (share * coarse.glance(m, fleeting=True), share, m)
+            for share, m in zip(shares, near + far, strict=True)
+        ]
+        fleeting.sort(key=lambda pose: -pose[0])
+        return [(share * coarse.glance(m), m) for _, share, m in fleeting[: o.glanced]]
+
+    def _weighed(
+        self, information: Information, pose: tuple[float, Array]
+    ) -> tuple[float, Array]:
+        """The score of a pose times what its overlap counts."""
+        score, matrix = pose
+        return score * information.preference(information.overlap(matrix)), matrix
+
+
+def near_body(lattice: Lattice, distance: float) -> Lattice:
+    """Limit an image to its body and what lies near it.
+
+    Where a body is cut, its image holds much air beside it, and air says little about the pose.
+
+    Parameters
+    ----------
+    lattice : Lattice
+        The image.
+    distance : float
+        How far from the body the image counts, in mm.
+
+    Returns
+    -------
+    Lattice
+        The image, with a mask.
+    """
+    from scipy import ndimage  # slow to import, and not needed without alignment
+
+    body = ndimage.binary_fill_holes(foreground(lattice.data, CUT_SIGNAL))
+    steps = max(1, round(distance / float(lattice.grid.spacing.mean())))
+    near = ndimage.binary_dilation(body, iterations=steps)
+    return replace(lattice, mask=near if lattice.mask is None else near & lattice.mask)
+
+
+def _size_ratio(frame: Frame, fixed: Lattice, moving: Lattice) -> float:
+    """The scale that is expected: 1, unless two whole bodies differ more than bodies do."""
+    if fixed.cut.any() or moving.cut.any():
+        return 1.0
+    ratio = _frame(moving).radius / frame.radius
+    return ratio if not 1 / _SIZES < ratio < _SIZES else 1.0
 
 
 def _frame(fixed: Lattice) -> Frame:
@@ -128,41 +267,6 @@ def _frame(fixed: Lattice) -> Frame:
     centre = _centre_of_mass(fixed)
     distance = np.sqrt(((points - centre) ** 2).sum(axis=1).mean())
     return Frame(centre, float(max(distance, fixed.grid.spacing.min())))
-
-
-def _candidates(
-    frame: Frame, fixed: Lattice, moving: Lattice, kind: AffineKind, o: AffineOptions
-) -> list[Array]:
-    """The first poses of the search; the identity, which stands for the headers, comes first.
-
-    The other poses turn and scale the fixed object. Its centre goes to one of three places: where
-    the headers put it, to the moving object's centre of mass, or by the shift between the centres
-    of the two boxes.
-    """
-    boxes = frame.centre + moving.grid.centre - fixed.grid.centre
-    images = [frame.centre, _centre_of_mass(moving), boxes]
-    return [np.eye(4), *spread(frame, images, o.turns_deg, (1.0,) if kind == "rigid" else o.scales)]
-
-
-def _pose(
-    coarse: Information,
-    medium: Information,
-    candidates: list[Array],
-    kind: AffineKind,
-    frame: Frame,
-    o: AffineOptions,
-) -> Array:
-    """The best pose: estimates of all candidates, coarse climbs of some, medium climbs of few."""
-    model = rigid if kind == "rigid" else similarity
-    starts = best_apart(
-        [(coarse.glance(m), m) for m in candidates], o.tried, 0.2 * frame.radius, frame
-    )
-    climbed = [climb(coarse, m, model, frame, o.iterations // 3) for m in [candidates[0], *starts]]
-    starts = best_apart(climbed, o.kept, 0.1 * frame.radius, frame)
-    return max(
-        (climb(medium, m, model, frame, o.iterations // 3) for m in starts),
-        key=lambda found: found[0],
-    )[1]
 
 
 def _centre_of_mass(lattice: Lattice) -> Array:

@@ -30,8 +30,10 @@ Array = NDArray[np.float64]
 _BEYOND = 0.1
 # Least share of the samples, among those that can fall on known moving voxels, that must do so.
 # The score is 0 with fewer samples.
-_LEAST = 0.2
+_LEAST = 0.1
+_PREFERENCE = 0.5  # power of the overlap that weighs the scores of poses
 _GLANCE = 4096  # sample points of an estimate
+_FLEETING = 1024  # sample points of a first, rough estimate
 
 
 class Information:
@@ -57,7 +59,8 @@ class Information:
         self.bins = bins
         self.points, values = samples(fixed, count)
         self.fixed_bin = _bin(values, bins)
-        self.least = _LEAST * min(1.0, moving.volume / fixed.volume)
+        self.most = min(1.0, moving.volume / fixed.volume)
+        self.least = _LEAST * self.most
         self.to_padded = moving.grid.inverse_affine.copy()
         self.to_padded[:3, 3] += 1  # world points in mm -> voxels of the padded lattice
         data, mask = moving.padded()
@@ -70,8 +73,9 @@ class Information:
         if self.mask is not None:
             self.moving_bin[~self.mask] = bins  # an extra column, which is dropped
         self.few = self.points[:, :_GLANCE].astype(np.float32)
+        self.fewer = np.ascontiguousarray(self.few[:, :_FLEETING])
 
-    def glance(self, matrix: Array) -> float:
+    def glance(self, matrix: Array, fleeting: bool = False) -> float:
         """Estimate the score quickly.
 
         The estimate uses the first sample points only and the nearest voxel at each. The first
@@ -81,23 +85,65 @@ class Information:
         ----------
         matrix : array, shape (4, 4)
             Affine from points of the fixed image to points of the moving image (mm, RAS).
+        fleeting : bool, default False
+            Whether a quarter of these points is enough.
 
         Returns
         -------
         float
-            The estimated score; 0 where the overlap is too small.
+            The estimated score times `preference` of its overlap; 0 where the overlap is too
+            small.
         """
         if not np.isfinite(matrix).all():
             return 0.0
         m = (self.to_padded @ matrix).astype(np.float32)
-        v = m[:3, :3] @ self.few + (m[:3, 3:] + np.float32(0.5))
+        v = m[:3, :3] @ (self.fewer if fleeting else self.few) + (m[:3, 3:] + np.float32(0.5))
         index = self.strides @ np.clip(v.astype(np.int32), 0, self.last)
         cells = self.fixed_bin[: index.size] * (self.bins + 1) + self.moving_bin[index]
         joint = np.bincount(cells, minlength=self.bins * (self.bins + 1)).reshape(self.bins, -1)[
             :, : self.bins
         ]
         total = joint.sum()
-        return 0.0 if total <= self.least * index.size else _normalised(joint / total)[0]
+        if total <= self.least * index.size:
+            return 0.0
+        return _normalised(joint / total)[0] * self.preference(total / index.size)
+
+    def overlap(self, matrix: Array) -> float:
+        """Measure the overlap of the two fields of view under an affine.
+
+        Parameters
+        ----------
+        matrix : array, shape (4, 4)
+            Affine from points of the fixed image to points of the moving image (mm, RAS).
+
+        Returns
+        -------
+        float
+            Share of the sample points that fall where the moving image is known.
+        """
+        if self.mask is None:
+            return 1.0
+        m = (self.to_padded @ matrix).astype(np.float32)
+        v = m[:3, :3] @ self.few + (m[:3, 3:] + np.float32(0.5))
+        index = self.strides @ np.clip(v.astype(np.int32), 0, self.last)
+        return float(self.mask[index].mean())
+
+    def preference(self, overlap: float) -> float:
+        """Weigh an overlap, for the comparison of poses.
+
+        A pose of small overlap may score well by chance.
+
+        Parameters
+        ----------
+        overlap : float
+            Share of the sample points that fall where the moving image is known.
+
+        Returns
+        -------
+        float
+            1 for the largest overlap that the volumes allow, less for a smaller one.
+        """
+        return float(min(1.0, overlap / self.most) ** _PREFERENCE)
 
     def __call__(self, matrix: Array) -> float:
         """The score of an affine, a 4x4 matrix from fixed to moving points (mm, RAS)."""

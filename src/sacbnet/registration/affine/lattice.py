@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sacbnet.imaging.acquired import CUT_SIGNAL, cut_faces
 from sacbnet.imaging.intensities import foreground
 from sacbnet.imaging.resampling import antialias
 from sacbnet.registration.prepare import Layer
-from sacbnet.registration.working_grid import CUT_FACE, CUT_SIGNAL
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.resample import resample
 from sacbnet.spatial.transforms import Affine
@@ -95,10 +95,7 @@ def pyramid(layer: Layer, spacings: Sequence[float]) -> list[Lattice]:
     list of Lattice
         One lattice for each spacing, in the same order.
     """
-    shown = foreground(layer.data, CUT_SIGNAL)
-    cut = np.array(
-        [[shown.take(end, axis).mean() > CUT_FACE for axis in range(3)] for end in (0, -1)]
-    )
+    cut = cut_faces(foreground(layer.data, CUT_SIGNAL))
     data, grid = np.clip(layer.data, 0, 1), layer.grid
     out = []
     for spacing in spacings:

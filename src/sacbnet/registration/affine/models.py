@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .bounds import Bounds
 from .information import Information
 
 Array = NDArray[np.float64]
@@ -173,7 +174,12 @@ SIZES: dict[Model, int] = {rigid: 6, similarity: 7, affine: 12}
 
 
 def climb(
-    information: Information, start: Array, model: Model, frame: Frame, iterations: int
+    information: Information,
+    start: Array,
+    model: Model,
+    frame: Frame,
+    iterations: int,
+    bounds: Bounds | None = None,
 ) -> tuple[float, Array]:
     """Climb from a pose to the nearest optimum of the score in a family of affines.
 
@@ -190,12 +196,15 @@ def climb(
     frame : Frame
         Position and size of the fixed object.
     iterations : int
-        Largest number of iterations.
+        Largest number of iterations. A step takes a few evaluations of the score at most, each on
+        a fixed number of sample points, so that the time of a climb is bounded.
+    bounds : Bounds, optional
+        What stretches cost; nothing if not given.
 
     Returns
     -------
     score : float
-        The score of the result. It is never below the score of the start.
+        The score of the result, less what its stretch costs. It is never below the score of the start.
     matrix : array, shape (4, 4)
         The affine with this score.
     """
@@ -203,14 +212,23 @@ def climb(
 
     steps = np.eye(SIZES[model]) * _SMALL
 
+    def scored(matrix: Array) -> tuple[float, Array]:
+        score, by_matrix = information.with_gradient(matrix)
+        if bounds is None:
+            return score, by_matrix
+        cost, by_linear = bounds.cost(matrix)
+        by_matrix[:, :3] -= by_linear
+        return score - cost, by_matrix
+
     def loss(x: Array) -> tuple[float, Array]:
-        score, by_matrix = information.with_gradient(model(x, start, frame))
+        score, by_matrix = scored(model(x, start, frame))
         changes = [(model(x + h, start, frame) - model(x - h, start, frame))[:3] for h in steps]
         return -score, np.array([-(by_matrix * c).sum() / (2 * _SMALL) for c in changes])
 
-    options = {"maxiter": iterations, "ftol": 1e-7, "gtol": 1e-7}
+    limit = 3 * iterations + 20
+    options = {"maxiter": iterations, "maxfun": limit, "ftol": 1e-7, "gtol": 1e-7}
     found = minimize(loss, np.zeros(len(steps)), jac=True, method="L-BFGS-B", options=options)
-    before = information(start)
+    before = scored(start)[0]
     return (
         (-float(found.fun), model(found.x, start, frame))
         if -found.fun > before
