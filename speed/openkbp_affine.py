@@ -53,7 +53,7 @@ def ours(folder: Path, fixed: str, moving: str) -> dict[str, Any]:
     start = time.process_time()
     pair = prepare(Inputs(*images).canonical())
     prepared = time.process_time()
-    affine = align(pair.fixed, pair.moving, "affine")
+    affine = align(pair.fixed, pair.moving, "affine", warn=account.warn)
     return {
         "matrix": affine.matrix.tolist(),
         "seconds": time.process_time() - prepared,

@@ -88,6 +88,8 @@ def _missing(slices: NDArray[np.generic]) -> int:
         return 0
     shown = (slices != fill).reshape(len(slices), -1)
     largest = shown.sum(axis=1).max()
+    if not largest:
+        return 0
     begins = (shown[1:] & ~shown[:-1]).sum(axis=1)
     for n in range(len(slices) // 2, 0, -1):
         now, later = begins[n - 1], begins[n : n + 2].max()

@@ -133,12 +133,14 @@ def _without_folds(written: DisplacementField) -> tuple[DisplacementField, int]:
         u = _first(transform)
         if not bool(folds(u, HAIR).any()):
             return transform, 0
-        mended, _ = unfold(u, margin)
+        mended, report = unfold(u, margin)
         changed = (mended != u).any(dim=0).numpy()
         # where nothing was mended the field stays the same to the last bit
         mm = transform.displacement_mm.copy()
         mm[changed] = _last(mended).numpy()[changed] @ transform.grid.affine[:3, :3].T
         transform = DisplacementField(transform.grid, mm)
+        if report["remaining_voxels"]:  # more rounds would not mend it either
+            break
     return transform, int(folds(_first(transform), HAIR).sum())
 
 

@@ -156,7 +156,8 @@ def estimate(
         u, seen = torch.zeros(1, 3, *pair.grid.shape), Seen()
     else:
         with account.stage("affine"):
-            affine = align(pair.fixed, pair.moving, o.affine)  # type: ignore[arg-type]
+            kind: AffineKind = o.affine  # type: ignore[assignment]
+            affine = align(pair.fixed, pair.moving, kind, warn=account.warn)
         guide = _guide(inputs.landmarks, pair, affine, engine, account)
         with watching(engine.network, o.save_uncertainty) as seen:
             u, levels = _displacement(engine, pair, affine, o, account, guide)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sacbnet.config.choices import Box
-from sacbnet.imaging.acquired import acquired_box
+from sacbnet.imaging.acquired import CUT_SIGNAL, acquired_box, cut_faces
 from sacbnet.imaging.image import Image
+from sacbnet.imaging.intensities import foreground
 from sacbnet.imaging.padding import own_mask
 from sacbnet.imaging.resampling import mask_on_grid, on_grid
 from sacbnet.spatial.grid import Grid
@@ -84,17 +85,65 @@ class Pair:
         fixed, moving : Tensor, shape (1, 1, i, j, k)
             Intensities in [0, 1].
         fixed_mask, moving_mask : Tensor, shape (1, 1, i, j, k), or None
-            1 where the image counts, 0 elsewhere; None: everywhere.
+            1 where the image counts, 0 elsewhere; None: everywhere. Without a mask the moving image
+            counts in its field of view: not beyond faces that cut through anatomy.
         """
         f, m = self.fixed, self.moving
+        view = _View.of(m, self.grid, affine)
         f_mask = None if f.mask is None else torch.from_numpy(f.mask.astype(np.float32))[None, None]
-        m_mask = None if m.mask is None else mask_on_grid(m.mask, m.grid, self.grid, affine)
+        m_mask = view.inside()
+        point_map = affine if m_mask is None else view
+        if m.mask is not None:
+            m_mask = mask_on_grid(m.mask, m.grid, self.grid, affine)
         return (
             torch.from_numpy(f.data)[None, None].to(device),
-            on_grid(m.data, m.grid, self.grid, affine).to(device),
+            on_grid(m.data, m.grid, self.grid, point_map).to(device),
             None if f_mask is None else f_mask.to(device),
             None if m_mask is None else m_mask.to(device),
         )
+
+
+@dataclass(frozen=True)
+class _View:
+    """The moving image's field of view, as a grid sees it through an affine.
+
+    Beyond a face that cuts through anatomy nothing is known. Beyond the others there is background,
+    as within the image.
+    """
+
+    moving: Grid
+    cut: NDArray[np.bool_]
+    grid: Grid
+    affine: Affine
+
+    @classmethod
+    def of(cls, moving: Layer, grid: Grid, affine: Affine) -> _View:
+        cut = cut_faces(foreground(moving.data, CUT_SIGNAL))
+        return cls(moving.grid, cut, grid, affine)
+
+    def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map points, those beyond a cut face onto that face.
+
+        Zeros out there would be an edge that is in no anatomy.
+        """
+        there = self.affine(points)
+        last = np.array(self.moving.shape) - 1
+        low, high = np.where(self.cut[0], 0, -np.inf), np.where(self.cut[1], last, np.inf)
+        return self.moving.world(np.clip(self.moving.voxels(there), low, high))
+
+    def inside(self) -> Tensor | None:
+        """1 where the grid lies in the field of view, (1, 1, i, j, k); None: everywhere."""
+        matrix = self.moving.inverse_affine @ self.affine.matrix @ self.grid.affine
+        inside = torch.ones(self.grid.shape, dtype=torch.bool)
+        i, j, k = np.ogrid[tuple(slice(n) for n in self.grid.shape)]
+        for axis in np.flatnonzero(self.cut.any(axis=0)):
+            a, b, c, start = matrix[axis]
+            v = torch.from_numpy((a * i + (b * j + (c * k + start))).astype(np.float32))
+            if self.cut[0, axis]:
+                inside &= v >= -0.5
+            if self.cut[1, axis]:
+                inside &= v <= self.moving.shape[axis] - 0.5
+        return None if bool(inside.all()) else inside[None, None].float()
 
 
 def prepare(

@@ -14,6 +14,9 @@ from .jacobian import CORNERS, folded_cells, folds
 BETWEEN = 10  # rounds of pushing between two tests of whether they help
 STUCK = 0.7  # above this share of cells that are still folded, the pushes do not help
 LARGEST = 1e6  # voxels; the volumes of larger displacements exceed the range of float32
+# Visits of cells, per voxel and in any volume, after which the repair ends. Usual folds take fewer
+# than 3 per voxel; a field that is folded everywhere would take 700, which are minutes.
+MOST_WORK, ALWAYS = 10, 10_000_000
 LONGEST = 2.0  # longest push, in voxels per unit of slope
 
 
@@ -31,7 +34,9 @@ def unfold(
     by its 3×3×3 mean. The neighbourhood grows with each replacement. In the limit the displacement
     is constant there, and a constant displacement cannot fold.
 
-    The computation runs on the CPU in a fixed order.
+    The computation runs on the CPU in a fixed order. It ends after `max_rounds` rounds, or after 10
+    visits of cells per voxel and 10 million more: its time is bounded by the volume, however much
+    is folded.
 
     Parameters
     ----------
@@ -49,7 +54,7 @@ def unfold(
     report : dict of str to float
         ``voxels_changed``, ``voxels_changed_percent``, ``mean_change_vox`` (over the changed
         voxels), ``largest_change_vox``, ``rounds``, and ``remaining_voxels``: the number of voxels
-        at folds, 0 unless `max_rounds` was reached or the displacement is not finite.
+        at folds, 0 unless one of the two limits was reached or the displacement is not finite.
 
     References
     ----------
@@ -66,8 +71,10 @@ def unfold(
     if not bool((u.abs() < LARGEST).all()):
         max_rounds = 0
     rounds, smoothings, before = 0, 0, len(cells)
-    while len(cells) and rounds < max_rounds:
+    left = MOST_WORK * given[0].numel() + ALWAYS
+    while len(cells) and rounds < max_rounds and left > 0:
         rounds += 1
+        left -= len(cells)
         if rounds % BETWEEN == 0 and len(cells := _faulty(u, margin)) > STUCK * before:
             touched = _smooth(u, _around(cells, 0, 1, u.shape[1:]), 1 + smoothings // 4)
             smoothings += 1

@@ -151,3 +151,64 @@ def test_masks_restrict_what_counts():
     assert with_masks < 1
     without = error_mm(align(Layer(f.data, f.grid), Layer(m.data, m.grid), "rigid"), truth)
     assert without > 10
+
+
+def warned(fixed: Layer, moving: Layer, kind="affine") -> tuple[Affine, str]:
+    sentences: list[str] = []
+    found = align(fixed, moving, kind, QUICK, warn=sentences.append)
+    return found, " | ".join(sentences)
+
+
+QUICK = AffineOptions(samples=(6_000, 12_000, 12_000))
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 180), (90, 0, 180), (180, 0, 0)])
+def test_turns_of_the_cube_are_found_and_told(angles):
+    truth = pose(angles, (12, -9, 5))
+    found, told = warned(fixed(), moved(truth, box()))
+    assert error_mm(found, truth) < 1
+    assert "against its header" in told
+
+
+def test_headers_far_apart_are_told():
+    truth = pose((5, 0, 0), (300, -200, 500))
+    _, told = warned(fixed(), moved(truth, box(centre=(300, -200, 500))), "rigid")
+    assert "share no place" in told
+
+
+def test_a_good_pair_raises_no_doubt():
+    truth = pose((5, 10, -8), (3, 2, -6), (1.05, 0.95, 1.05))
+    found, told = warned(fixed(), moved(truth, box()))
+    assert error_mm(found, truth) < 1 and told == ""
+
+
+def test_a_mirror_image_is_told():
+    layer = moved(pose((4, 2, 0), (3, 0, 5)), box())
+    _, told = warned(fixed(), Layer(np.ascontiguousarray(layer.data[::-1]), layer.grid))
+    assert "left and right may be swapped" in told
+
+
+@pytest.mark.parametrize("factor", [10.0, 0.1])
+def test_a_tenfold_size_is_found_and_told(factor):
+    layer = moved(pose((6, -4, 8)), box())
+    truth = Affine(np.diag([factor, factor, factor, 1])) @ pose((6, -4, 8))
+    scaled = Grid(layer.grid.shape, np.diag([factor, factor, factor, 1]) @ layer.grid.affine)
+    found, told = warned(fixed(), Layer(layer.data, scaled))
+    assert error_mm(found, truth) < 1 * factor
+    assert "-fold in size" in told
+
+
+def test_a_slab_anywhere_along_a_long_body_is_found():
+    """What lies beyond the slab has no say, wherever the header puts the slab."""
+    truth = pose((3, 0, 4), (5, -4, 60))
+    slab = moved(truth, box((2.5, 2.5, 2.5), (64, 64, 16), centre=(5, -4, 55)))
+    found, _ = warned(fixed(), slab, "rigid")
+    assert error_mm(found, truth) < 2
+
+
+def test_no_sound_pose_is_an_error():
+    noise = np.random.default_rng(0).random((12, 12, 12)).astype(np.float32)
+    search = AffineOptions(tried=2, kept=1, iterations=6)
+    found = align(Layer(noise, box(shape=(12, 12, 12))), fixed(), "affine", search)
+    stretch = np.linalg.svd(found.matrix[:3, :3])[1]
+    assert np.linalg.det(found.matrix[:3, :3]) > 0 and 1 / 3 <= stretch.min() <= stretch.max() <= 3

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
 from sacbnet.config.choices import AffineKind
 from sacbnet.errors import RegistrationError
-from sacbnet.imaging.acquired import CUT_SIGNAL
+from sacbnet.imaging.acquired import CUT_SIGNAL, cut_faces
 from sacbnet.imaging.intensities import foreground
 from sacbnet.registration.prepare import Layer
 from sacbnet.spatial.transforms import Affine
 
+from . import doubts
 from .bounds import Array, Bounds
 from .candidates import near_headers, turned
 from .information import Information
@@ -21,7 +23,10 @@ from .lattice import Lattice, pyramid
 from .models import Frame, affine, climb, rigid, similarity
 from .poses import best_apart
 
-_NEAR = 0.1  # air within this share of the body's radius counts where a body is cut
+# Where a body is cut: air within this share of the body's radius counts, the lattices are finer by
+# this factor and have more samples, and the mean stretch is free, but not the shape, which a part
+# of a body hardly determines.
+_NEAR, _FINER, _MORE, _CUT_SHAPE = 0.05, 0.75, 1.5, 1.08
 _TURNED = 0.97  # weight of the scores of poses that contradict the headers
 _SIZES = 2.2  # ratio of the sizes of two whole bodies above which the scale of a header is wrong
 
@@ -151,18 +156,24 @@ class _Search:
         # A head of 160 voxels is 20 voxels wide on the coarse lattice. A small crop gets finer
         # lattices, so that more than a few voxels remain on the coarse one.
         spacing = float(fixed.grid.spacing.mean()) * min(1.0, min(fixed.grid.shape) / 120)
+        cut = _cut(fixed) or _cut(moving)
+        if cut:
+            spacing *= _FINER
         spacings = [f * spacing for f in (o.fine, o.medium, o.coarse)]
         lattices = list(zip(pyramid(fixed, spacings), pyramid(moving, spacings), strict=True))[::-1]
         frame = _frame(lattices[1][0])
-        sampled = lattices
-        if lattices[0][0].cut.any():
-            sampled = [(near_body(f, _NEAR * frame.radius), m) for f, m in lattices]
         levels = [
-            Information(f, m, samples, bins)
-            for (f, m), samples, bins in zip(sampled, o.samples, o.bins, strict=True)
+            Information(
+                near_body(f, _NEAR * frame.radius) if cut else f,
+                m,
+                round(samples * (_MORE if cut else 1)),
+                bins,
+            )
+            for (f, m), samples, bins in zip(lattices, o.samples, o.bins, strict=True)
         ]
         scale = _size_ratio(frame, *lattices[1]) if kind == "affine" else 1.0
-        return cls(lattices, levels, frame, Bounds(scale), kind, o)
+        bounds = Bounds(scale, free_shape=_CUT_SHAPE) if cut else Bounds(scale)
+        return cls(lattices, levels, frame, bounds, kind, o)
 
     def find(self, warn: Callable[[str], None]) -> Array:
         coarse, medium, fine = self.levels
@@ -181,8 +192,16 @@ class _Search:
                 )
             best = sound[0]
         header = np.eye(4)
-        if self.bounds.allow(header) and medium(header) >= medium(best):
-            return header  # the headers agree at least as well: never worse than the start
+        if self.bounds.allow(header) and self._score(medium, header) >= self._score(medium, best):
+            best = header  # the headers agree at least as well: never worse than the start
+        views = self.lattices[1]
+        cut = any(view.cut.any() for view in views)
+        for sentence in chain(
+            doubts.of_poses(poses, best, self.frame),
+            doubts.of_views(medium, best, self.bounds, *views),
+            doubts.of_mirror(coarse, best, self.frame, self.bounds, cut),
+        ):
+            warn(sentence)
         return best
 
     def _poses(self) -> list[tuple[float, Array]]:
@@ -219,6 +238,9 @@ class _Search:
         fleeting.sort(key=lambda pose: -pose[0])
         return [(share * coarse.glance(m), m) for _, share, m in fleeting[: o.glanced]]
 
+    def _score(self, information: Information, matrix: Array) -> float:
+        return self._weighed(information, (information(matrix), matrix))[0]
+
     def _weighed(
         self, information: Information, pose: tuple[float, Array]
     ) -> tuple[float, Array]:
@@ -250,6 +272,10 @@ def near_body(lattice: Lattice, distance: float) -> Lattice:
     steps = max(1, round(distance / float(lattice.grid.spacing.mean())))
     near = ndimage.binary_dilation(body, iterations=steps)
     return replace(lattice, mask=near if lattice.mask is None else near & lattice.mask)
+
+
+def _cut(layer: Layer) -> bool:
+    return bool(cut_faces(foreground(layer.data, CUT_SIGNAL)).any())
 
 
 def _size_ratio(frame: Frame, fixed: Lattice, moving: Lattice) -> float:

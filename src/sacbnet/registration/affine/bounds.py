@@ -55,6 +55,8 @@ class Bounds:
         gradient : array, shape (3, 3)
             Derivative of the cost by the linear part of the affine.
         """
+        if not np.isfinite(matrix).all():  # such an affine scores nothing
+            return 0.0, np.zeros((3, 3))
         left, stretch, right = np.linalg.svd(matrix[:3, :3])
         log = np.log(np.maximum(stretch, 1e-6))
         beyond = _beyond(log - np.log(self.scale), np.log(self.free))
