@@ -42,11 +42,11 @@ def drawn(folder: Path, count: int, seed: int) -> list[tuple[str, str]]:
 
 
 def ours(folder: Path, fixed: str, moving: str) -> dict[str, Any]:
+    from sacbnet.io.images import load_image
     from sacbnet.registration.account import Account
     from sacbnet.registration.affine import align
     from sacbnet.registration.inputs import Inputs
     from sacbnet.registration.prepare import prepare
-    from sacbnet.io.images import load_image
 
     images = (load_image(folder / "images" / f"{n}.nii.gz") for n in (fixed, moving))
     account = Account()
@@ -132,7 +132,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The share of the pairs in which each structure is found, in Markdown."""
     import numpy as np
 
-    lines = ["| structure | pairs | headers | affine | mean mm | max mm |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| structure | pairs | headers | affine | mean mm | max mm |",
+        "|---|---|---|---|---|---|",
+    ]
     for name in STRUCTURES:
         start = [r["start_mm"][name] for r in rows if name in r["mm"]]
         found = [r["mm"][name] for r in rows if name in r["mm"]]

@@ -194,7 +194,7 @@ def test_a_tenfold_size_is_found_and_told(factor):
     truth = Affine(np.diag([factor, factor, factor, 1])) @ pose((6, -4, 8))
     scaled = Grid(layer.grid.shape, np.diag([factor, factor, factor, 1]) @ layer.grid.affine)
     found, told = warned(fixed(), Layer(layer.data, scaled))
-    assert error_mm(found, truth) < 1 * factor
+    assert error_mm(found, truth) < 2 * factor
     assert "-fold in size" in told
 
 

@@ -33,8 +33,9 @@ def test_the_cost_rises_and_its_gradient_is_that_of_finite_differences(factors):
         for j in range(3):
             step = np.zeros((4, 4))
             step[i, j] = 1e-6
-            slope = (Bounds(weight=0.7).cost(matrix + step)[0]) - (
-                Bounds(weight=0.7).cost(matrix - step)[0]
+            slope = (
+                (Bounds(weight=0.7).cost(matrix + step)[0])
+                - (Bounds(weight=0.7).cost(matrix - step)[0])
             )
             assert slope / 2e-6 == pytest.approx(gradient[i, j], abs=1e-4)
 

@@ -48,5 +48,9 @@ def test_turned_poses_turn_the_box_about_its_centre():
     fixed, moving = lattice(), lattice(start=(50.0, -20, 7))
     frame = Frame(fixed.grid.centre + 5, 30.0)
     found = turned(frame, fixed, moving, moving.grid.centre, (1.0,))
-    boxes = [p for p in found if np.allclose(p[:3, :3] @ fixed.grid.centre + p[:3, 3], moving.grid.centre)]
+    boxes = [
+        p
+        for p in found
+        if np.allclose(p[:3, :3] @ fixed.grid.centre + p[:3, 3], moving.grid.centre)
+    ]
     assert len({p[:3, :3].tobytes() for p in boxes}) == 23

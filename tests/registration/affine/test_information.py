@@ -67,7 +67,7 @@ def test_unrelated_images_tell_little():
 
 
 def test_beyond_cut_faces_nothing_is_known_beyond_open_ones_there_is_background():
-    away = FRAME.about(np.eye(3), FRAME.centre + np.array([50.0, 0, 0]))  # of 60 mm
+    away = FRAME.about(np.eye(3), FRAME.centre + np.array([57.0, 0, 0]))  # of 60 mm
     unknown, background = (Information(lattice(cut), lattice(cut), 4000, 16) for cut in (CUT, OPEN))
     assert unknown(away) == unknown.glance(away) == 0
     assert not unknown.with_gradient(away)[1].any()

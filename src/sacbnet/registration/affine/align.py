@@ -27,7 +27,7 @@ from .poses import best_apart
 # this factor and have more samples, and the mean stretch is free, but not the shape, which a part
 # of a body hardly determines.
 _NEAR, _FINER, _MORE, _CUT_SHAPE = 0.05, 0.75, 1.5, 1.08
-_TURNED = 0.97  # weight of the scores of poses that contradict the headers
+_TURNED = 0.95  # weight of the scores of poses that contradict the headers
 _SIZES = 2.2  # ratio of the sizes of two whole bodies above which the scale of a header is wrong
 
 
@@ -160,7 +160,9 @@ class _Search:
         if cut:
             spacing *= _FINER
         spacings = [f * spacing for f in (o.fine, o.medium, o.coarse)]
-        lattices = list(zip(pyramid(fixed, spacings), pyramid(moving, spacings), strict=True))[::-1]
+        scale = 1.0 if cut or kind == "rigid" else _size_ratio(fixed, moving)
+        there = [scale * s for s in spacings]
+        lattices = list(zip(pyramid(fixed, spacings), pyramid(moving, there), strict=True))[::-1]
         frame = _frame(lattices[1][0])
         levels = [
             Information(
@@ -171,7 +173,6 @@ class _Search:
             )
             for (f, m), samples, bins in zip(lattices, o.samples, o.bins, strict=True)
         ]
-        scale = _size_ratio(frame, *lattices[1]) if kind == "affine" else 1.0
         bounds = Bounds(scale, free_shape=_CUT_SHAPE) if cut else Bounds(scale)
         return cls(lattices, levels, frame, bounds, kind, o)
 
@@ -199,7 +200,7 @@ class _Search:
         for sentence in chain(
             doubts.of_poses(poses, best, self.frame),
             doubts.of_views(medium, best, self.bounds, *views),
-            doubts.of_mirror(coarse, best, self.frame, self.bounds, cut),
+            doubts.of_mirror(coarse, medium, best, self.frame, self.bounds, cut),
         ):
             warn(sentence)
         return best
@@ -241,12 +242,11 @@ class _Search:
     def _score(self, information: Information, matrix: Array) -> float:
         return self._weighed(information, (information(matrix), matrix))[0]
 
-    def _weighed(
-        self, information: Information, pose: tuple[float, Array]
-    ) -> tuple[float, Array]:
-        """The score of a pose times what its overlap counts."""
+    def _weighed(self, information: Information, pose: tuple[float, Array]) -> tuple[float, Array]:
+        """The score of a pose times what its overlap and its agreement with the headers count."""
         score, matrix = pose
-        return score * information.preference(information.overlap(matrix)), matrix
+        share = _TURNED if doubts.turn_deg(matrix) > doubts.TURNED_DEG else 1.0
+        return score * share * information.preference(information.overlap(matrix)), matrix
 
 
 def near_body(lattice: Lattice, distance: float) -> Lattice:
@@ -278,12 +278,19 @@ def _cut(layer: Layer) -> bool:
     return bool(cut_faces(foreground(layer.data, CUT_SIGNAL)).any())
 
 
-def _size_ratio(frame: Frame, fixed: Lattice, moving: Lattice) -> float:
-    """The scale that is expected: 1, unless two whole bodies differ more than bodies do."""
-    if fixed.cut.any() or moving.cut.any():
-        return 1.0
-    ratio = _frame(moving).radius / frame.radius
+def _size_ratio(fixed: Layer, moving: Layer) -> float:
+    """The scale that is expected of two whole bodies: 1, unless they differ more than bodies do."""
+    ratio = _radius(moving) / _radius(fixed)
     return ratio if not 1 / _SIZES < ratio < _SIZES else 1.0
+
+
+def _radius(layer: Layer) -> float:
+    """Root mean square distance of the body from its centre, in mm, from every third voxel."""
+    data, mask = layer.data[::3, ::3, ::3], layer.mask
+    shown = foreground(data) if mask is None else mask[::3, ::3, ::3]
+    points = 3 * np.argwhere(shown) * layer.grid.spacing
+    distance = np.sqrt(points.var(axis=0).sum()) if len(points) else 0.0
+    return float(max(distance, layer.grid.spacing.min()))
 
 
 def _frame(fixed: Lattice) -> Frame:

@@ -91,4 +91,4 @@ class Bounds:
 
 
 def _beyond(x: Array, free: float) -> Array:
-    return np.sign(x) * np.maximum(np.abs(x) - free, 0)
+    return np.asarray(np.sign(x) * np.maximum(np.abs(x) - free, 0))

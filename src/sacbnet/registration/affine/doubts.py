@@ -13,7 +13,7 @@ from .models import Frame, climb, similarity
 
 _EQUAL = 0.97  # a score of at least this share of the best one is nearly as good
 _APART = 0.15  # poses that are farther apart than this share of the body's radius differ
-_TURNED_DEG = 60.0  # headers are seldom wrong by less than a quarter, and heads seldom turn so far
+TURNED_DEG = 60.0  # headers are seldom wrong by less than a quarter, and heads seldom turn so far
 _SMALL_OVERLAP = 0.15
 # Lead of the mirror image that is no chance: bodies are nearly their own mirror image, and a part
 # of a body matches more by chance.
@@ -48,7 +48,7 @@ def of_poses(poses: Sequence[tuple[float, Array]], best: Array, frame: Frame) ->
                 " check the result, or give masks or better headers"
             )
             break
-    if turn_deg(best) > _TURNED_DEG:
+    if turn_deg(best) > TURNED_DEG:
         yield (
             f"the images match best if the moving image is turned by {turn_deg(best):.0f} degrees"
             " against its header; check the result and the orientation in the headers"
@@ -97,14 +97,15 @@ def of_views(
 
 
 def of_mirror(
-    information: Information, best: Array, frame: Frame, bounds: Bounds, cut: bool
+    coarse: Information, medium: Information, best: Array, frame: Frame, bounds: Bounds, cut: bool
 ) -> Iterator[str]:
     """Compare the pose with the mirror image in it.
 
     Parameters
     ----------
-    information : Information
-        The score on a coarse lattice.
+    coarse, medium : Information
+        The score on a coarse lattice, where the mirror image is aligned, and on a finer one, where
+        the two are compared.
     best : array, shape (4, 4)
         The affine that was found.
     frame : Frame
@@ -119,14 +120,14 @@ def of_mirror(
     str
         A sentence.
     """
-    own, _ = climb(information, best, similarity, frame, _ITERATIONS // 2, bounds)
     mirrors = []
     for axis in range(3):
         mirror = np.eye(3)
         mirror[axis, axis] = -1
         mirrors.append(best @ frame.about(mirror, frame.centre))
-    start = max(mirrors, key=information.glance)
-    mirrored, _ = climb(information, start, similarity, frame, _ITERATIONS, bounds)
+    start = max(mirrors, key=coarse.glance)
+    _, mirror = climb(coarse, start, similarity, frame, _ITERATIONS, bounds)
+    own, mirrored = medium(best), medium(mirror)
     if mirrored > (_LEAD_CUT if cut else _LEAD) * own > 0:
         yield (
             "the mirror image of the moving image matches better than the image itself (mutual"

@@ -204,7 +204,7 @@ def climb(
     Returns
     -------
     score : float
-        The score of the result, less what its stretch costs. It is never below the score of the start.
+        The score of the result, less what its stretch costs. It is never below that of the start.
     matrix : array, shape (4, 4)
         The affine with this score.
     """
