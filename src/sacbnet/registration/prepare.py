@@ -121,7 +121,7 @@ class _View:
         cut = cut_faces(foreground(moving.data, CUT_SIGNAL))
         return cls(moving.grid, cut, grid, affine)
 
-    def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def __call__(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map points, those beyond a cut face onto that face.
 
         Zeros out there would be an edge that is in no anatomy.
