@@ -57,7 +57,7 @@ def build(vectors: dict[str, np.ndarray]) -> SACBNet:
     """The network with the recorded state and numbers of clusters."""
     clusters = tuple(len(vectors[f"kmeans/fixed{level}/init"]) for level in LEVELS)
     # the recorded run went to convergence
-    model = SACBNet(SACBNetConfig(clusters=clusters, kmeans_rounds=10_000))
+    model = SACBNet(SACBNetConfig(clusters=clusters, kmeans_rounds=4000))
     state = {
         name.removeprefix("state/"): torch.tensor(v)
         for name, v in vectors.items()

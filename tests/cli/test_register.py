@@ -277,8 +277,8 @@ def _write_odd(path, kind, data, grid: Grid) -> None:
             path,
         )
     elif kind == "scl_slope":
-        image = nib.Nifti1Image(scaled.astype(np.float32) * 0.25 - 7, grid.affine)
-        image.set_data_dtype(np.int16)
+        # nibabel stores the numbers as they are, and reads 0.25 times them, less 7
+        image = nib.Nifti1Image(scaled.astype(np.int16), grid.affine)
         image.header.set_slope_inter(0.25, -7)
         nib.save(image, path)
     elif kind == "uint8":

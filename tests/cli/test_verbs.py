@@ -275,7 +275,8 @@ def test_a_converted_checkpoint_registers(sacbnet, register, checkpoint, tmp_pat
     assert done.code == 0, done.err
     report = json.loads((tmp_path / "out" / RUN).read_text())
     assert report["weights"]["licence"] == "by letter" and len(report["weights"]["sha256"]) == 64
-    assert report["working_grid"]["network_spacing_mm"] == 2.0 and "no network" not in done.out
+    # the body is 40 mm long: at 2 mm the network would see twenty voxels of it
+    assert report["working_grid"]["network_spacing_mm"] == 1.0 and "no network" not in done.out
 
 
 def test_conversion_refuses(sacbnet, checkpoint, tmp_path) -> None:

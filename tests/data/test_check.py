@@ -75,13 +75,21 @@ def test_files_that_cannot_be_read(cases, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "word"), [(3.0, "constant"), (np.nan, "NaN or infinite"), (np.inf, "infinite")]
+    ("value", "where", "word"),
+    [(3.0, slice(1), "constant"), (np.nan, slice(1), "constant"), (np.nan, slice(None), "NaN or")],
 )
-def test_images_without_contrast_or_not_finite(cases, save, value, word) -> None:
+def test_images_that_show_nothing(cases, save, value, where, word) -> None:
     data = np.full(SHAPE, 3.0, np.float32)
-    data[0, 0, 0] = value
+    data[where] = value
     save("c", data)
     only(check(cases), "error", "c", "c.nii", word)
+
+
+def test_what_is_not_finite_counts_as_outside(cases, save) -> None:
+    data = image(2).astype(np.float32)
+    data[:2] = np.nan
+    save("c", data)
+    assert not [f for f in check(cases) if f.severity == "error"]
 
 
 def test_pickles(cases, tmp_path) -> None:

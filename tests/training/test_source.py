@@ -104,6 +104,7 @@ def test_what_killed_sessions_left_is_swept(tmp_path):
         raise KeyError
     left.mkdir()
     (left / "checkpoint.pt").write_bytes(b"half")
+    (left / ".alive").touch()  # the lock of a process that lives no more
     with alone_in(tmp_path):
         assert not left.exists()
 

@@ -63,6 +63,27 @@ def most_frequent(values: NDArray[np.floating]) -> tuple[float, float]:
     return float(found[counts.argmax()]), float(counts.max() / values.size)
 
 
+def nearness(values: NDArray[np.floating], width: float) -> float:
+    """Give the distance up to which two values are taken as one.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Voxels.
+    width : float
+        Width of their range.
+
+    Returns
+    -------
+    float
+        A fiftieth of the range, or two steps of an image that has few values: noise of a background
+        is spread over neighbouring values.
+    """
+    known = np.unique(values)
+    step = float(np.median(np.diff(known))) if known.size > 1 else 0.0
+    return max(NEAR * width, 2 * step)
+
+
 def is_padding(
     value: float,
     data: NDArray[np.floating],
@@ -90,8 +111,9 @@ def is_padding(
         next to it are the image's own background.
     """
     width = high - low
-    near = np.count_nonzero(np.abs(rest - value) <= NEAR * width)
-    within = low + NEAR * width < value < high - NEAR * width
+    close = nearness(rest, width)
+    near = np.count_nonzero(np.abs(rest - value) <= close)
+    within = low + close < value < high - close
     spike = within and near <= 0.1 * rest.size
     of_ct = rest[rest > BELOW_AIR]
     if of_ct.size and AIR[0] <= of_ct.min() <= AIR[1] and high > 0:

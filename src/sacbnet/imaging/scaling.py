@@ -22,6 +22,7 @@ from .outside import (
     has_noisy_faces,
     is_padding,
     most_frequent,
+    nearness,
     noisy_air,
 )
 
@@ -30,7 +31,6 @@ _LEAST_FACE = 0.02  # of the faces' voxels: a value that fills less is no paddin
 _FULL = 0.5  # of the faces' voxels: a value that fills more is a background
 _ROUNDS = 3  # values that may be padding
 _NARROW, _NEARLY_ALL = 0.05, 0.9  # of the range; of the faces' voxels: a noisy background
-_UNDER = 0.02  # of the range: how far a background may lie above the smallest value
 _UNDERSHOOT = 0.1  # of the other voxels: as many may lie below a background
 _FEW = 0.01  # of the voxels: as many may be cut off at the low end
 _EMPTY = 0.25  # of the range: a gap that no anatomy leaves
@@ -197,7 +197,7 @@ def _found(
     if background is not None:
         rest = sample[sample != background]
         low, high, few = _ends(rest, data)
-        near = _UNDER * (high - low)
+        near = nearness(rest, high - low)
         below, above = (
             float(np.mean(s)) for s in (rest < background - near, rest > background + near)
         )

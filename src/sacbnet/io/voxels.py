@@ -170,7 +170,7 @@ def without_missing(
     Raises
     ------
     InputError
-        If no value is finite.
+        If no value is finite, or all finite values are one.
     """
     if data.dtype.kind != "f":
         return data, None
@@ -184,6 +184,11 @@ def without_missing(
         )
     known = cast(NDArray[np.floating], data)[finite]
     low, high = float(known.min()), float(known.max())
+    if low == high:
+        raise InputError(
+            f"{name} is constant (every finite voxel is {low:g}); an image with contrast was"
+            " expected"
+        )
     background = data.dtype.type(low if low <= _DARKEST or high < 0 else 0.0)
     filled = np.where(finite, data, background)
     if finite.mean() <= 1 - _FEW:
