@@ -36,7 +36,7 @@ def resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
 
     Returns
     -------
-    Tensor, shape (b, n, *size)
+    Tensor, shape (b, n, i', j', k')
         The volumes, trilinearly interpolated.
     """
     return F.interpolate(x, size=tuple(size), mode="trilinear", align_corners=False)
