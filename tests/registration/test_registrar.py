@@ -814,6 +814,14 @@ def test_what_is_no_account(text) -> None:
         RunReport.from_text(text)
 
 
+@pytest.mark.parametrize("shape", [(2, 2, 2), (7, 40, 5), (4, 4, 60)])
+def test_images_of_a_few_voxels_are_refused(pair, shape) -> None:
+    few = np.random.default_rng(0).random(shape).astype("f4"), np.eye(4)
+    for images in ({"fixed": few, "moving": pair.moving}, {"fixed": pair.fixed, "moving": few}):
+        with pytest.raises(InputError, match="too small to register; at least 8 along two axes"):
+            sacbnet.register(**images, weights="none")
+
+
 # -- landmarks -------------------------------------------------------------------------------------
 def test_landmarks_pull_the_result_towards_them_and_are_measured(pair, registered) -> None:
     truth = pair.true_map(pair.landmarks)

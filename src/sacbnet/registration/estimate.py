@@ -120,6 +120,7 @@ def estimate(
         If a displacement is not finite.
     """
     account, units = account or Account(), units or Units()
+    inputs.check_size()
     o = _chosen(engine, inputs, account)
     with account.stage("kernels"):
         kernels_for(engine.device)  # compiles them the first time

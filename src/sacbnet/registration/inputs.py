@@ -17,6 +17,7 @@ from sacbnet.spatial.apart import apart
 
 from .landmarks import Landmarks, PointSource, read_landmarks
 
+LEAST_SIDE = 8  # voxels along two axes; a scan may have few slices
 # the voxels lie in another file, or in further files of the series
 _IN_SEVERAL_FILES = (".hdr", ".img", ".hdr.gz", ".img.gz", ".mhd", ".nhdr", ".dcm")
 
@@ -44,6 +45,22 @@ class Inputs:
     fixed_labels: Image | None = None
     moving_labels: Image | None = None
     landmarks: Landmarks | None = None
+
+    def check_size(self) -> None:
+        """Check that both images have enough voxels to be compared.
+
+        Raises
+        ------
+        InputError
+            If an image has fewer than 8 voxels along two of its axes.
+        """
+        for image in (self.fixed, self.moving):
+            if sorted(image.grid.shape)[1] < LEAST_SIDE:
+                shape = " × ".join(map(str, image.grid.shape))
+                raise InputError(
+                    f"{image.name} has {shape} voxels, which is too small to register; at least"
+                    f" {LEAST_SIDE} along two axes were expected"
+                )
 
     def canonical(self) -> Inputs:
         """Store all voxels with their axes towards R, A and S.
