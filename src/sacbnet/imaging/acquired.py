@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .padding import Box
+from .padding import Box, box_between
 
 # a face is cut where more than _CUT_FACE of its voxels lie above CUT_SIGNAL of the intensity range
 CUT_SIGNAL, _CUT_FACE = 0.1, 0.1
@@ -39,14 +39,8 @@ def acquired_box(data: NDArray[np.generic]) -> Box | None:
     tuple of slice, or None
         The box along the three axes; None if all slices were acquired.
     """
-    sides = []
-    for axis in range(3):
-        slices = np.moveaxis(data, axis, 0)
-        n = len(slices)
-        sides.append(slice(_missing(slices), n - _missing(slices[::-1])))
-    whole = all(side == slice(0, n) for side, n in zip(sides, data.shape, strict=True))
-    empty = any(side.stop - side.start < 2 for side in sides)
-    return None if whole or empty else (sides[0], sides[1], sides[2])
+    box = box_between(data, _missing)
+    return None if box is None or any(side.stop - side.start < 2 for side in box) else box
 
 
 def cut_faces(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .outside import most_frequent
+
 _CONSTANT = 0.1  # of the border: so large a share of one exact value is a background
 _NO_MATTER_HU = -1100.0  # lower values are no matter: scanners write them where they saw nothing
 _AIR_HU = (-1100.0, -900.0)
@@ -68,7 +70,8 @@ def background(data: NDArray[np.generic]) -> float:
     values = _sampled(data.ravel())
     if not border.size or not values.size:
         return 0.0
-    if (constant := _most_frequent(border)) is not None:
+    constant, share = most_frequent(border)
+    if share >= _CONSTANT:
         if constant < _NO_MATTER_HU:
             low, high = _AIR_HU
             air = values[(values >= low) & (values <= high)]
@@ -94,13 +97,6 @@ def _sampled(values: NDArray[np.generic]) -> NDArray[np.float64]:
     """Some of the values, evenly spread; finite ones only."""
     some = values[:: max(1, values.size // _SAMPLE)].astype(np.float64)
     return np.asarray(some[np.isfinite(some)])
-
-
-def _most_frequent(border: NDArray[np.float64]) -> float | None:
-    """The value that many voxels of the border have exactly."""
-    values, counts = np.unique(border, return_counts=True)
-    most = int(counts.argmax())
-    return float(values[most]) if counts[most] >= _CONSTANT * border.size else None
 
 
 def _densest(values: NDArray[np.float64], share: float) -> NDArray[np.float64]:

@@ -37,12 +37,30 @@ def canonical(image: Image) -> Image:
         flips = tuple(slice(None, None, s) for s in signs)
         return np.ascontiguousarray(voxels.transpose(axes)[flips])
 
-    quantum = 2.0 ** (np.floor(np.log2(grid.spacing.min())) - _QUANTUM_BITS)
-    affine = np.round(grid.affine / quantum) * quantum
-    affine[3] = grid.affine[3]
     return replace(
         image,
         data=turned(image.data),
-        grid=Grid(grid.shape, affine),
+        grid=rounded(grid, _QUANTUM_BITS),
         missing=None if image.missing is None else turned(image.missing).astype(bool, copy=False),
     )
+
+
+def rounded(grid: Grid, bits: int) -> Grid:
+    """Round the affine of a grid, so that differences in the last digits do not count.
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid.
+    bits : int
+        The affine is rounded to 2^-bits of the finest spacing's power of two.
+
+    Returns
+    -------
+    Grid
+        The grid with the rounded affine.
+    """
+    quantum = 2.0 ** (np.floor(np.log2(grid.spacing.min())) - bits)
+    affine = np.round(grid.affine / quantum) * quantum
+    affine[3] = grid.affine[3]
+    return Grid(grid.shape, affine)

@@ -7,11 +7,41 @@ needs no care.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 Box = tuple[slice, slice, slice]
 _LEAST = 2  # repeated slices: one may be chance
+
+
+def box_between(
+    data: NDArray[np.generic], ends: Callable[[NDArray[np.generic]], int]
+) -> Box | None:
+    """Find the box that is left without the slices at both ends of each axis.
+
+    Parameters
+    ----------
+    data : ndarray, shape (i, j, k)
+        The image.
+    ends : callable
+        Counts how many of the first slices, along the first axis of an array, are left out.
+
+    Returns
+    -------
+    tuple of slice, or None
+        The box along the three axes; None if nothing is left out.
+    """
+    sides = []
+    for axis in range(3):
+        slices = np.moveaxis(data, axis, 0)
+        n = len(slices)
+        low = ends(slices)
+        high = n - ends(slices[::-1]) if low < n - 1 else n
+        sides.append(slice(low, high))
+    whole = all(side == slice(0, n) for side, n in zip(sides, data.shape, strict=True))
+    return None if whole else (sides[0], sides[1], sides[2])
 
 
 def own_box(data: NDArray[np.generic]) -> Box | None:
@@ -30,15 +60,7 @@ def own_box(data: NDArray[np.generic]) -> Box | None:
     tuple of slice, or None
         The box along the three axes; None if nothing is padded.
     """
-    sides = []
-    for axis in range(3):
-        slices = np.moveaxis(data, axis, 0)
-        n = len(slices)
-        low = _repeated(slices)
-        high = n - _repeated(slices[::-1]) if low < n - 1 else n
-        sides.append(slice(low, high))
-    whole = all(side == slice(0, n) for side, n in zip(sides, data.shape, strict=True))
-    return None if whole else (sides[0], sides[1], sides[2])
+    return box_between(data, _repeated)
 
 
 def own_mask(data: NDArray[np.generic]) -> NDArray[np.bool_] | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sacbnet.config.choices import AffineKind
 from sacbnet.errors import InputError
+from sacbnet.imaging.canonical import rounded
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.scaling import scaling_of
 from sacbnet.spatial.grid import Grid
@@ -337,12 +338,8 @@ def _grid(grid: Grid, decade: int) -> Grid:
 def _image(image: X, decade: int) -> X:
     if not isinstance(image, Image):
         return image
-    grid = _grid(image.grid, decade)
     # headers hold single precision: the same grid in another unit differs in the last digits
-    quantum = 2.0 ** (np.floor(np.log2(grid.spacing.min())) - _QUANTUM_BITS)
-    affine = np.round(grid.affine / quantum) * quantum
-    affine[3] = grid.affine[3]
-    return replace(image, grid=Grid(grid.shape, affine))
+    return replace(image, grid=rounded(_grid(image.grid, decade), _QUANTUM_BITS))
 
 
 def _field(found: DisplacementField, source: int, target: int) -> DisplacementField:
