@@ -32,7 +32,8 @@ from .predict import Finder, predict
 from .prepare import Pair, prepare
 from .refine import Guide, LevelReport, improves, refine
 from .sameness import aligned_already
-from .units import Units, network_spacing
+from .sizes import network_spacing
+from .units import Units
 
 
 @dataclass(frozen=True, eq=False)

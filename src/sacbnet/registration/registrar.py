@@ -30,7 +30,8 @@ from .memory import shortage_told
 from .predict import as_meant
 from .report import ImageFacts, RunReport, WorkingGrid
 from .result import UNCERTAINTY, Registration
-from .units import Units, units_of
+from .sizes import units_of
+from .units import Units
 from .verdict import refuse_worse
 
 
