@@ -17,7 +17,7 @@ from sacbnet.io.headers import named_grid
 from sacbnet.io.voxels import check_shape
 
 if TYPE_CHECKING:  # pydicom is imported when a file is read
-    from sacbnet.io.dicom_frames import Header
+    from sacbnet.io.dicom_headers import Header
 
 
 class Dicom(ImageFormat):
@@ -102,7 +102,7 @@ def _folder(folder: Path) -> list[Header]:
 
 
 def _by_series(folder: Path) -> dict[str, list[Header]]:
-    from sacbnet.io.dicom_frames import read_header
+    from sacbnet.io.dicom_headers import read_header
 
     named: dict[str, list[Header]] = {}
     for file in sorted(folder.iterdir()):
@@ -114,7 +114,7 @@ def _by_series(folder: Path) -> dict[str, list[Header]]:
 
 def _series_of(path: Path) -> list[Header]:
     """The headers of the series that a file belongs to; of the file alone if it has many frames."""
-    from sacbnet.io.dicom_frames import read_header
+    from sacbnet.io.dicom_headers import read_header
 
     header = read_header(path)
     if header is None:
