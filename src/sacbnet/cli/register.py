@@ -135,7 +135,8 @@ def register(
 
     from sacbnet.files import check_writable, keep_inputs, sweep
     from sacbnet.io.images import load_image
-    from sacbnet.registration.registrar import Registrar, image_facts
+    from sacbnet.registration.inputs import image_facts
+    from sacbnet.registration.registrar import Registrar
     from sacbnet.registration.result import FILES, MAPS, RUN, refuse_another
     from sacbnet.reporting.console import progress_bar, registration_lines, registration_table
 

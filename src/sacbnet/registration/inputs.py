@@ -16,6 +16,7 @@ from sacbnet.io.voxels import Kind
 from sacbnet.spatial.apart import apart
 
 from .landmarks import Landmarks, PointSource, read_landmarks
+from .report import ImageFacts
 
 LEAST_SIDE = 8  # voxels along two axes; a scan may have few slices
 # the voxels lie in another file, or in further files of the series
@@ -181,3 +182,28 @@ def hash_of(source: ImageSource, image: Image | None = None, kind: Kind = "image
     digest = hashlib.sha256(np.ascontiguousarray(image.data).tobytes())
     digest.update(np.ascontiguousarray(image.grid.affine).tobytes())
     return digest.hexdigest()
+
+
+def image_facts(source: ImageSource, image: Image) -> ImageFacts:
+    """Describe an input for the account of a run.
+
+    Parameters
+    ----------
+    source : ImageSource
+        Where the image came from.
+    image : Image
+        The image as it was read.
+
+    Returns
+    -------
+    ImageFacts
+        Name, grid and hash.
+    """
+    grid = image.grid
+    return ImageFacts(
+        name=image.name,
+        shape=grid.shape,
+        spacing_mm=tuple(round(float(s), 6) for s in grid.spacing),  # type: ignore[arg-type]
+        affine_ras=tuple(tuple(row) for row in grid.affine.tolist()),
+        sha256=hash_of(source, image),
+    )

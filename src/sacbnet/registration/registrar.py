@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Self, Unpack
 
 from sacbnet.config.choices import DEFAULT, NONE, AffineKind
 from sacbnet.config.registration import Options, RegisterOptions
-from sacbnet.environment import environment, peak_memory_mb
-from sacbnet.imaging.background import fill_value
-from sacbnet.imaging.image import Image
-from sacbnet.imaging.resampling import carry, carry_counted
 from sacbnet.io.images import ImageSource
-from sacbnet.kernels.dispatch import kernels_for, pick_device
-from sacbnet.metrics.folding import Folding, folding
+from sacbnet.kernels.dispatch import pick_device
 from sacbnet.networks.weights import catalogue
 from sacbnet.networks.weights.load import load_weights
-from sacbnet.spatial.invert import invert
 
 from .account import Account, Progress, silent
-from .deliver import RoundTrip, inverse_grid, round_trip
 from .estimate import Engine, Estimate, affine_of, estimate
-from .inputs import Inputs, hash_of, read_inputs
+from .finish import finish
+from .inputs import Inputs, image_facts, read_inputs
 from .landmarks import PointSource
-from .maps import maps
-from .measure import calm_likeness_of, likeness_of, missed_of, overlap_of
 from .memory import shortage_told
 from .predict import as_meant
-from .report import ImageFacts, RunReport, WorkingGrid
-from .result import UNCERTAINTY, Registration
+from .result import Registration
 from .sizes import units_of
 from .units import Units
-from .verdict import refuse_worse
 
 
 class Registrar:
@@ -180,7 +169,7 @@ class Registrar:
         worked = units.inputs(inputs)
         with shortage_told(inputs, self.engine.options.spacing):
             found = estimate(self.engine, worked, account, units)
-            return units.registration(self._finish(worked, found, account, facts), inputs)
+            return units.registration(finish(self.engine, worked, found, account, facts), inputs)
 
     def estimate(self, inputs: Inputs, account: Account | None = None) -> Estimate:
         """Find the transform between two images, and nothing more.
@@ -219,66 +208,6 @@ class Registrar:
         if warning is not None:
             account.warn(warning)
         return units
-
-    def _finish(
-        self,
-        inputs: Inputs,
-        found: Estimate,
-        account: Account,
-        facts: dict[str, ImageFacts],
-    ) -> Registration:
-        """Measure, refuse what is worse, invert, resample, and write the account."""
-        transform, affine, pair, o = found.transform, found.affine, found.pair, found.options
-        with account.stage("measure"):
-            similarity = likeness_of(pair, affine, transform)
-            dice = overlap_of(inputs, affine, transform)
-            missed = missed_of(inputs, affine, transform)
-            refuse_worse(similarity, lambda: calm_likeness_of(pair, affine, transform))
-        with account.stage("inverse"):
-            lattice = inverse_grid(inputs.moving.grid, transform, pair.spacing)
-            inverse = invert(transform, transform.grid, lattice, affine)
-        with account.stage("resample"):
-            outside = fill_value(inputs.moving.data, o.fill)
-            moved, filled = carry_counted(inputs.moving, inputs.fixed, transform, "linear", outside)
-            labels = inputs.moving_labels
-            if labels is not None:
-                labels = carry(labels, inputs.fixed, transform, "nearest")
-            asked = {"clusters": o.save_clusters, "uncertainty": o.save_uncertainty}
-            extra = maps(found.seen, pair, inputs.fixed, **asked)
-        with account.stage("measure", told=False):
-            folds, back = folding(transform), round_trip(transform, inverse)
-        _warn(account, o, folds, back, extra)
-        device = self.engine.device
-        report = RunReport(
-            environment=environment(device, kernels_for(device)),
-            options=o,
-            working_grid=WorkingGrid(
-                pair.spacing,
-                pair.grid.shape,
-                None if self.engine.network is None else pair.spacing * pair.factor,
-                pair.box,
-            ),
-            fixed=facts.pop("fixed"),
-            moving=facts.pop("moving"),
-            companions=facts,
-            weights=self.engine.weights,
-            similarity=similarity,
-            folding=folds,
-            repair=found.repair,
-            inverse=back,
-            filled=filled,
-            dice=dice,
-            landmarks=missed,
-            clusters=found.seen.numbers(),
-            refinement=found.levels,
-            seconds=account.summary(),
-            peak_memory_mb=peak_memory_mb(device),
-            notes=tuple(account.notes),
-            warnings=tuple(account.warnings),
-            started=account.began(),
-        )
-        grids = inputs.fixed.grid, inputs.moving.grid
-        return Registration(moved, transform, inverse.field, affine, *grids, report, labels, extra)
 
 
 def register(
@@ -344,51 +273,3 @@ def register(
         moving_points=moving_points,
         progress=progress,
     )
-
-
-def image_facts(source: ImageSource, image: Image) -> ImageFacts:
-    """Describe an input for the account of a run.
-
-    Parameters
-    ----------
-    source : ImageSource
-        Where the image came from.
-    image : Image
-        The image as it was read.
-
-    Returns
-    -------
-    ImageFacts
-        Name, grid and hash.
-    """
-    grid = image.grid
-    return ImageFacts(
-        name=image.name,
-        shape=grid.shape,
-        spacing_mm=tuple(round(float(s), 6) for s in grid.spacing),  # type: ignore[arg-type]
-        affine_ras=tuple(tuple(row) for row in grid.affine.tolist()),
-        sha256=hash_of(source, image),
-    )
-
-
-def _warn(
-    account: Account, o: Options, folds: Folding, back: RoundTrip, found: Mapping[str, Image]
-) -> None:
-    if o.save_clusters and not any(name.startswith("clusters") for name in found):
-        account.warn(
-            "there are no clusters to save: the network of these weights has none on the images"
-        )
-    if o.save_uncertainty and UNCERTAINTY not in found:
-        account.warn(
-            "there is no uncertainty to save: the network of these weights matches nothing on the"
-            " images"
-        )
-    if o.weights == NONE:
-        account.warn(
-            "no network was used (weights: none): the result is affine alignment and per-pair"
-            " refinement"
-        )
-    if folds.folded_voxels:
-        account.warn(f"the transform folds in {folds.folded_voxels} voxels")
-    if back.round_trip_mean_mm > 0.1:
-        account.warn(f"the inverse returns points {back.round_trip_mean_mm:.2f} mm off on average")

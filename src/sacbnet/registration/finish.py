@@ -1,0 +1,133 @@
+"""From the transform to the whole result: measured, inverted, resampled, and with its account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sacbnet.config.choices import NONE
+from sacbnet.config.registration import Options
+from sacbnet.environment import environment, peak_memory_mb
+from sacbnet.imaging.background import fill_value
+from sacbnet.imaging.image import Image
+from sacbnet.imaging.resampling import carry, carry_counted
+from sacbnet.kernels.dispatch import kernels_for
+from sacbnet.metrics.folding import Folding, folding
+from sacbnet.spatial.invert import invert
+
+from .account import Account
+from .deliver import RoundTrip, inverse_grid, round_trip
+from .estimate import Engine, Estimate
+from .inputs import Inputs
+from .maps import maps
+from .measure import calm_likeness_of, likeness_of, missed_of, overlap_of
+from .report import ImageFacts, RunReport, WorkingGrid
+from .result import UNCERTAINTY, Registration
+from .verdict import refuse_worse
+
+
+def finish(
+    engine: Engine,
+    inputs: Inputs,
+    found: Estimate,
+    account: Account,
+    facts: Mapping[str, ImageFacts],
+) -> Registration:
+    """Measure a transform, refuse it if it is worse than the start, invert it, and resample by it.
+
+    Parameters
+    ----------
+    engine : Engine
+        Network, device and options.
+    inputs : Inputs
+        The images.
+    found : Estimate
+        The transform between them.
+    account : Account
+        Seconds, notes and warnings so far; those of these steps are added.
+    facts : mapping of str to ImageFacts
+        What is written about the inputs, by name: "fixed", "moving" and their companions.
+
+    Returns
+    -------
+    Registration
+        The moved image, the transform in both directions, and the account of the run.
+
+    Raises
+    ------
+    RegistrationError
+        If the result would be worse than the start, or is not finite.
+    """
+    transform, affine, pair, o = found.transform, found.affine, found.pair, found.options
+    with account.stage("measure"):
+        similarity = likeness_of(pair, affine, transform)
+        dice = overlap_of(inputs, affine, transform)
+        missed = missed_of(inputs, affine, transform)
+        refuse_worse(similarity, lambda: calm_likeness_of(pair, affine, transform))
+    with account.stage("inverse"):
+        lattice = inverse_grid(inputs.moving.grid, transform, pair.spacing)
+        inverse = invert(transform, transform.grid, lattice, affine)
+    with account.stage("resample"):
+        outside = fill_value(inputs.moving.data, o.fill)
+        moved, filled = carry_counted(inputs.moving, inputs.fixed, transform, "linear", outside)
+        labels = inputs.moving_labels
+        if labels is not None:
+            labels = carry(labels, inputs.fixed, transform, "nearest")
+        asked = {"clusters": o.save_clusters, "uncertainty": o.save_uncertainty}
+        extra = maps(found.seen, pair, inputs.fixed, **asked)
+    with account.stage("measure", told=False):
+        folds, back = folding(transform), round_trip(transform, inverse)
+    _warn(account, o, folds, back, extra)
+    device = engine.device
+    report = RunReport(
+        environment=environment(device, kernels_for(device)),
+        options=o,
+        working_grid=WorkingGrid(
+            pair.spacing,
+            pair.grid.shape,
+            None if engine.network is None else pair.spacing * pair.factor,
+            pair.box,
+        ),
+        fixed=facts["fixed"],
+        moving=facts["moving"],
+        companions={n: fact for n, fact in facts.items() if n not in ("fixed", "moving")},
+        weights=engine.weights,
+        similarity=similarity,
+        folding=folds,
+        repair=found.repair,
+        inverse=back,
+        filled=filled,
+        dice=dice,
+        landmarks=missed,
+        clusters=found.seen.numbers(),
+        refinement=found.levels,
+        seconds=account.summary(),
+        peak_memory_mb=peak_memory_mb(device),
+        notes=tuple(account.notes),
+        warnings=tuple(account.warnings),
+        started=account.began(),
+    )
+    grids = inputs.fixed.grid, inputs.moving.grid
+    return Registration(moved, transform, inverse.field, affine, *grids, report, labels, extra)
+
+
+def _warn(
+    account: Account, o: Options, folds: Folding, back: RoundTrip, found: Mapping[str, Image]
+) -> None:
+    if o.save_clusters and not any(name.startswith("clusters") for name in found):
+        account.warn(
+            "there are no clusters to save: the network of these weights has none on the images"
+        )
+    if o.save_uncertainty and UNCERTAINTY not in found:
+        account.warn(
+            "there is no uncertainty to save: the network of these weights matches nothing on the"
+            " images"
+        )
+    if o.weights == NONE:
+        account.warn(
+            "no network was used (weights: none): the result is affine alignment and per-pair"
+            " refinement"
+        )
+    if folds.folded_voxels:
+        account.warn(f"the transform folds in {folds.folded_voxels} voxels")
+    if back.round_trip_mean_mm > 0.1:
+        account.warn(f"the inverse returns points {back.round_trip_mean_mm:.2f} mm off on average")
