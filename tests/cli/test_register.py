@@ -266,6 +266,17 @@ def test_a_result_worse_than_the_start(register, tmp_path, monkeypatch) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_affine_beyond_its_bounds(register, tmp_path, monkeypatch) -> None:
+    from sacbnet.registration.affine.align import _Search
+    from sacbnet.registration.affine.bounds import Bounds
+
+    monkeypatch.setattr(_Search, "_poses", lambda self: [(0.0, np.eye(4))])  # it takes seconds
+    monkeypatch.setattr(Bounds, "allow", lambda self, matrix: False)
+    done = register("--affine=affine")
+    assert done.code == 6 and "no sound pose" in done.sentence()
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- odd, but right --------------------------------------------------------------------------------
 def _write_odd(path, kind, data, grid: Grid) -> None:
     scaled = np.round(data / data.max() * 200)

@@ -100,6 +100,17 @@ def test_duplicate_seeds_do_not_compete_by_rounding():
     assert kmeans(x, 3, seeds=torch.tensor([[0, 1, 2]])).labels.tolist() == [[0, 0, 2, 2]]
 
 
+@pytest.mark.parametrize("plain", [False, True], ids=["compiled", "plain"])
+def test_the_first_of_equally_near_centres_takes_a_voxel(plain):
+    """Voxels half-way between two centres; whole numbers, so that no rounding decides."""
+    x = torch.tensor([[0.0, 0], [4, 0], *[[2, n] for n in (0, 1, -3, 5, 7)]])[None]
+    for seeds in ([[0, 1]], [[1, 0]]):
+        with plain_kernels() if plain else contextlib.nullcontext():
+            found = kmeans(x, 2, seeds=torch.tensor(seeds), max_rounds=1)
+        first, second = seeds[0]
+        assert found.labels[0].tolist() == [first, second, 0, 0, 0, 0, 0]
+
+
 def lloyd_by_hand(x, seeds, rounds):
     """Lloyd's rounds; the n-th emptied cluster takes the n-th farthest vector from its centre.
 

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from scipy.spatial.transform import Rotation
 
 from sacbnet.metrics.folding import folding
-from sacbnet.registration.deliver import Mended, Repair, deliver, inverse_grid
+from sacbnet.registration.deliver import HAIR, Mended, Repair, deliver, inverse_grid
 from sacbnet.spatial.grid import Grid
+from sacbnet.spatial.jacobian import folds
 from sacbnet.spatial.transforms import Affine, DisplacementField, chain
 from sacbnet.spatial.unfold import unfold
 
@@ -90,6 +91,23 @@ def test_without_folds_nothing_is_changed():
     )
     nothing = Mended(0, 0.0, 0.0, 0.0, 0)
     assert report == Repair(working_grid=nothing, fixed_grid=nothing)
+
+
+def test_folds_that_the_bound_of_the_work_leaves_are_told_and_not_tried_again(monkeypatch):
+    monkeypatch.setattr("sacbnet.spatial.unfold.MOST_WORK", 0)
+    monkeypatch.setattr("sacbnet.spatial.unfold.ALWAYS", 0)
+    tried = []
+
+    def counted(u, *margin):
+        tried.append(margin)
+        return unfold(u, *margin)
+
+    monkeypatch.setattr("sacbnet.registration.deliver.unfold", counted)
+    transform, report = deliver(field(1.5), WORKING, Affine(), WORKING)
+    assert len(tried) == 2  # the working grid, and the fixed grid once
+    assert report.working_grid.remaining_voxels > 0
+    u = torch.from_numpy(transform.displacement_vox()).permute(3, 0, 1, 2)
+    assert report.fixed_grid.remaining_voxels == int(folds(u, HAIR).sum()) > 0
 
 
 def test_without_repair_the_map_is_what_was_found():

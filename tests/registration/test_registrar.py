@@ -38,9 +38,8 @@ from sacbnet.registration.account import Account
 from sacbnet.registration.inputs import read_inputs
 from sacbnet.registration.prepare import prepare
 from sacbnet.registration.registrar import Registrar, register
-from sacbnet.registration.report import Likeness, RunReport, Steps
+from sacbnet.registration.report import RunReport
 from sacbnet.registration.result import FILES, RUN, Registration
-from sacbnet.registration.verdict import refuse_worse
 from sacbnet.spatial.transforms import Affine
 
 from ..conftest import QUICK, STEPS
@@ -633,20 +632,6 @@ def test_values_that_hold_a_map_cannot_hold_nan(pair, tmp_path, monkeypatch, sta
             fixed=pair.fixed, moving=pair.aligned, affine="none", weights="none", refine=0
         ).save(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_refuse_worse_by_the_numbers() -> None:
-    similarity = Likeness
-    start = similarity(0.3, 1.2)
-    for final in (start, similarity(0.2, 1.3), similarity(0.4, 1.1), similarity(0.299, 1.199)):
-        refuse_worse(Steps(start, start, final))
-    for final in (
-        similarity(0.29, 1.19),
-        similarity(math.nan, 1.1),
-        similarity(math.nan, math.nan),
-    ):
-        with pytest.raises(RegistrationError, match="less like the fixed image than the start"):
-            refuse_worse(Steps(start, start, final))
 
 
 # -- saving ----------------------------------------------------------------------------------------

@@ -206,8 +206,9 @@ def test_margin(margin):
     assert bool(folds(squeezed, margin).all()) == (margin > 0.25)
 
 
-def test_zero_volume_counts_as_a_fold():
-    assert folds(linear(np.diag([0.0, 1, 1]), (4, 4, 4))).all()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # compiled and plain
+def test_zero_volume_counts_as_a_fold(dtype):
+    assert folds(linear(np.diag([0.0, 1, 1]), (4, 4, 4)).to(dtype)).all()
 
 
 # -- volume ----------------------------------------------------------------------------------------

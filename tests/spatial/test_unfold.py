@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sacbnet.spatial.unfold as module
 from sacbnet.kernels.cpu.native import plain_kernels
 from sacbnet.spatial.jacobian import folds, jacobian_determinant, non_diffeomorphic_volume
 from sacbnet.spatial.unfold import unfold
@@ -185,6 +186,36 @@ def test_rounds_are_honoured_and_what_remains_is_told():
     assert report["remaining_voxels"] == int(folds(out, 0.02).sum()) > 0
     same, report = unfold(u, max_rounds=0)
     assert torch.equal(same, u) and report["remaining_voxels"] > 0
+
+
+@pytest.mark.parametrize("each, always", [(0, 5_000), (3, 0), (2, 2_000)])
+@pytest.mark.parametrize("shape", [(12, 12, 12), (12, 12, 24)])
+def test_the_work_is_bounded_by_the_volume_and_what_remains_is_told(
+    each, always, shape, monkeypatch
+):
+    """Visits of cells are counted; the round that passes the bound is the last one."""
+    visits, push = [], module._Work.push
+
+    def counted(self, u, cells, *others):
+        visits.append(len(cells))
+        return push(self, u, cells, *others)
+
+    monkeypatch.setattr(module._Work, "push", counted)
+    monkeypatch.setattr(module, "MOST_WORK", each)
+    monkeypatch.setattr(module, "ALWAYS", always)
+    u = rough(*shape, size=10)
+    most = each * u[0].numel() + always
+    out, report = unfold(u)
+    assert sum(visits[:-1]) < most <= sum(visits)
+    assert report["rounds"] == len(visits) < 10  # before any smoothing, which counts as well
+    assert report["remaining_voxels"] == int(folds(out, 0.02).sum()) > 0
+
+
+def test_a_bound_that_is_not_reached_changes_nothing(monkeypatch):
+    u = one_fold()
+    expected, report = unfold(u)
+    monkeypatch.setattr(module, "ALWAYS", 0)  # 10 visits per voxel are enough
+    assert torch.equal(unfold(u)[0], expected) and report["remaining_voxels"] == 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e12])

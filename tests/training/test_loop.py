@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from sacbnet.errors import InputError, OutputError, RegistrationError
 from sacbnet.networks.weights.load import describe_weights
 from sacbnet.training import checkpoint, session
 from sacbnet.training.checkpoint import CHECKPOINT, read_checkpoint
-from sacbnet.training.loop import train
+from sacbnet.training.loop import descend, train
 from sacbnet.training.pairs import choose
 from sacbnet.training.stop import Stop
 from sacbnet.training.team import Team
@@ -148,6 +149,63 @@ def test_it_learns(recipe, pack, tmp_path):
     losses = [float(row["loss"]) for row in rows(tmp_path) if row["loss"]]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.1
     assert outcome.state.best["dice"] > outcome.state.baseline["dice"] + 0.01
+
+
+class Slope(torch.nn.Module):
+    """A loss whose gradient is the batch itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor([3.0, -1.0]))
+
+    def forward(self, batch, labels):
+        assert labels == (1, 2)
+        return {"loss": (self.weight * batch).sum(), "other": batch.sum()}
+
+
+class Batches:
+    """In place of the loader: the batches of one step."""
+
+    data = SimpleNamespace(labels=(1, 2))
+
+    def __init__(self, *batches: torch.Tensor) -> None:
+        self.batches = batches
+
+    def step(self, number: int) -> tuple[torch.Tensor, ...]:
+        assert number == 7
+        return self.batches
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+def test_one_step_goes_by_the_rate_along_the_mean_gradient(recipe, clip):
+    """w - rate * g, where g is the mean over the batches, not longer than the clip."""
+    slope, batches = (
+        Slope(),
+        (torch.tensor([1.0, 2]), torch.tensor([4.0, -1]), torch.tensor([1, 2])),
+    )
+    optimiser = torch.optim.SGD(slope.parameters(), lr=99.0)  # the schedule's rate replaces it
+    before = slope.weight.detach().clone()
+    clipped = recipe.with_changes([f"optimiser.clip={clip}"])
+    for _ in range(2):  # the second step adds nothing of the first one's gradient
+        told = descend(slope, optimiser, Batches(*batches), 7, 0.1, Team(), clipped)
+    mean = torch.tensor([2.0, 1])
+    norm = float(mean.norm())
+    step = 0.1 * mean * (clip / norm if clip else 1)
+    torch.testing.assert_close(slope.weight.detach(), before - 2 * step, atol=1e-5, rtol=0)
+    assert told["gradient_norm"] == pytest.approx(norm)
+    assert told["other"] == pytest.approx(3.0)
+    assert told["loss"] == pytest.approx(float(((before - step) * mean).sum()), abs=1e-5)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.25])
+def test_the_optimiser_is_the_recipes(recipe, pack, tmp_path, decay):
+    changed = recipe.with_changes([f"optimiser.weight_decay={decay}"])
+    run = session.Session(changed, choose(changed, pack), tmp_path, Team(), QUIET["say"])
+    run.close()
+    assert type(run.optimiser) is (torch.optim.AdamW if decay else torch.optim.Adam)
+    (group,) = run.optimiser.param_groups
+    assert group["weight_decay"] == decay and group["lr"] == recipe.optimiser.learning_rate
+    assert len(group["params"]) == len(list(run.network.parameters()))
 
 
 def test_pairs_at_once_and_accumulation_agree(recipe, half_labelled, tmp_path):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from sacbnet.errors import RegistrationError
 from sacbnet.registration.affine import AffineOptions, align
+from sacbnet.registration.affine.bounds import Bounds
+from sacbnet.registration.affine.models import affine, climb
 from sacbnet.registration.prepare import Layer
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
 
+module = sys.modules[align.__module__]  # the package's name `align` is the function
 _RNG = np.random.default_rng(4)
 SPOTS = _RNG.uniform(-1, 1, (24, 3)) * [26, 40, 28]
 WIDTHS = _RNG.uniform(6, 12, 24)
@@ -206,9 +211,40 @@ def test_a_slab_anywhere_along_a_long_body_is_found():
     assert error_mm(found, truth) < 2
 
 
-def test_no_sound_pose_is_an_error():
+def test_images_that_show_nothing_alike_get_a_sound_pose():
     noise = np.random.default_rng(0).random((12, 12, 12)).astype(np.float32)
     search = AffineOptions(tried=2, kept=1, iterations=6)
     found = align(Layer(noise, box(shape=(12, 12, 12))), fixed(), "affine", search)
     stretch = np.linalg.svd(found.matrix[:3, :3])[1]
     assert np.linalg.det(found.matrix[:3, :3]) > 0 and 1 / 3 <= stretch.min() <= stretch.max() <= 3
+
+
+BRIEF = AffineOptions(
+    samples=(2_000, 2_000, 2_000), turns_deg=(0.0,), glanced=20, tried=1, kept=1, iterations=6
+)
+
+
+def collapsing(monkeypatch) -> None:
+    """The climbs with all twelve numbers end in a plane, whatever limits them."""
+
+    def collapsed(information, matrix, model, *others):
+        score, found = climb(information, matrix, model, *others)
+        return score, found @ np.diag([1, 1, 1e-4, 1]) if model is affine else found
+
+    monkeypatch.setattr(module, "climb", collapsed)
+
+
+def test_a_search_that_ends_beyond_the_bounds_keeps_the_sound_pose_before(monkeypatch):
+    collapsing(monkeypatch)
+    truth = pose((0, 0, 6), (12, -8, 4))
+    found = align(fixed(), moved(truth, box()), "affine", BRIEF)
+    assert error_mm(found, truth) < 5 < error_mm(Affine(), truth)
+
+
+def test_no_sound_pose_is_an_error(monkeypatch):
+    """The last climb collapses, and neither the pose before it nor the headers are sound."""
+    collapsing(monkeypatch)
+    monkeypatch.setattr(Bounds, "allow", lambda self, matrix: False)
+    with pytest.raises(RegistrationError, match="no sound pose") as raised:
+        align(fixed(), moved(pose(), box()), "affine", BRIEF)
+    assert raised.value.exit_code == 6
