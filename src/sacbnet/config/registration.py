@@ -102,8 +102,8 @@ class RefineOptions:
         Returns
         -------
         int
-            Side of the box in voxels of the level: what `window` working voxels come to, odd, at
-            least 5.
+            Side of the box in voxels of the level: what `window` working voxels come to, odd, and
+            not smaller than 5 or than a `window` below 5.
         """
         side = round(self.window / factor)
         return max(side + (side + 1) % 2, min(5, self.window))
