@@ -1,4 +1,4 @@
-"""What the engine gets: both images on one grid, and where the moving image shows nothing."""
+"""What the engine gets: both images on one grid, where the moving one ends, what does not count."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from sacbnet.registration.prepare import Layer, Pair, _View
+from sacbnet.imaging.image import Image
+from sacbnet.registration import prepare as module
+from sacbnet.registration.affine import AffineOptions, align
+from sacbnet.registration.inputs import Inputs
+from sacbnet.registration.prepare import Layer, Pair, _View, prepare
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine
 
@@ -128,3 +132,60 @@ def test_without_a_cut_the_image_ends_in_background_and_there_is_no_mask():
     assert moving_mask is None
     np.testing.assert_allclose(moved[0, 0, 6:-6, 6:-6, 6:-6], data, atol=1e-6)
     assert float(moved.sum()) == pytest.approx(float(data.sum()), rel=1e-5)
+
+
+ACQUIRED_F, ACQUIRED_M = slice(7, 40), slice(0, 36)
+
+
+def scan(acquired: slice, shift: float = 0.0) -> Image:
+    """A long body in air; slices of one value where nothing was acquired."""
+    i, j, k = np.indices((36, 38, 44)) - np.reshape((17.5 + shift, 18.5, 21.5), (3, 1, 1, 1))
+    body = 40 + 300 * np.sin(i / 3) * np.cos(j / 4) * np.sin(k / 3 + 1)
+    data = np.where((i / 12) ** 2 + (j / 14) ** 2 < 1, body, -1000.0)
+    data[:, :, : acquired.start] = data[:, :, acquired.stop :] = -1000
+    return Image(data.astype(np.float32), Grid(data.shape, np.eye(4)))
+
+
+def slices(mask: np.ndarray | None) -> slice:
+    assert mask is not None
+    shown = np.flatnonzero(mask.any(axis=(0, 1)))
+    assert (mask == mask[:1, :1]).all()
+    return slice(int(shown[0]), int(shown[-1]) + 1)
+
+
+def whole(fixed: Image, moving: Image, **masks: Image) -> Pair:
+    return prepare(Inputs(fixed, moving, **masks), spacing=1.0, box="whole")
+
+
+def test_the_whole_box_shows_slices_that_were_not_acquired_and_does_not_count_them() -> None:
+    pair = whole(scan(ACQUIRED_F), scan(ACQUIRED_M))
+    assert pair.grid.shape == pair.moving.data.shape == (36, 38, 44)
+    assert slices(pair.fixed.mask) == ACQUIRED_F and slices(pair.moving.mask) == ACQUIRED_M
+    _, _, fixed_mask, moving_mask = pair.tensors(Affine(), torch.device("cpu"))
+    assert slices(fixed_mask[0, 0].numpy() > 0) == ACQUIRED_F
+    assert slices(moving_mask[0, 0].numpy() > 0) == ACQUIRED_M
+    complete = whole(scan(slice(0, 44)), scan(slice(0, 44)))
+    assert complete.fixed.mask is None and complete.moving.mask is None
+
+
+def test_in_the_whole_box_a_mask_stays_what_it_is_within_the_slices_acquired() -> None:
+    fixed = scan(ACQUIRED_F)
+    given = np.random.default_rng(0).random(fixed.data.shape) > 0.5
+    found = whole(fixed, scan(ACQUIRED_M), fixed_mask=Image(given, fixed.grid)).fixed.mask
+    assert found is not None
+    np.testing.assert_array_equal(found[:, :, ACQUIRED_F], given[:, :, ACQUIRED_F])
+    assert not found[:, :, : ACQUIRED_F.start].any() and not found[:, :, ACQUIRED_F.stop :].any()
+
+
+@pytest.mark.parametrize("kind", ["rigid", "none"])
+def test_cut_faces_are_found_once_for_each_image(kind, monkeypatch) -> None:
+    pair = prepare(Inputs(scan(slice(0, 44)), scan(slice(0, 44), 1.0)), spacing=2.0)
+    looked = []
+    real = module.cut_faces
+    monkeypatch.setattr(module, "cut_faces", lambda shown: looked.append(shown) or real(shown))
+    brief = AffineOptions(
+        samples=(500, 500, 500), turns_deg=(0.0,), tried=1, glanced=2, kept=1, iterations=3
+    )
+    pair.tensors(align(pair.fixed, pair.moving, kind, brief), torch.device("cpu"))
+    assert len(looked) == (1 if kind == "none" else 2)
+    np.testing.assert_array_equal(pair.moving.cut, [[False, False, True]] * 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -39,6 +40,11 @@ class Layer:
     data: NDArray[np.float32]
     grid: Grid
     mask: NDArray[np.bool_] | None = None
+
+    @cached_property
+    def cut(self) -> NDArray[np.bool_]:
+        """Whether the low (first row) and the high face of each axis cuts through anatomy."""
+        return cut_faces(foreground(self.data, CUT_SIGNAL))
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,7 @@ class _View:
 
     @classmethod
     def of(cls, moving: Layer, grid: Grid, affine: Affine) -> _View:
-        cut = cut_faces(foreground(moving.data, CUT_SIGNAL))
-        return cls(moving.grid, cut, grid, affine)
+        return cls(moving.grid, moving.cut, grid, affine)
 
     def __call__(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map points, those beyond a cut face onto that face.
@@ -195,6 +200,8 @@ def prepare(
         margin = round(MARGIN * min(1.0, working_spacing(f.grid) / spacing))
         grid = foreground_grid(f, spacing, f_mask, margin)
     f_mask, m_mask = within(f_mask, f), within(m_mask, m)
+    if box == "whole":  # the network sees the slices that were not acquired, as in its training
+        f_mask, m_mask = _boxed(f_mask, f), _boxed(m_mask, m)
     fixed = _resampled(Layer(f.unit(), f.grid, f_mask), grid)
     moving = Layer(m.unit(), m.grid, m_mask)
     if not m.grid.is_orthogonal:  # the affine search needs an upright lattice
@@ -234,6 +241,16 @@ def _cropped(image: Image, mask: Image | None) -> tuple[Image, Image | None]:
         return replace(whole, data=data, grid=grid, missing=missing)
 
     return inside(image), None if mask is None else inside(mask)
+
+
+def _boxed(mask: NDArray[np.bool_] | None, image: Image) -> NDArray[np.bool_] | None:
+    """A mask without the slices that were not acquired; None where everything counts."""
+    box = acquired_box(image.data)
+    if box is None:
+        return mask
+    found = np.zeros(image.data.shape, dtype=bool)
+    found[box] = True if mask is None else mask[box]
+    return found
 
 
 def _resampled(layer: Layer, grid: Grid) -> Layer:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sacbnet.config.choices import AffineKind
 from sacbnet.errors import RegistrationError
-from sacbnet.imaging.acquired import CUT_SIGNAL, cut_faces
+from sacbnet.imaging.acquired import CUT_SIGNAL
 from sacbnet.imaging.intensities import foreground
 from sacbnet.registration.prepare import Layer
 from sacbnet.spatial.transforms import Affine
@@ -156,7 +156,7 @@ class _Search:
         # A head of 160 voxels is 20 voxels wide on the coarse lattice. A small crop gets finer
         # lattices, so that more than a few voxels remain on the coarse one.
         spacing = float(fixed.grid.spacing.mean()) * min(1.0, min(fixed.grid.shape) / 120)
-        cut = _cut(fixed) or _cut(moving)
+        cut = bool(fixed.cut.any() or moving.cut.any())
         if cut:
             spacing *= _FINER
         spacings = [f * spacing for f in (o.fine, o.medium, o.coarse)]
@@ -272,10 +272,6 @@ def near_body(lattice: Lattice, distance: float) -> Lattice:
     steps = max(1, round(distance / float(lattice.grid.spacing.mean())))
     near = ndimage.binary_dilation(body, iterations=steps)
     return replace(lattice, mask=near if lattice.mask is None else near & lattice.mask)
-
-
-def _cut(layer: Layer) -> bool:
-    return bool(cut_faces(foreground(layer.data, CUT_SIGNAL)).any())
 
 
 def _size_ratio(fixed: Layer, moving: Layer) -> float:

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sacbnet.imaging.acquired import CUT_SIGNAL, cut_faces
-from sacbnet.imaging.intensities import foreground
 from sacbnet.imaging.resampling import antialias
 from sacbnet.registration.prepare import Layer
 from sacbnet.spatial.grid import Grid
@@ -95,7 +93,6 @@ def pyramid(layer: Layer, spacings: Sequence[float]) -> list[Lattice]:
     list of Lattice
         One lattice for each spacing, in the same order.
     """
-    cut = cut_faces(foreground(layer.data, CUT_SIGNAL))
     data, grid = np.clip(layer.data, 0, 1), layer.grid
     out = []
     for spacing in spacings:
@@ -107,5 +104,5 @@ def pyramid(layer: Layer, spacings: Sequence[float]) -> list[Lattice]:
             if layer.mask is None
             else resample(layer.mask, layer.grid, grid, Affine(), "nearest")
         )
-        out.append(Lattice(data, grid, None if mask is None else mask.astype(bool), cut))
+        out.append(Lattice(data, grid, None if mask is None else mask.astype(bool), layer.cut))
     return out
