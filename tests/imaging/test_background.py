@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sacbnet.imaging.background import background, fill_value
+from sacbnet.imaging.background import background, fill_value, filling_of
 
 SHAPE = (40, 44, 36)
 
@@ -73,3 +73,31 @@ def test_values_that_are_not_finite_do_not_count():
 
 def test_a_value_that_was_chosen():
     assert fill_value(scan(), -7) == -7 and fill_value(scan(), "auto") == background(scan())
+
+
+def test_padding_of_one_value_is_no_background():
+    """Scaling and filling agree on what padding is: a rotated CT, whose corners hold 0 or NaN."""
+    i, j, _ = np.indices(SHAPE)
+    corner = i + j < 24
+    air = pytest.approx(-1000, abs=2)
+    assert background(np.where(corner, 0, scan())) == air
+    assert background(np.where(corner, 0, scan()), corner) == air
+    assert background(np.where(corner, np.nan, scan())) == air
+    mr = np.abs(np.where(BODY, 500 + noise(50), 0) + 1j * noise(3, 1))
+    assert background(np.where(corner, -9999, mr)) == pytest.approx(0, abs=5)
+    found = filling_of(np.where(corner, -9999, mr))
+    assert found.padding == (-9999.0,) and found.value is None and found.sample.min() >= 0
+
+
+def test_the_value_that_fills_the_faces_and_its_share():
+    found = filling_of(np.where(BODY, 40.0, 7.0))
+    assert found.value == 7 and found.share == 1 and not found.padding and not found.varied
+    half = np.where(np.indices(SHAPE)[0] < 20, 7.0, 500 + noise(50))
+    found = filling_of(half)
+    assert found.value == 7 and found.share == pytest.approx(0.5, abs=0.05) and found.varied
+    assert filling_of(noise(1)).value is None
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32])
+def test_integers(kind):
+    assert background(np.where(BODY, 90, 7).astype(kind)) == 7

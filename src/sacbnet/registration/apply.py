@@ -166,7 +166,7 @@ class Warper:
         else:
             like = load_reference(reference)
         point_map, said = self._map(onto, like.grid)
-        value = fill_value(image.data, fill) if interpolation == "linear" else 0.0
+        value = fill_value(image.data, fill, image.missing) if interpolation == "linear" else 0.0
         carried, filled = carry_counted(image, like, point_map, interpolation, value)
         world = "moving" if onto == "fixed" else "fixed"
         if filled.voxels == carried.data.size:

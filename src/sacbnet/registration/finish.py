@@ -67,7 +67,7 @@ def finish(
         lattice = inverse_grid(inputs.moving.grid, transform, pair.spacing)
         inverse = invert(transform, transform.grid, lattice, affine)
     with account.stage("resample"):
-        outside = fill_value(inputs.moving.data, o.fill)
+        outside = fill_value(inputs.moving.data, o.fill, inputs.moving.missing)
         moved, filled = carry_counted(inputs.moving, inputs.fixed, transform, "linear", outside)
         labels = inputs.moving_labels
         if labels is not None:
