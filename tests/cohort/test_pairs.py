@@ -58,6 +58,8 @@ def test_the_order_is_that_of_the_file(listed, monkeypatch, tmp_path):
         ("fixed,moving\na,\n", "line 2 names no fixed or no moving image"),
         ("fixed,moving,name\na,b,../c\n", r"line 2: a pair has the name '../c'"),
         ("fixed,moving\na,b\na,b\n", "two pairs have the name 'b_to_a'"),
+        # one folder on disks that do not tell capital from small letters
+        ("fixed,moving,name\na,b,Head\na,c,hEAD\n", "two pairs have the name 'hEAD'"),
         ("fixed,moving\na,b,c\n", "line 2 has 3 values"),
     ],
 )
