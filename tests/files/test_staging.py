@@ -153,7 +153,7 @@ def test_later_results_are_not_undone(tmp_path):
 def test_a_list_of_names_that_is_cut_off_means_that_nothing_had_moved(tmp_path):
     (tmp_path / "run.json").write_text("old")
     killed(FOLDER, tmp_path, 0)
-    (left,) = tmp_path.glob(".sacbnet-*")
+    (left,) = tmp_path.glob(".sacbnet-????????")
     assert json.loads((left / "names.json").read_text()) == ["a", "b", "run.json"]
     (left / "names.json").write_text('["a", "b')
     sweep(tmp_path)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields, replace
-from datetime import datetime
-from importlib.metadata import version
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +18,6 @@ from sacbnet.config.sacbnet import SACBNetConfig
 from sacbnet.errors import (
     GridError,
     InputError,
-    OutputError,
     RegistrationError,
     SacbnetError,
     WeightsError,
@@ -39,7 +36,7 @@ from sacbnet.registration.inputs import read_inputs
 from sacbnet.registration.prepare import prepare
 from sacbnet.registration.registrar import Registrar, register
 from sacbnet.registration.report import RunReport
-from sacbnet.registration.result import FILES, RUN, Registration
+from sacbnet.registration.result import RUN
 from sacbnet.spatial.transforms import Affine
 
 from ..conftest import QUICK, STEPS
@@ -124,79 +121,6 @@ def test_header_of_the_fixed_image_is_kept(tmp_path, pair) -> None:
     assert moved.shape == pair.fixed.grid.shape and moved.get_data_dtype() == np.float32
     assert (int(moved.header["sform_code"]), int(moved.header["qform_code"])) == (4, 1)
     assert np.array_equal(moved.affine, nib.load(tmp_path / "fixed.nii.gz").affine)
-
-
-def test_run_json(registered, result) -> None:
-    report = json.loads((result / RUN).read_text())
-    again = RunReport.from_text((result / RUN).read_text())
-    assert again.to_json() == report
-    same = replace(again, seconds=registered.report.seconds, wall_seconds=0.0)
-    assert same == registered.report
-    assert report["format_version"] == 2
-    assert report["wall_seconds"] >= report["seconds"]["total"] and report["seconds"]["write"] > 0
-    assert datetime.fromisoformat(report["started"]).utcoffset() is not None
-    assert report["command"] == [] and len(report["fixed"]["sha256"]) == 64
-    environment = report["environment"]
-    assert environment["sacbnet"] == sacbnet.__version__ and environment["torch"] == version(
-        "torch"
-    )
-    assert environment["numpy"] == np.__version__ and environment["device"]
-    assert report["options"] == {
-        "weights": "none",
-        "affine": "affine",
-        "preset": "balanced",
-        "refine": 15,
-        "device": "auto",
-        "spacing": None,
-        "save_clusters": False,
-        "save_uncertainty": False,
-        "box": "foreground",
-        "repair": True,
-        "precision": "float32",
-        "fill": "auto",
-        "metric": "lncc",
-        "smoothness": None,
-    }
-    there = registered.transform(
-        registered.fixed_grid.world(np.moveaxis(np.indices((40, 48, 40)), 0, -1))
-    )
-    outside = ~registered.moving_grid.contains(there, 0.5 + 1e-6)
-    assert report["filled"] == {
-        "voxels": outside.sum(),
-        "percent": round(100 * outside.mean(), 3),
-        "value": 0.0,
-    }
-    assert report["weights"] is None
-    assert report["fixed"]["shape"] == [40, 48, 40] and report["moving"]["shape"] == [54, 50, 28]
-    seconds = report["seconds"]
-    stages = {"prepare", "affine", "refine", "transform", "measure", "inverse", "resample"}
-    assert stages < set(seconds) and all(seconds[s] > 0 for s in stages)
-    total = sum(v for k, v in seconds.items() if k not in ("read", "write", "total"))
-    assert seconds["total"] == pytest.approx(total, abs=0.01)
-    assert 100 < report["peak_memory_mb"] < 16_000
-    for key, rise in (("local_correlation", 0.15), ("mutual_information", 0.1)):
-        start, affine, final = (report["similarity"][s][key] for s in ("start", "affine", "final"))
-        assert start < affine < final and final > start + rise
-    folding = report["folding"]
-    assert folding["folded_voxels"] == 0 and 0 <= folding["non_diffeomorphic_percent"] < 0.01
-    assert 0 < folding["jacobian_min"] < 1 < folding["jacobian_max"]
-    assert [level["level"] for level in report["refinement"]] == [2, 1]
-    for level in report["refinement"]:
-        assert (
-            set(level) == {"level", "steps", "loss_before", "loss_after"}
-            and 1 <= level["steps"] <= 15
-        )
-        assert -1 <= level["loss_after"] <= level["loss_before"]
-    inverse = report["inverse"]
-    assert 0 < inverse["round_trip_mean_mm"] < 0.1 and inverse["residual_mean_mm"] <= 0.01
-    assert any("no network was used" in sentence for sentence in report["warnings"])
-
-
-def test_run_json_is_json_to_everybody(result) -> None:
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
-
-    json.loads((result / RUN).read_text(), parse_constant=refuse)
 
 
 # -- what goes in ----------------------------------------------------------------------------------
@@ -635,41 +559,6 @@ def test_values_that_hold_a_map_cannot_hold_nan(pair, tmp_path, monkeypatch, sta
 
 
 # -- saving ----------------------------------------------------------------------------------------
-def test_save_returns_what_is_there(registered, result, tmp_path) -> None:
-    assert {p.name for p in result.iterdir()} == set(FILES)
-    paths = registered.save(tmp_path / "a" / "b")
-    assert list(paths) == list(FILES) and all(p.is_file() for p in paths.values())
-
-
-def test_no_stale_labels_when_the_folder_is_used_again(registered, tmp_path) -> None:
-    registered.save(tmp_path)
-    (tmp_path / "mine.txt").write_text("mine")
-    paths = replace(registered, moved_labels=None).save(tmp_path)
-    assert "moved_labels.nii.gz" not in paths
-    assert {p.name for p in tmp_path.iterdir()} == set(FILES) - {"moved_labels.nii.gz"} | {
-        "mine.txt"
-    }
-
-
-def test_a_failure_while_saving_leaves_the_earlier_result(
-    registered, tmp_path, monkeypatch
-) -> None:
-    registered.save(tmp_path)
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-
-    def full(*args) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("sacbnet.registration.result.save_affine", full)
-    with pytest.raises(OutputError, match="free some space"):
-        replace(registered, moved_labels=None).save(tmp_path)
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-
-
-def test_registration_is_immutable(registered) -> None:
-    with pytest.raises(AttributeError):
-        registered.moved = None
-    assert isinstance(registered, Registration)
 
 
 # -- one engine ------------------------------------------------------------------------------------
@@ -753,50 +642,6 @@ def test_the_box_is_the_one_of_the_training(
 
 
 # -- another pair's folder -------------------------------------------------------------------------
-def test_the_result_of_another_pair_is_not_replaced_by_chance(pair, near, tmp_path) -> None:
-    near.save(tmp_path)
-    near.save(tmp_path)  # the same pair
-    back = register(fixed=pair.aligned, moving=pair.fixed, **QUICK)
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with pytest.raises(OutputError, match="result of another pair"):
-        back.save(tmp_path)
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-    back.save(tmp_path, overwrite=True)
-    found = RunReport.from_text((tmp_path / RUN).read_text())
-    assert found.fixed == back.report.fixed
-
-
-def test_a_folder_with_some_other_run_json_is_refused(near, tmp_path) -> None:
-    (tmp_path / RUN).write_text('{"state": 3}')
-    with pytest.raises(OutputError, match="no account of a registration"):
-        near.save(tmp_path)
-
-
-def test_accounts_of_format_1_are_read(result, tmp_path) -> None:
-    """The version before: the repair inside the folding, texts of the weights' file, no hashes."""
-    new = json.loads((result / RUN).read_text())
-    old = {
-        k: v
-        for k, v in new.items()
-        if k not in ("repair", "notes", "started", "command", "wall_seconds")
-    }
-    old |= {"format_version": 1, "weights": {"name": "none"}}
-    old["folding"] = new["folding"] | {"repair": new["repair"]}
-    for side in ("fixed", "moving"):
-        old[side] = {k: v for k, v in new[side].items() if k != "sha256"}
-    old["options"] = {k: v for k, v in new["options"].items() if k not in ("box", "repair")}
-    found, now = RunReport.from_json(old), RunReport.from_json(new)
-    assert found.repair == now.repair and found.folding == now.folding and found.weights is None
-    assert found.fixed.grid == now.fixed.grid and found.similarity == now.similarity
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "[]", "{", '{"format_version": 99}', '{"format_version": 2}', '{"format_version": "x"}'],
-)
-def test_what_is_no_account(text) -> None:
-    with pytest.raises(InputError):
-        RunReport.from_text(text)
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (7, 40, 5), (4, 4, 60)])

@@ -90,7 +90,7 @@ def test_data_that_are_not_there_or_not_sound(recipe, shapes, tmp_path):
 def test_two_trainings_in_one_folder_are_refused(tmp_path):
     with (
         alone_in(tmp_path),
-        pytest.raises(InputError, match="another sacbnet train"),
+        pytest.raises(InputError, match="another sacbnet process"),
         alone_in(tmp_path),
     ):
         pass

@@ -72,7 +72,7 @@ def apply(
             "--fill is an intensity of images; labels have 0, points have none"
         )
 
-    from sacbnet.files import keep_inputs
+    from sacbnet.files import Claim, keep_inputs
     from sacbnet.io.images import save_image
     from sacbnet.io.points import load_points, save_points
     from sacbnet.registration.apply import Warper
@@ -81,10 +81,11 @@ def apply(
 
     keep_inputs([out], (*given, reference))
     keep_result(out, registration)
+    claim = Claim.of(out)
     warper = Warper.of(registration)
     if points is not None:
         moved, outside = warper.points(load_points(points), onto)
-        save_points(out, moved)
+        save_points(out, moved, claim)
         if outside:
             typer.echo(
                 f"note: {outside} points are outside the grid of the transform; the affine part was"
@@ -100,7 +101,7 @@ def apply(
             reference,
             fill,  # type: ignore[arg-type]
         )
-        save_image(out, carried.data, carried, labels=labels is not None)
+        save_image(out, carried.data, carried, labels=labels is not None, claim=claim)
         for sentence in carried.warnings:
             typer.echo(f"note: {sentence}", err=True)
         if filled.voxels and not quiet:

@@ -144,12 +144,13 @@ def evaluate(
         write_scores,
     )
     from sacbnet.evaluation.tables import PAIRS as TABLE
-    from sacbnet.files import check_writable, keep_inputs
+    from sacbnet.files import Claim, check_writable, keep_inputs
     from sacbnet.networks.weights.catalogue import licence_notice
     from sacbnet.registration.registrar import Registrar
     from sacbnet.reporting.console import progress_bar
 
     check_writable(out)
+    claim = Claim.of(out / SUMMARY)
     if affine == "auto" and recipe is not None:
         affine = "none"  # as in the training by that recipe
     protocol = _protocol(
@@ -190,7 +191,7 @@ def evaluate(
             align=protocol.align,
             progress=progress,
         )
-    write_scores(out, found)
+    write_scores(out, found, claim)
     if not quiet:
         Console(highlight=False).print(scores_table(found.report))
         typer.echo(scored_line(found.report, protocol.origin))

@@ -177,7 +177,7 @@ def register(
         )
         progress("write", 0.0)
         started = psutil.Process().create_time()
-        paths = result.save(out, overwrite=True, started=started, command=tuple(sys.argv))
+        paths = result.save(out, overwrite=overwrite, started=started, command=tuple(sys.argv))
     if quiet:
         return
     console = Console(highlight=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from sacbnet.files import staged_folder
+from sacbnet.files import Claim, staged_folder
 
 if TYPE_CHECKING:
     from .run import Evaluation
@@ -32,7 +32,7 @@ SHOWN = {
 }
 
 
-def write_scores(out: Path, found: Evaluation) -> None:
+def write_scores(out: Path, found: Evaluation, claim: Claim | None = None) -> None:
     """Write pairs.csv, labels.csv and summary.json, all or none.
 
     Parameters
@@ -41,13 +41,17 @@ def write_scores(out: Path, found: Evaluation) -> None:
         The folder.
     found : Evaluation
         The scores.
+    claim : Claim or None, default None
+        Of summary.json, from the beginning of the evaluation: scores that another process wrote
+        since stay. None: they are replaced.
 
     Raises
     ------
     OutputError
-        If a file cannot be written.
+        If a file cannot be written, or another process wrote scores since the claim.
     """
-    with staged_folder(out, (PAIRS, LABELS, SUMMARY)) as folder:
+    check = None if claim is None else claim.check
+    with staged_folder(out, (PAIRS, LABELS, SUMMARY), check) as folder:
         _write(folder / PAIRS, found.pairs)
         if found.labels:
             _write(folder / LABELS, found.labels)

@@ -19,6 +19,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from sacbnet.errors import OutputError
+
+from .claim import placing, sweep_lock
+
 PREFIX = ".sacbnet-"
 NEW, OLD, NAMES = "new", "old", "names.json"  # of a folder of results that are being replaced
 _LOCK = ".alive"
@@ -88,15 +92,18 @@ def sweep(folder: str | Path) -> None:
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
             if _TEMPORARY.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-                with suppress(OSError, NotImplementedError):  # Timeout: its process lives
+                # Timeout: its process lives; OutputError: results are moved here just now
+                with suppress(OSError, NotImplementedError, OutputError):
                     _remove(Path(entry.path))
+    sweep_lock(Path(folder))
 
 
 def _remove(left: Path) -> None:
     if (left / _LOCK).exists():
         with FileLock(left / _LOCK, blocking=False):
             if (left / _LOCK).exists():  # else another sweep was faster
-                _give_back(left)
+                with placing(left.parent):
+                    _give_back(left)
                 shutil.rmtree(left, ignore_errors=True)
         shutil.rmtree(left, ignore_errors=True)
     elif not any(left.iterdir()):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
+from .claim import Claim, placing
 from .disk import sync, sync_folder, writing
 from .staging import NAMES, NEW, OLD, staging
 
@@ -19,7 +20,7 @@ _LAST = "run.json"  # if it is there, every other file is beside it
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[Path]:
+def atomic_file(path: str | Path, claim: Claim | None = None) -> Iterator[Path]:
     """Write a file whole or not at all.
 
     The file is on the disk before it gets its name. A power cut therefore leaves the old file or
@@ -29,6 +30,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     ----------
     path : str or Path
         The file to write. Its folder must exist.
+    claim : Claim or None, default None
+        Where it comes from the beginning of the work, a file that another process wrote since stays
+        and is an error. None: it is replaced.
 
     Yields
     ------
@@ -40,22 +44,27 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If writing fails.
+        If writing fails, or if another process wrote the file since the claim.
     """
     path = Path(path)
     with writing(path), staging(path.parent) as folder:
         yield folder / path.name
         sync(folder / path.name)
-        os.replace(folder / path.name, path)
+        with placing(path.parent) if claim is not None else nullcontext():
+            if claim is not None:
+                claim.check(folder / path.name)
+            os.replace(folder / path.name, path)
         sync_folder(path.parent)
 
 
 @contextmanager
-def staged_folder(out: str | Path, stale: Iterable[str] = ()) -> Iterator[Path]:
+def staged_folder(
+    out: str | Path, stale: Iterable[str] = (), check: Callable[[], None] | None = None
+) -> Iterator[Path]:
     """Write the files of a folder all together or not at all.
 
     On success the files move into `out`, run.json last. On any error nothing appears, and the files
-    of an earlier run stay as they were.
+    of an earlier run stay as they were. Only one process at a time moves files into `out`.
 
     Parameters
     ----------
@@ -64,6 +73,9 @@ def staged_folder(out: str | Path, stale: Iterable[str] = ()) -> Iterator[Path]:
     stale : iterable of str, default ()
         Names, relative to `out`, of results that an earlier run may have left. On success those
         that this run did not write are removed: no old result lies beside new ones.
+    check : callable () or None, default None
+        Called last, before the files move. It raises an error if `out` holds by then what must
+        stay.
 
     Yields
     ------
@@ -81,7 +93,11 @@ def staged_folder(out: str | Path, stale: Iterable[str] = ()) -> Iterator[Path]:
         try:
             (folder / NEW).mkdir()
             yield folder / NEW
-            _move(folder, out, stale)
+            names = _ready(folder, out)
+            with placing(out):
+                if check is not None:
+                    check()
+                _move(names, folder, out, stale)
             for parent in [p.parent for p in made]:
                 sync_folder(parent)
         except BaseException:
@@ -129,12 +145,9 @@ def _unmake(made: list[Path]) -> None:
             return
 
 
-def _move(stage: Path, out: Path, stale: Iterable[str]) -> None:
-    """Move the new files of a temporary folder into `out`, all or none.
-
-    The files that they replace, and the stale ones, move into the temporary folder.
-    """
-    new, old = stage / NEW, stage / OLD
+def _ready(stage: Path, out: Path) -> list[Path]:
+    """Put the new files of a temporary folder on the disk; return their names in order."""
+    new = stage / NEW
     names = sorted(
         (p.relative_to(new) for p in new.rglob("*") if p.is_file()),
         key=lambda p: (p == Path(_LAST), p),
@@ -144,6 +157,15 @@ def _move(stage: Path, out: Path, stale: Iterable[str]) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out / name))
         sync(new / name)
     (stage / NAMES).write_text(json.dumps([str(name) for name in names]), encoding="utf-8")
+    return names
+
+
+def _move(names: list[Path], stage: Path, out: Path, stale: Iterable[str]) -> None:
+    """Move the new files of a temporary folder into `out`, all or none.
+
+    The files that they replace, and the stale ones, move into the temporary folder.
+    """
+    new, old = stage / NEW, stage / OLD
     leaving = sorted({*names, *map(Path, stale)}, key=lambda p: (p not in names[-1:], p))
     done: list[tuple[Path, Path]] = []  # (from, to), to be undone backwards
     made: list[Path] = []

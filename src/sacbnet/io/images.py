@@ -13,7 +13,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from sacbnet.errors import GridError, InputError, OutputError
-from sacbnet.files import atomic_file
+from sacbnet.files import Claim, atomic_file
 from sacbnet.imaging.image import Image
 from sacbnet.spatial.grid import Grid
 
@@ -150,7 +150,11 @@ def _read_path(path: Path, grid_only: bool = False) -> Image:
 
 
 def save_image(
-    path: str | Path, data: NDArray[Any], like: Image | Grid, labels: bool = False
+    path: str | Path,
+    data: NDArray[Any],
+    like: Image | Grid,
+    labels: bool = False,
+    claim: Claim | None = None,
 ) -> None:
     """Write voxels on exactly the grid of another image.
 
@@ -166,6 +170,8 @@ def save_image(
         The grid. NIfTI files keep the sform and the qform of an image's header.
     labels : bool, default False
         Write whole numbers, in the smallest of uint8, int16 and int32 that holds them.
+    claim : Claim or None, default None
+        From the beginning of the work (`files.Claim`): what another process wrote since stays.
 
     Raises
     ------
@@ -174,7 +180,8 @@ def save_image(
     InputError
         If a value is not finite, or if `labels` is set and a value is not a whole number.
     OutputError
-        If the suffix is unknown, or the file cannot be written.
+        If the suffix is unknown, the file cannot be written, or another process wrote it since
+        the claim.
     """
     path = Path(path)
     grid = like if isinstance(like, Grid) else like.grid
@@ -188,7 +195,7 @@ def save_image(
         )
     header = None if isinstance(like, Grid) else like.header
     image = Image(_voxels_to_write(data, labels, path), grid, str(path), header)
-    with atomic_file(path) as part:
+    with atomic_file(path, claim) as part:
         found.write(part, image)
 
 

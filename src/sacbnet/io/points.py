@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from sacbnet.errors import InputError, OutputError
-from sacbnet.files import atomic_file
+from sacbnet.files import Claim, atomic_file
 from sacbnet.imaging.points import Points
 
 from .format import PointsFormat, reason
@@ -54,7 +54,7 @@ def load_points(path: str | Path) -> Points:
         ) from error
 
 
-def save_points(path: str | Path, points: Points) -> None:
+def save_points(path: str | Path, points: Points, claim: Claim | None = None) -> None:
     """Write landmarks, in LPS.
 
     Parameters
@@ -65,11 +65,14 @@ def save_points(path: str | Path, points: Points) -> None:
         "comment" (as description). Formats of other packages are written, too.
     points : Points
         The points in mm (RAS).
+    claim : Claim or None, default None
+        From the beginning of the work (`files.Claim`): what another process wrote since stays.
 
     Raises
     ------
     OutputError
-        If the suffix is unknown, or the file cannot be written.
+        If the suffix is unknown, the file cannot be written, or another process wrote it since
+        the claim.
     """
     path = Path(path)
     found = writer(PointsFormat, path)
@@ -78,5 +81,5 @@ def save_points(path: str | Path, points: Points) -> None:
             f"{path} has an extension for no points; one of"
             f" {', '.join(written_suffixes(PointsFormat))} was expected"
         )
-    with atomic_file(path) as part:
+    with atomic_file(path, claim) as part:
         found.write(part, points)

@@ -106,10 +106,15 @@ class Registration:
         """
         folder = Path(folder)
         sweep(folder)  # a run that was killed may have moved an earlier result aside
-        if not overwrite:
-            refuse_another(folder, self.report.fixed, self.report.moving)
+
+        def check() -> None:
+            if not overwrite:
+                refuse_another(folder, self.report.fixed, self.report.moving)
+
+        check()
         began = time.perf_counter()
-        with staged_folder(folder, stale=(*FILES, *MAPS)) as stage:
+        # and once more at the end: another process may have written there meanwhile
+        with staged_folder(folder, (*FILES, *MAPS), check) as stage:
             # compressing takes longer than a network, and lets other threads run
             with ThreadPoolExecutor() as pool:
                 files = [

@@ -147,7 +147,7 @@ def alone_in(out: Path) -> Iterator[None]:
     check_writable(out)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    busy = f"another sacbnet train works in {out}; wait for it, or choose another --out"
+    busy = f"another sacbnet process works in {out}; wait for it, or choose another --out"
     with locked(out / ".lock", busy):
         sweep(out)  # files of sessions that were killed
         yield
