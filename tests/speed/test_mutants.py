@@ -28,7 +28,14 @@ def test_the_mistakes_are_many_and_fit_their_files():
         assert all((ROOT / test.split("::")[0]).exists() for test in m.tests), m
 
 
-@pytest.mark.parametrize("body, expected", [("assert twice(2) == 4", "found"), ("twice", "missed")])
+@pytest.mark.parametrize(
+    "body, expected",
+    [
+        ("assert twice(2) == 4", "found"),
+        ("assert twice", "missed"),
+        ("assert twice(2) == 5", "stale"),  # it fails without the mistake, too
+    ],
+)
 def test_a_mistake_is_found_or_missed_by_its_tests(tmp_path, body, expected):
     (tmp_path / "module.py").write_text("def twice(x):\n    return 2 * x\n")
     (tmp_path / "test_it.py").write_text(
