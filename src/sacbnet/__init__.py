@@ -22,6 +22,7 @@ __all__ = [
     "load_points",
     "load_transform",
     "register",
+    "report",
 ]
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sacbnet.registration.registrar import Registrar, register
     from sacbnet.registration.report import RunReport
     from sacbnet.registration.result import Registration
+    from sacbnet.reporting.page.build import report
 
 _HOMES = {
     "Options": "config.registration",
@@ -44,6 +46,7 @@ _HOMES = {
     "load_points": "io.points",
     "load_transform": "io.transforms",
     "register": "registration.registrar",
+    "report": "reporting.page.build",
 }
 
 

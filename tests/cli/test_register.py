@@ -20,7 +20,7 @@ from sacbnet.io.itk import image_to_itk
 from sacbnet.io.points import save_points
 from sacbnet.networks.sacbnet.network import SACBNet
 from sacbnet.networks.weights.load import save_weights
-from sacbnet.registration.result import FILES, MOVED_LABELS, RUN
+from sacbnet.registration.result import FILES, MOVED_LABELS, PAGE, RUN
 from sacbnet.spatial.grid import Grid
 
 from .conftest import QUICKLY, STAGE
@@ -92,6 +92,20 @@ def test_a_failed_run_leaves_the_earlier_result(register, files, tmp_path) -> No
     before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     assert register(f"--moving-mask={files['fixed_labels']}").code == 3
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+
+
+def test_the_page(register, files, tmp_path) -> None:
+    """It has the command; without it nothing else changes."""
+    names = files["fixed"], files["aligned"]
+    assert register("--refine=0").code == 0
+    page = (tmp_path / "out" / PAGE).read_text(encoding="utf-8")
+    assert f"sacbnet register --fixed={names[0]} --moving={names[1]}" in page
+    assert f"in the folder {os.getcwd()}" in page
+    before = (tmp_path / "out" / "moved.nii.gz").read_bytes()
+    done = register("--refine=0", "--no-report")
+    assert done.code == 0 and PAGE not in done.out
+    assert not (tmp_path / "out" / PAGE).exists()
+    assert (tmp_path / "out" / "moved.nii.gz").read_bytes() == before
 
 
 # -- bad images ------------------------------------------------------------------------------------

@@ -13,15 +13,44 @@ import sacbnet
 from sacbnet.errors import OutputError
 from sacbnet.registration import result as module
 from sacbnet.registration.report import RunReport
-from sacbnet.registration.result import FILES, RUN, Registration
+from sacbnet.registration.result import FILES, PAGE, RUN, Registration
 
 from ..conftest import QUICK
 
 
 def test_save_returns_what_is_there(registered, result, tmp_path) -> None:
-    assert {p.name for p in result.iterdir()} == set(FILES)
-    paths = registered.save(tmp_path / "a" / "b")
+    assert {p.name for p in result.iterdir()} == set(FILES) - {PAGE}
+    paths = registered.save(tmp_path / "a" / "b", page=lambda result: "a page")
     assert list(paths) == list(FILES) and all(p.is_file() for p in paths.values())
+
+
+def test_the_page_is_made_of_the_finished_result(registered, tmp_path) -> None:
+    """With the seconds of writing, the wall time and the command, which run.json has."""
+    seen = []
+
+    def page(result) -> str:
+        seen.append(result.report)
+        return "ünicode"
+
+    paths = registered.save(tmp_path, command=("sacbnet", "register"), page=page)
+    assert paths[PAGE].read_text(encoding="utf-8") == "ünicode"
+    assert seen[0].command == ("sacbnet", "register") and seen[0].seconds["write"] > 0
+    registered.save(tmp_path)
+    assert not (tmp_path / PAGE).exists()  # a page of an earlier run would be stale
+
+
+def test_a_page_that_fails_leaves_nothing(registered, tmp_path) -> None:
+    def page(result) -> str:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        registered.save(tmp_path / "new", page=page)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_result_keeps_its_images(registered, pair) -> None:
+    assert registered.inputs.fixed.data is pair.fixed.data
+    assert (registered.inputs.moving_labels.data == pair.moving_labels.data).all()
 
 
 def test_no_stale_labels_when_the_folder_is_used_again(registered, tmp_path) -> None:
@@ -29,9 +58,9 @@ def test_no_stale_labels_when_the_folder_is_used_again(registered, tmp_path) -> 
     (tmp_path / "mine.txt").write_text("mine")
     paths = replace(registered, moved_labels=None).save(tmp_path)
     assert "moved_labels.nii.gz" not in paths
-    assert {p.name for p in tmp_path.iterdir()} == set(FILES) - {"moved_labels.nii.gz"} | {
-        "mine.txt"
-    }
+    assert {p.name for p in tmp_path.iterdir()} == (
+        set(FILES) - {"moved_labels.nii.gz", PAGE} | {"mine.txt"}
+    )
 
 
 def test_a_failure_while_saving_leaves_the_earlier_result(
@@ -108,7 +137,7 @@ def test_two_pairs_at_once_into_one_folder(near, back, tmp_path, monkeypatch, ov
     moved = nib.load(tmp_path / "new" / "moved.nii.gz")
     np.testing.assert_array_equal(moved.get_fdata(dtype=np.float32), winner.moved.data)
     none = {"moved_labels.nii.gz"} if winner is back else set()
-    assert {p.name for p in (tmp_path / "new").iterdir()} == set(FILES) - none
+    assert {p.name for p in (tmp_path / "new").iterdir()} == set(FILES) - {PAGE} - none
 
 
 def test_the_same_pair_at_once_into_one_folder_is_no_error(near, tmp_path, monkeypatch) -> None:

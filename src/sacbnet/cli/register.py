@@ -27,6 +27,8 @@ SimpleITK read as they are. A transform maps points of the fixed image to points
 
 affine.mat: the affine part of the transform.
 
+report.html: a page with pictures and numbers, for any browser.
+
 run.json: versions, weights, seconds, memory, similarity before and after, folding, warnings.""")
 
 IMAGES = "Images"
@@ -115,6 +117,14 @@ def register(
             rich_help_panel=o.OUTPUT,
         ),
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Write report.html, a page with pictures and numbers.",
+            rich_help_panel=o.OUTPUT,
+        ),
+    ] = True,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -139,6 +149,7 @@ def register(
     from sacbnet.registration.registrar import Registrar
     from sacbnet.registration.result import FILES, MAPS, RUN, refuse_another
     from sacbnet.reporting.console import progress_bar, registration_lines, registration_table
+    from sacbnet.reporting.page.build import report as page
 
     masks, labels = (fixed_mask, moving_mask), (fixed_labels, moving_labels)
     inputs = (fixed, moving, *masks, *labels, fixed_points, moving_points, weights)
@@ -177,7 +188,13 @@ def register(
         )
         progress("write", 0.0)
         started = psutil.Process().create_time()
-        paths = result.save(out, overwrite=overwrite, started=started, command=tuple(sys.argv))
+        paths = result.save(
+            out,
+            overwrite=overwrite,
+            started=started,
+            command=tuple(sys.argv),
+            page=page if report else None,
+        )
     if quiet:
         return
     console = Console(highlight=False)

@@ -16,6 +16,7 @@ from sacbnet.metrics.overlap import dice
 from sacbnet.registration.account import Progress
 from sacbnet.registration.registrar import register
 from sacbnet.registration.result import Registration
+from sacbnet.reporting.page.build import report
 from sacbnet.spatial.transforms import Affine, PointMap
 
 
@@ -90,7 +91,7 @@ def run_demo(
         progress=progress,
         **options,
     )
-    result.save(folder, overwrite=True)
+    result.save(folder, overwrite=True, page=report)
     return result, score(pair, result.transform)
 
 

@@ -107,7 +107,9 @@ def finish(
         started=account.began(),
     )
     grids = inputs.fixed.grid, inputs.moving.grid
-    return Registration(moved, transform, inverse.field, affine, *grids, report, labels, extra)
+    return Registration(
+        moved, transform, inverse.field, affine, *grids, report, labels, extra, inputs
+    )
 
 
 def _warn(

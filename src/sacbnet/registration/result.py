@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,17 +19,18 @@ from sacbnet.io.transforms import save_affine, save_displacement
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField
 
+from .inputs import Inputs
 from .report import ImageFacts, RunReport
 
 MOVED, MOVED_LABELS = "moved.nii.gz", "moved_labels.nii.gz"
 TRANSFORM, INVERSE, AFFINE = "transform.nii.gz", "inverse_transform.nii.gz", "affine.mat"
-RUN = "run.json"
+RUN, PAGE = "run.json", "report.html"
 CLUSTERS, UNCERTAINTY = "clusters_{side}_level{level}.nii.gz", "uncertainty_mm.nii.gz"
 MAPS = (
     *(CLUSTERS.format(side=s, level=n) for s in ("fixed", "moving") for n in (2, 3, 4, 5)),
     UNCERTAINTY,
 )
-FILES = (MOVED, MOVED_LABELS, TRANSFORM, INVERSE, AFFINE, RUN)
+FILES = (MOVED, MOVED_LABELS, TRANSFORM, INVERSE, AFFINE, PAGE, RUN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,8 @@ class Registration:
         The moving labels on the fixed image's grid, by nearest neighbour.
     maps : dict[str, Image], default empty
         What was asked for besides, by file name (`maps.maps`).
+    inputs : Inputs or None, default None
+        The images as they were read, for pictures. They share the memory of what was given.
     """
 
     moved: Image
@@ -65,6 +69,7 @@ class Registration:
     report: RunReport = field(repr=False)
     moved_labels: Image | None = None
     maps: dict[str, Image] = field(default_factory=dict, repr=False)
+    inputs: Inputs | None = field(default=None, repr=False)
 
     def save(
         self,
@@ -73,13 +78,14 @@ class Registration:
         overwrite: bool = False,
         started: float | None = None,
         command: tuple[str, ...] = (),
+        page: Callable[[Registration], str] | None = None,
     ) -> dict[str, Path]:
         """Write everything into a folder.
 
         moved.nii.gz, moved_labels.nii.gz (where labels were given), transform.nii.gz,
-        inverse_transform.nii.gz, affine.mat (ITK, LPS, mm), the maps and run.json appear all at
-        once at the end. An earlier result of the same pair is replaced; its files that this run did
-        not write are removed.
+        inverse_transform.nii.gz, affine.mat (ITK, LPS, mm), the maps, report.html (where `page` is
+        given) and run.json appear all at once at the end. An earlier result of the same pair is
+        replaced; its files that this run did not write are removed.
 
         Parameters
         ----------
@@ -92,6 +98,8 @@ class Registration:
             wall time is the sum of the stages.
         command : tuple[str, ...], default ()
             The command line, for run.json.
+        page : callable or None, default None
+            Makes the text of report.html from this result: `sacbnet.report`. None: no page.
 
         Returns
         -------
@@ -137,6 +145,9 @@ class Registration:
             for file in files:
                 file.result()
             save_affine(stage / AFFINE, self.affine)
+            if page is not None:
+                now = self._finished(time.perf_counter() - began, started, command)
+                (stage / PAGE).write_text(page(replace(self, report=now)), encoding="utf-8")
             report = self._finished(time.perf_counter() - began, started, command)
             (stage / RUN).write_text(report.to_text(), encoding="utf-8")
             written = [path.name for path in stage.iterdir()]

@@ -161,6 +161,7 @@ class Units:
             self._report(found.report),
             None if labels is None else replace(labels, grid=grid),
             maps,
+            inputs,
         )
 
     def _report(self, report: RunReport) -> RunReport:

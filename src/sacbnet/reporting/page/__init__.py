@@ -1,0 +1,1 @@
+"""The page `report.html` of a registration: pictures, numbers and the command, in one file."""

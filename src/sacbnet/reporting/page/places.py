@@ -1,0 +1,193 @@
+"""The places that the page shows: the middle of the body, and where a mistake is most likely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from sacbnet.imaging.image import Image
+from sacbnet.imaging.scaling import Scaling, scaling_of
+from sacbnet.registration.result import UNCERTAINTY, Registration
+
+from .frame import Frame, Index
+
+_SIDE = 96  # at most as many voxels along each axis are looked at
+_SIGNAL = 0.1  # height of the body above the background, as a share of the range
+_NEARLY_ALL = (0.3, 99.7)  # per cent of the body along an axis: single bright voxels do not count
+_WINDOW = 7  # of these voxels: side of the box in which the images are compared
+
+
+@dataclass(frozen=True)
+class Place:
+    """A voxel through which three planes are shown.
+
+    Parameters
+    ----------
+    key : str
+        A short name for the page.
+    title : str
+        What it is.
+    why : str
+        A sentence: how it was chosen.
+    at : tuple[int, int, int]
+        Its index in the frame of the fixed image.
+    """
+
+    key: str
+    title: str
+    why: str
+    at: Index
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What the page shows of a registration.
+
+    Parameters
+    ----------
+    frame : Frame
+        The part of the fixed grid in which one of the images shows something.
+    middle : Place
+        The middle of what the fixed image shows.
+    doubtful : Place
+        Where the expected error is largest; without a map of it, where the moved image explains
+        the fixed image least.
+    fixed_ends, moving_ends : tuple[float, float]
+        The intensities of each image that are shown black and white.
+    """
+
+    frame: Frame
+    middle: Place
+    doubtful: Place
+    fixed_ends: tuple[float, float]
+    moving_ends: tuple[float, float]
+
+    @property
+    def places(self) -> tuple[Place, Place]:
+        """Both places."""
+        return self.middle, self.doubtful
+
+
+def layout_of(result: Registration) -> Layout:
+    """Choose what the page shows. Only every few voxels of the volumes are looked at.
+
+    Parameters
+    ----------
+    result : Registration
+        A registration that holds its images.
+
+    Returns
+    -------
+    Layout
+        The choice.
+    """
+    assert result.inputs is not None
+    fixed, moving = result.inputs.fixed, result.inputs.moving
+    frame = Frame.of(result.fixed_grid)
+    step = _step(frame.grid.shape)
+    a, b = (_coarse(frame, x.data, step) for x in (fixed, result.moved))
+    missing = None if fixed.missing is None else _coarse(frame, fixed.missing, step)
+    scaling, moving_scaling = _scaling(fixed, a, missing), _thin(moving)
+    found = np.argwhere(scaling.foreground(a, _SIGNAL))
+    # the moved image lies on another grid than the moving image: only its intensities count
+    plain = replace(moving_scaling, outside=None, empty=None)
+    either = np.concatenate([found, np.argwhere(plain.foreground(b, _SIGNAL))])
+    middle = Place(
+        "middle",
+        "Through the middle",
+        "The three planes meet in the middle of what the fixed image shows.",
+        _whole(np.median(found, axis=0), step, frame),
+    )
+    uncertainty = result.maps.get(UNCERTAINTY)
+    if uncertainty is not None:
+        worth = _coarse(frame, uncertainty.data, step)
+        title = "Through the largest expected error"
+        why = f"The three planes meet where the map {UNCERTAINTY} is largest inside the body."
+    else:
+        worth = unexplained(a, b)
+        title = "Through the least alike place"
+        why = (
+            "There is no map of the expected error. So the three planes meet where the moved image"
+            " explains the fixed image least, by local correlation."
+        )
+    worst = found[np.argmax(worth[tuple(found.T)])]
+    doubtful = Place("doubtful", title, why, _whole(worst, step, frame))
+    low, high = (_whole(x, step, frame) for x in np.percentile(either, _NEARLY_ALL, axis=0))
+    part = frame.around(low, (high[0] + 1, high[1] + 1, high[2] + 1))
+    return Layout(part, middle, doubtful, _ends(scaling), _ends(moving_scaling))
+
+
+def unexplained(fixed: NDArray[Any], moved: NDArray[Any], window: int = _WINDOW) -> NDArray[Any]:
+    """Measure what a local linear fit of the moved image leaves of the fixed image.
+
+    Parameters
+    ----------
+    fixed, moved : ndarray, shape (i, j, k)
+        The images on one grid.
+    window : int, default 7
+        Side of the box around each voxel, voxels.
+
+    Returns
+    -------
+    ndarray, shape (i, j, k)
+        The variance of the fixed image in the box, times one minus the squared correlation.
+    """
+    a, b = (x.astype(np.float64) - x.mean() for x in (fixed, moved))
+
+    def mean(values: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(uniform_filter(values, window, mode="nearest"))
+
+    mean_a, mean_b = mean(a), mean(b)
+    var_a, var_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
+    both = mean(a * b) - mean_a * mean_b
+    flat = 1e-6 * max(float(b.var()), np.finfo(float).tiny)
+    explained = np.where(var_b > flat, both**2 / np.maximum(var_b, flat), 0.0)
+    return np.asarray(np.clip(var_a - explained, 0, None))
+
+
+def _step(shape: tuple[int, ...]) -> Index:
+    i, j, k = (-(-n // _SIDE) for n in shape)
+    return i, j, k
+
+
+def _thin(image: Image) -> Scaling:
+    """The scaling of every few voxels of an image."""
+    where = tuple(slice(None, None, s) for s in _step(image.data.shape))
+    missing = None if image.missing is None else image.missing[where]
+    return _scaling(image, image.data[where], missing)
+
+
+def _scaling(image: Image, data: NDArray[Any], missing: NDArray[np.bool_] | None) -> Scaling:
+    if image.scaled:
+        return Scaling(0.0, 1.0, outside=missing)
+    return scaling_of(np.ascontiguousarray(data), missing)
+
+
+def _ends(scaling: Scaling) -> tuple[float, float]:
+    """The intensities that are shown black and white: dark stays dark where the engine turns it."""
+    if scaling.negated:
+        return -scaling.high, -scaling.low
+    return scaling.low, scaling.high
+
+
+def _coarse(frame: Frame, data: NDArray[Any], step: Index) -> NDArray[Any]:
+    """Every few voxels of the data, in the frame; from the file's first voxel on."""
+    stored = [1, 1, 1]
+    for n, axis in enumerate(frame.axes):
+        stored[axis] = step[n]
+    return frame.upright(data[tuple(slice(None, None, s) for s in stored)])
+
+
+def _whole(coarse: NDArray[Any], step: Index, frame: Frame) -> Index:
+    """The index in the frame of a voxel of `_coarse`."""
+    at = []
+    for n, (c, s) in enumerate(zip(np.round(coarse).astype(int), step, strict=True)):
+        size = frame.grid.shape[n]
+        # along a reversed axis the file's first voxel is the frame's last one
+        first = 0 if frame.signs[n] > 0 else (size - 1) % s
+        at.append(min(first + int(c) * s, size - 1))
+    return at[0], at[1], at[2]
