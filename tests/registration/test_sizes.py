@@ -23,17 +23,25 @@ def test_the_size_of_a_ball():
 @pytest.mark.parametrize(
     ("body", "voxel", "decade"),
     [
-        *((140, 1, 0), (77, 1, 0), (177, 1.8, 0), (400, 4, 0), (1000, 3, 0), (55, 1, 0)),
-        *((20, 1, 0), (30, 1, 0)),  # small crops at a human's resolution
+        *((140, 1, 0), (77, 1, 0), (177, 1.8, 0), (400, 4, 0), (55, 1, 0), (140, 0.4, 0)),
+        *((520, 2, 0), (450, 5, 0), (350, 0.8, 0)),  # trunks and whole humans
+        *((20, 1, 0), (30, 1, 0), (35, 1, 0), (20, 0.6, 0)),  # small crops at a human's resolution
         *((11, 0.1, -1), (11, 0.05, -1), (17.7, 0.18, -1), (7.7, 0.1, -1), (16, 0.025, -1)),
-        *((0.055, 0.001, -3), (177e3, 1800, 3), (1400, 10, 1)),
+        *((0.055, 0.001, -3), (177e3, 1800, 3), (1400, 10, 1), (1000, 3, 1)),
     ],
 )
 def test_the_unit_of_a_body(body, voxel, decade):
     assert Size(body, voxel).decade == decade
-    for power in (-6, 4):  # whatever the header says
-        scaled = Size(body * 10.0**power, voxel * 10.0**power)
-        assert scaled.decade == decade + power or body < 32 * voxel or body == 1000
+
+
+@pytest.mark.parametrize("voxels", [5, 20, 39, 41, 80, 150, 400])
+@pytest.mark.parametrize("body", [6.0, 35, 60, 130, 300, 480, 700, 1900])
+def test_a_body_in_another_unit_has_the_unit_that_follows(body, voxels):
+    """Without this the same pair in centimetres or in micrometres gives another result."""
+    here = Size(body, body / voxels).decade
+    for power in (-6, -3, -1, 1, 3):
+        factor = 10.0**power
+        assert Size(body * factor, body / voxels * factor).decade == here + power
 
 
 def test_a_network_sees_as_many_voxels_as_in_training():
@@ -43,6 +51,10 @@ def test_a_network_sees_as_many_voxels_as_in_training():
     assert network_spacing(2.0, mouse, 1.8) == 2  # the image has no more to show
     assert network_spacing(0.1, mouse, 0.8) * mouse.fixed_mm == pytest.approx(0.1)  # mice
     assert network_spacing(2.0, Units(length_mm=60), 0.4) == 0.5
+    # a trunk: no finer than its image where that is far more than a network has ever seen
+    assert network_spacing(1.0, Units(length_mm=700), 5.0) == 4
+    assert network_spacing(1.0, Units(length_mm=700), 1.0) == 1
+    assert network_spacing(1.0, Units(length_mm=170), 5.0) == 1
 
 
 def test_a_header_that_is_ten_times_too_large_is_found_and_told():

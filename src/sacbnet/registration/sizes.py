@@ -19,11 +19,13 @@ from sacbnet.imaging.scaling import scaling_of
 from .inputs import Inputs
 from .units import Units
 
-HUMAN_BODY, HUMAN_VOXEL = 150.0, 1.2  # mm: a head, and a voxel of its scan
-HUMAN_BODIES, HUMAN_VOXELS = (35.0, 2000.0), (0.15, 8.0)  # mm: taken as they are
-_FEW_ACROSS, _SMALLEST = 32, 5.0  # voxels, mm: a small crop of few voxels is taken as it is, too
+HUMAN_BODY, HUMAN_VOXEL = 200.0, 1.2  # mm: between a head and a trunk, and a voxel of their scans
+# a body of few voxels is a crop: its size says little, and only its voxels count
+_FEW_ACROSS, _CROP_VOXEL = 40, 1.6  # voxels; mm: 0.5 to 5 mm are taken as they are
 _VOXELS_ACROSS = 128  # of a training image: the body of weights from their spacing
 _FEWEST_ACROSS = 70  # voxels along a body: below, a network is far less exact
+_MOST_ACROSS = 256  # above, a network sees less of the body than ever in its training
+_FINER = 0.6  # of the finest spacing of an image: no finer for a body of so many voxels
 _APART, _VOXELS_APART = 0.75, 0.4  # decades: sizes of two images that cannot both be right
 _SIDE = 96  # voxels along each axis that are looked at
 _BALL = (6 / np.pi) ** (1 / 3)  # diameter of a ball of volume 1
@@ -74,12 +76,10 @@ class Size:
     @property
     def decade(self) -> int:
         """The power of ten of the unit in which this body has the size of a human's, to 1 mm."""
-        bodies, voxels = HUMAN_BODIES, HUMAN_VOXELS
-        if bodies[0] <= self.body <= bodies[1] and voxels[0] <= self.voxel <= voxels[1]:
-            return 0
-        few = self.body < _FEW_ACROSS * self.voxel
-        if few and _SMALLEST <= self.body <= bodies[1]:
-            return 0
+        # Ten times the body and its voxels give one more, whatever they are: so the same pair in
+        # another unit is worked with the same numbers.
+        if self.body < _FEW_ACROSS * self.voxel:
+            return round(float(np.log10(self.voxel / _CROP_VOXEL)))
         body, voxel = np.log10(self.body / HUMAN_BODY), np.log10(self.voxel / HUMAN_VOXEL)
         return min(range(-12, 13), key=lambda k: (2 * abs(body - k) + abs(voxel - k), abs(k)))
 
@@ -141,7 +141,8 @@ def network_spacing(trained: float, units: Units, finest: float) -> float:
     -------
     float
         The spacing, in the unit of the fixed image. A body far shorter than those of the training
-        gets a half or a quarter, down to what the image itself resolves.
+        gets a half or a quarter, down to what the image itself resolves; a body far longer gets the
+        double or more, up to what the image resolves.
     """
     decade = Size(_VOXELS_ACROSS * trained, trained).decade
     spacing = trained / 10.0**decade if decade >= 0 else trained * 10.0**-decade
@@ -151,4 +152,6 @@ def network_spacing(trained: float, units: Units, finest: float) -> float:
     for _ in range(2):
         if length < _FEWEST_ACROSS * spacing and spacing / 2 > 0.9 * finest:
             spacing /= 2
+    while length > _MOST_ACROSS * spacing and spacing < _FINER * finest:
+        spacing *= 2
     return spacing
