@@ -18,15 +18,19 @@ from sacbnet.spatial.transforms import Affine
 from . import doubts
 from .bounds import Array, Bounds
 from .candidates import near_headers, turned
+from .correlation import Correlation
 from .information import Information
 from .lattice import Lattice, pyramid
-from .models import Frame, affine, climb, rigid, similarity
+from .models import Frame, Model, affine, climb, rigid, similarity
 from .poses import best_apart
 
 # Where a body is cut: air within this share of the body's radius counts, the lattices are finer by
 # this factor and have more samples, and the mean stretch is free, but not the shape, which a part
 # of a body hardly determines.
 _NEAR, _FINER, _MORE, _CUT_SHAPE = 0.05, 0.75, 1.5, 1.08
+# The last climb, on local correlation, has so many iterations; its result counts if it keeps this
+# share of the mutual information, so that images of two modalities do not follow chance.
+_LOCAL, _KEPT_INFORMATION = 20, 0.85
 _TURNED = 0.95  # weight of the scores of poses that contradict the headers
 _SIZES = 2.2  # ratio of the sizes of two whole bodies above which the scale of a header is wrong
 
@@ -146,6 +150,7 @@ class _Search:
 
     lattices: list[tuple[Lattice, Lattice]]
     levels: list[Information]
+    local: Correlation | None  # where a body is cut
     frame: Frame
     bounds: Bounds
     kind: AffineKind
@@ -164,17 +169,14 @@ class _Search:
         there = [scale * s for s in spacings]
         lattices = list(zip(pyramid(fixed, spacings), pyramid(moving, there), strict=True))[::-1]
         frame = _frame(lattices[1][0])
+        shown = [near_body(f, _NEAR * frame.radius) if cut else f for f, _ in lattices]
         levels = [
-            Information(
-                near_body(f, _NEAR * frame.radius) if cut else f,
-                m,
-                round(samples * (_MORE if cut else 1)),
-                bins,
-            )
-            for (f, m), samples, bins in zip(lattices, o.samples, o.bins, strict=True)
+            Information(f, m, round(samples * (_MORE if cut else 1)), bins)
+            for f, (_, m), samples, bins in zip(shown, lattices, o.samples, o.bins, strict=True)
         ]
+        local = Correlation(shown[1], lattices[1][1]) if cut else None
         bounds = Bounds(scale, free_shape=_CUT_SHAPE) if cut else Bounds(scale)
-        return cls(lattices, levels, frame, bounds, kind, o)
+        return cls(lattices, levels, local, frame, bounds, kind, o)
 
     def find(self, warn: Callable[[str], None]) -> Array:
         coarse, medium, fine = self.levels
@@ -195,6 +197,8 @@ class _Search:
         header = np.eye(4)
         if self.bounds.allow(header) and self._score(medium, header) >= self._score(medium, best):
             best = header  # the headers agree at least as well: never worse than the start
+        elif self.local is not None:
+            best = self._locally(self.local, best, model)
         views = self.lattices[1]
         cut = any(view.cut.any() for view in views)
         for sentence in chain(
@@ -204,6 +208,13 @@ class _Search:
         ):
             warn(sentence)
         return best
+
+    def _locally(self, local: Correlation, best: Array, model: Model) -> Array:
+        """Climb on local correlation."""
+        fine = self.levels[2]
+        _, better = climb(local, best, model, self.frame, _LOCAL, self.bounds)
+        sound = self.bounds.allow(better) and fine(better) >= _KEPT_INFORMATION * fine(best)
+        return better if sound else best
 
     def _poses(self) -> list[tuple[float, Array]]:
         """The best poses and their scores: estimates of all, coarse climbs, medium climbs."""

@@ -31,7 +31,9 @@ _BEYOND = 0.1
 # Least share of the samples, among those that can fall on known moving voxels, that must do so.
 # The score is 0 with fewer samples.
 _LEAST = 0.1
-_PREFERENCE = 0.5  # power of the overlap that weighs the scores of poses
+# Power of the overlap that weighs the scores of poses. With 0.5, an outline of a neck turned upside
+# down on a third of its length won against the right pose.
+_PREFERENCE = 0.75
 _GLANCE = 4096  # sample points of an estimate
 _FLEETING = 1024  # sample points of a first, rough estimate
 

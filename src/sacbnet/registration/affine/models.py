@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bounds import Bounds
-from .information import Information
 
 Array = NDArray[np.float64]
 # Step in mm of the finite differences of a 4x4 matrix by the numbers of a family. The maps are
@@ -170,11 +170,32 @@ def affine(x: Array, start: Array, frame: Frame) -> Array:
     )
 
 
+class Score(Protocol):
+    """What a climb makes larger: `Information` or `Correlation`."""
+
+    def with_gradient(self, matrix: Array) -> tuple[float, Array]:
+        """Compute the score and its gradient.
+
+        Parameters
+        ----------
+        matrix : array, shape (4, 4)
+            Affine from points of the fixed image to points of the moving image (mm, RAS).
+
+        Returns
+        -------
+        score : float
+            The score.
+        gradient : array, shape (3, 4)
+            Derivative of the score with respect to the upper three rows of the matrix.
+        """
+        ...
+
+
 SIZES: dict[Model, int] = {rigid: 6, similarity: 7, affine: 12}
 
 
 def climb(
-    information: Information,
+    score: Score,
     start: Array,
     model: Model,
     frame: Frame,
@@ -187,7 +208,7 @@ def climb(
 
     Parameters
     ----------
-    information : Information
+    score : Score
         The score.
     start : array, shape (4, 4)
         The affine at which the climb starts.
@@ -203,7 +224,7 @@ def climb(
 
     Returns
     -------
-    score : float
+    value : float
         The score of the result, less what its stretch costs. It is never below that of the start.
     matrix : array, shape (4, 4)
         The affine with this score.
@@ -213,17 +234,17 @@ def climb(
     steps = np.eye(SIZES[model]) * _SMALL
 
     def scored(matrix: Array) -> tuple[float, Array]:
-        score, by_matrix = information.with_gradient(matrix)
+        value, by_matrix = score.with_gradient(matrix)
         if bounds is None:
-            return score, by_matrix
+            return value, by_matrix
         cost, by_linear = bounds.cost(matrix)
         by_matrix[:, :3] -= by_linear
-        return score - cost, by_matrix
+        return value - cost, by_matrix
 
     def loss(x: Array) -> tuple[float, Array]:
-        score, by_matrix = scored(model(x, start, frame))
+        value, by_matrix = scored(model(x, start, frame))
         changes = [(model(x + h, start, frame) - model(x - h, start, frame))[:3] for h in steps]
-        return -score, np.array([-(by_matrix * c).sum() / (2 * _SMALL) for c in changes])
+        return -value, np.array([-(by_matrix * c).sum() / (2 * _SMALL) for c in changes])
 
     limit = 3 * iterations + 20
     options = {"maxiter": iterations, "maxfun": limit, "ftol": 1e-7, "gtol": 1e-7}
