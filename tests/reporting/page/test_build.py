@@ -225,6 +225,30 @@ def test_a_name_that_is_no_text_is_written_all_the_same(registered) -> None:
     assert r"\udcff.nii" in text and text.encode("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("shape", "columns"),
+    [
+        ((24, 26, 3), np.diag([1.0, 1.0, 9.0])),
+        ((24, 2, 26), np.diag([1.0, 5.0, 1.0])),
+        ((24, 20, 22), np.array([[1.0, 0.2, 0], [0, 1, 0], [0, 0, 1]])),  # sheared
+        ((24, 20, 22), np.diag([1e-3, -1e-3, 1e-3])),  # a micrometre
+    ],
+    ids=["few slices", "two slices", "sheared", "small"],
+)
+def test_odd_grids_have_pages(shape, columns) -> None:
+    affine = np.eye(4)
+    affine[:3, :3] = columns
+    at = np.moveaxis(np.indices(shape), 0, -1) - (np.array(shape) - 1) / 2
+    radius = np.linalg.norm(at, axis=-1)
+    ball, small = ((100 * (radius < r) + at[..., 0]).astype(np.float32) for r in (9, 8))
+    result = sacbnet.register(
+        fixed=(ball, affine), moving=(small, affine), weights="none", affine="none", refine=1
+    )
+    found = Page(sacbnet.report(result))
+    assert not found.faults and len(found.all("figure")) == 24
+    assert not re.search(r"\bnan\b|\binf\b", found.text)
+
+
 def test_without_images_the_numbers_remain(registered) -> None:
     found = Page(sacbnet.report(replace(registered, inputs=None)))
     assert not found.faults and not found.all("img")

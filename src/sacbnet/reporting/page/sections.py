@@ -126,7 +126,7 @@ def _compared(frame: Frame, shown: Shown) -> Section:
 
 def _where(frame: Frame, place: Place) -> str:
     mm = ", ".join(
-        f"{abs(x):.1f} mm {letters[0] if x >= 0 else letters[1]}"
+        f"{abs(x):.4g} mm {letters[0] if x >= 0 else letters[1]}"
         for x, letters in zip(frame.grid.world(place.at), ("RL", "AP", "SI"), strict=True)
     )
     voxel = ", ".join(map(str, frame.stored(place.at)))
