@@ -5,15 +5,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sacbnet.errors import InputError
-from sacbnet.ops.matching import match, match_plain, match_spread
+from sacbnet.ops.matching import match, match_plain
 
 
 def naive(moving, fixed, window=3):
-    """Voxel by voxel: the expected offset (b, 3, ...), the trace of its covariance (b, 1, ...)."""
+    """Voxel by voxel: the expected offset (b, 3, ...)."""
     b, _, i, j, k = fixed.shape
     r = window // 2
     padded = F.pad(moving, (r,) * 6)
-    out, spread = fixed.new_zeros(b, 3, i, j, k), fixed.new_zeros(b, 1, i, j, k)
+    out = fixed.new_zeros(b, 3, i, j, k)
     axis = torch.arange(-r, r + 1)
     offsets = torch.cartesian_prod(axis, axis, axis).to(fixed)
     for s in range(b):
@@ -23,8 +23,7 @@ def naive(moving, fixed, window=3):
                     near = padded[s, :, x : x + window, y : y + window, z : z + window].flatten(1)
                     p = torch.softmax(fixed[s, :, x, y, z] @ near, 0)
                     out[s, :, x, y, z] = p @ offsets
-                    spread[s, 0, x, y, z] = p @ (offsets - p @ offsets).square().sum(1)
-    return out, spread
+    return out
 
 
 # float32 runs the compiled form, float64 the plain one
@@ -33,13 +32,9 @@ def naive(moving, fixed, window=3):
 @pytest.mark.parametrize("window", [3, 5])
 def test_equals_explicit_loops(size, dtype, window):
     moving, fixed = torch.randn(2, 2, 3, *size, dtype=dtype)
-    offset, spread = naive(moving, fixed, window)
+    offset = naive(moving, fixed, window)
     atol = 1e-5 if dtype == torch.float32 else 1e-7
     torch.testing.assert_close(match(moving, fixed, window), offset, atol=atol, rtol=1e-5)
-    # up to 12
-    torch.testing.assert_close(
-        match_spread(moving, fixed, window), spread, atol=5 * atol, rtol=1e-5
-    )
 
 
 @pytest.mark.parametrize("window", [3, 5])
@@ -77,26 +72,6 @@ def test_a_larger_window_finds_a_shift_of_two_voxels(axis):
     expected[axis] = -2
     found = match(moving, fixed, 5)[0, :, 2:-2, 2:-2, 2:-2]
     assert (found - expected[:, None, None, None]).abs().median() < 1e-3
-
-
-@pytest.mark.parametrize(("window", "expected"), [(3, 2.0), (5, 6.0)])
-def test_spread_of_candidates_that_are_all_alike(window, expected):
-    same = torch.full((1, 2, 6, 7, 8), 0.7)
-    spread = match_spread(same, same, window)
-    assert spread.shape == (1, 1, 6, 7, 8)
-    torch.testing.assert_close(spread[0, 0, 2:-2, 2:-2, 2:-2], torch.full((2, 3, 4), expected))
-
-
-def test_spread_where_one_candidate_has_it_all():
-    moving, fixed = (
-        torch.zeros(1, 1, 5, 5, 5),
-        torch.full((1, 1, 5, 5, 5), 40.0, requires_grad=True),
-    )
-    moving[0, 0, 2, 2, 2] = 1
-    spread = match_spread(moving, fixed, 3)
-    assert spread[0, 0, 1:4, 1:4, 1:4].abs().max() < 1e-6  # wherever within one voxel it lies
-    assert spread[0, 0, 0, 0, 0] == pytest.approx(2)  # out of sight
-    assert not spread.requires_grad
 
 
 def test_padded_candidates_compete():
@@ -156,5 +131,4 @@ def test_scores_of_a_large_window_are_never_held():
     moving, fixed = (torch.randn(1, 4, 12, 12, 12, requires_grad=True) for _ in range(2))
     with Watch():
         match_plain(moving, fixed, 5).sum().backward()
-        match_spread(moving, fixed, 5)
     assert max(sizes) <= 4 * 4 * 16**3

@@ -19,7 +19,7 @@ from .conftest import ball
 
 @pytest.mark.parametrize("factor", [0.1, 1000.0])
 def test_another_unit_changes_nothing(factor):
-    options = {"weights": "none", "affine": "none", "refine": 2}
+    options = {"weights": "none", "affine": "none", "refine": 2, "save_uncertainty": True}
     images = {"fixed": ball(), "moving": ball(shift=1.5)}
     marks = np.array([[0.0, 0, 0], [5, 5, 5]])
     plain = register(**images, **options, fixed_points=marks, moving_points=marks + 1)
@@ -42,6 +42,11 @@ def test_another_unit_changes_nothing(factor):
     a, b = plain.report, other.report
     assert b.working_grid.spacing_mm == pytest.approx(a.working_grid.spacing_mm * factor)
     assert b.inverse.round_trip_p95_mm == pytest.approx(a.inverse.round_trip_p95_mm * factor, 0.01)
+    for name in ("mean_mm", "p95_mm"):
+        expected = getattr(a.expected_error, name) * factor
+        assert getattr(b.expected_error, name) == pytest.approx(expected, rel=1e-3)
+    maps = (result.maps["uncertainty_mm.nii.gz"].data for result in (plain, other))
+    np.testing.assert_allclose(next(maps) * factor, next(maps), rtol=0.01)
     assert b.landmarks.final.mean_mm == pytest.approx(a.landmarks.final.mean_mm * factor, 1e-3)
     assert b.similarity.final.local_correlation == pytest.approx(
         a.similarity.final.local_correlation, abs=1e-4

@@ -113,7 +113,7 @@ def register(
         bool,
         typer.Option(
             "--save-uncertainty",
-            help="Also write a map of the spread of the network's matching at each voxel, in mm.",
+            help="Also write a map of the expected error of the transform at each voxel, in mm.",
             rich_help_panel=o.OUTPUT,
         ),
     ] = False,

@@ -176,8 +176,8 @@ class Options:
     repair : bool, default True
         Whether folds of the transform are mended before it is delivered.
     save_clusters, save_uncertainty : bool, default False
-        Whether the regions that each level of a SACB-Net found, and how sure its matching was, come
-        with the result (`maps.maps`).
+        Whether the regions that each level of a SACB-Net found (`maps.maps`), and the expected
+        error of the transform (`uncertainty.error_map`), come with the result as maps.
 
     Raises
     ------

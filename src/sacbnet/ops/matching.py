@@ -102,44 +102,6 @@ def match_plain(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
         return torch.einsum("btijk,ta->baijk", torch.stack(scores, 1).softmax(1), table)
 
 
-@torch.no_grad()
-def match_spread(moving: Tensor, fixed: Tensor, window: int = 3) -> Tensor:
-    """Spread of the candidates of `match`: the trace of the covariance of the offset; no gradients.
-
-    Computes ``E‖o‖² - ‖E o‖²`` under the softmax of `match`. It is 0 where one candidate has all
-    the weight, and (window² - 1) / 4 where all candidates are alike: 2 for a window of 3, 6 for 5.
-    Memory holds a few maps of one channel.
-
-    Parameters
-    ----------
-    moving : Tensor, shape (b, c, i, j, k)
-        Features of the moving image.
-    fixed : Tensor, shape (b, c, i, j, k)
-        Features of the fixed image.
-    window : {3, 5}, default 3
-        Number of candidates along each axis.
-
-    Returns
-    -------
-    Tensor, shape (b, 1, i, j, k)
-        The spread in voxels².
-
-    Raises
-    ------
-    InputError
-        If the window is neither 3 nor 5.
-    """
-    _check(window)
-    with torch.autocast(fixed.device.type, enabled=False):
-        moving, fixed = _at_least_single(moving, fixed)
-        top, total, mean = _softmax(moving, fixed, window)
-        spread = torch.zeros_like(top)
-        for offset, score in _scores(_pad(moving, window), fixed, window):
-            apart = sum((mean[:, a, None] - o).square_() for a, o in enumerate(offset))
-            spread += (score[:, None] - top).exp_() * apart
-        return spread / total
-
-
 class _OneByOne(torch.autograd.Function):
     """(moving, fixed, window) -> expected offset; one candidate after the other, in both passes."""
 

@@ -147,7 +147,7 @@ def estimate(
         account.warn(*image.scaling.warnings)
     affine = Affine()
     levels: tuple[LevelReport, ...] = ()
-    wanted = inputs.landmarks is not None or o.save_clusters or o.save_uncertainty
+    wanted = inputs.landmarks is not None or o.save_clusters
     with account.stage("prepare", told=False):
         same = not wanted and aligned_already(upright.fixed, upright.moving)
     if same:
@@ -161,7 +161,7 @@ def estimate(
             kind: AffineKind = o.affine  # type: ignore[assignment]
             affine = align(pair.fixed, pair.moving, kind, warn=account.warn)
         guide = _guide(inputs.landmarks, pair, affine, engine, account)
-        with watching(engine.network, o.save_uncertainty) as seen:
+        with watching(engine.network) as seen:
             u, levels = _displacement(engine, pair, affine, o, account, guide)
     with account.stage("transform"):
         transform, repair = deliver(

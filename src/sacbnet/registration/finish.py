@@ -22,6 +22,7 @@ from .maps import maps
 from .measure import calm_likeness_of, likeness_of, missed_of, overlap_of
 from .report import ImageFacts, RunReport, WorkingGrid
 from .result import UNCERTAINTY, Registration
+from .uncertainty import error_map
 from .verdict import refuse_worse
 
 
@@ -72,10 +73,12 @@ def finish(
         labels = inputs.moving_labels
         if labels is not None:
             labels = carry(labels, inputs.fixed, transform, "nearest")
-        asked = {"clusters": o.save_clusters, "uncertainty": o.save_uncertainty}
-        extra = maps(found.seen, pair, inputs.fixed, **asked)
+        extra = maps(found.seen, pair, inputs.fixed) if o.save_clusters else {}
     with account.stage("measure", told=False):
         folds, back = folding(transform), round_trip(transform, inverse)
+        errors = error_map(pair, affine, transform)
+        if o.save_uncertainty:
+            extra[UNCERTAINTY] = errors.onto(inputs.fixed)
     _warn(account, o, folds, back, extra)
     device = engine.device
     report = RunReport(
@@ -95,6 +98,7 @@ def finish(
         folding=folds,
         repair=found.repair,
         inverse=back,
+        expected_error=errors.summary(),
         filled=filled,
         dice=dice,
         landmarks=missed,
@@ -118,11 +122,6 @@ def _warn(
     if o.save_clusters and not any(name.startswith("clusters") for name in found):
         account.warn(
             "there are no clusters to save: the network of these weights has none on the images"
-        )
-    if o.save_uncertainty and UNCERTAINTY not in found:
-        account.warn(
-            "there is no uncertainty to save: the network of these weights matches nothing on the"
-            " images"
         )
     if o.weights == NONE:
         account.warn(

@@ -99,6 +99,20 @@ class Likeness:
 
 
 @dataclass(frozen=True)
+class ExpectedError:
+    """The expected error over what the fixed image shows.
+
+    Parameters
+    ----------
+    mean_mm, p95_mm : float
+        Mean and 95th percentile, mm.
+    """
+
+    mean_mm: float
+    p95_mm: float
+
+
+@dataclass(frozen=True)
 class Overlap:
     """Dice over the labels that either map has before any warp.
 
@@ -159,6 +173,9 @@ class RunReport:
         What the repair of folds changed; None where it was not asked for.
     inverse : RoundTrip
         How exact the inverse is.
+    expected_error : ExpectedError or None, default None
+        Expected error of the transform over what the fixed image shows; None in accounts of
+        earlier versions.
     filled : Filled or None, default None
         Voxels of the moved image at which nothing of the moving image arrives, and what they hold;
         None in accounts of earlier versions.
@@ -200,6 +217,7 @@ class RunReport:
     folding: Folding
     repair: Repair | None
     inverse: RoundTrip
+    expected_error: ExpectedError | None = None
     filled: Filled | None = None
     dice: Steps[Overlap] | None = None
     landmarks: Steps[LandmarkFacts] | None = None

@@ -20,7 +20,7 @@ from sacbnet.spatial.transforms import Affine, DisplacementField
 from .deliver import Repair
 from .inputs import Inputs
 from .landmarks import LandmarkFacts, Landmarks
-from .report import RunReport, Steps
+from .report import ExpectedError, RunReport, Steps
 from .result import UNCERTAINTY, Registration
 
 _QUANTUM_BITS = 16  # the affine is rounded to 2^-16 of a voxel
@@ -183,6 +183,7 @@ class Units:
                 residual_max_mm=back.residual_max_mm * self.moving_mm,
             ),
             repair=_repair(report.repair, unit),
+            expected_error=_expected(report.expected_error, unit),
             landmarks=_missed(report.landmarks, self.moving_mm),
         )
 
@@ -234,6 +235,10 @@ def _repair(repair: Repair | None, unit: float) -> Repair | None:
             for mended in (repair.working_grid, repair.fixed_grid)
         )
     )
+
+
+def _expected(error: ExpectedError | None, unit: float) -> ExpectedError | None:
+    return error and ExpectedError(error.mean_mm * unit, error.p95_mm * unit)
 
 
 def _missed(missed: Steps[LandmarkFacts] | None, unit: float) -> Steps[LandmarkFacts] | None:

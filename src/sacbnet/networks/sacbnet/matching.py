@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from sacbnet.config.sacbnet import SACBNetConfig
-from sacbnet.ops.matching import match, match_spread
+from sacbnet.ops.matching import match
 from sacbnet.spatial.backtrack import compose_unfolded
 from sacbnet.spatial.exponential import exponential, smooth
 from sacbnet.spatial.warp import compose, warp
@@ -77,21 +77,6 @@ class Matching(nn.Module):
             Expected offset, in voxels of the level.
         """
         return match(moving, self._scale(fixed), self.window)
-
-    def spread(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """Measure the uncertainty of `find`: how far apart its candidates lie.
-
-        Parameters
-        ----------
-        moving, fixed : Tensor, shape (b, c, i, j, k)
-            Features of one level.
-
-        Returns
-        -------
-        Tensor, shape (b, 1, i, j, k)
-            Trace of the offset's covariance under the softmax, in voxels² of the level.
-        """
-        return match_spread(moving, self._scale(fixed), self.window)
 
     def step(self, velocity: Tensor) -> Tensor:
         """Turn what matching found into a displacement.

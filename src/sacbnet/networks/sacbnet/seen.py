@@ -1,7 +1,6 @@
-"""What a SACB-Net saw of a pair: the regions of every level, and the uncertainty of its matching.
+"""What a SACB-Net saw of a pair: the regions of every level.
 
-The published method shows neither. Source of both: Cheng et al., CVPR 2025, sections 3.2 (clusters)
-and 3.3 (matching). The spread is the variance of the offset under the matching's own softmax.
+The published method does not show them. Source: Cheng et al., CVPR 2025, section 3.2.
 """
 
 from __future__ import annotations
@@ -31,15 +30,12 @@ class Seen:
         The cluster of each voxel, from 1, on the level's own lattice: of the fixed image, then of
         the moving image. The moving image's features were warped by the displacement so far, so
         both lie on the fixed image.
-    spread : dict of int to Tensor, shape (1, 1, i, j, k)
-        Trace of the offset's covariance, in voxels² of the level, for each level that was matched.
     half_way : bool, default False
         The network is symmetric: the regions lie between the images, on the grid of neither. They
         are counted and not drawn.
     """
 
     labels: dict[int, Tensor] = field(default_factory=dict)
-    spread: dict[int, Tensor] = field(default_factory=dict)
     half_way: bool = False
 
     def numbers(self) -> dict[str, dict[str, int]]:
@@ -61,7 +57,7 @@ class Seen:
 
 
 @contextmanager
-def watching(network: object, spread: bool = False) -> Iterator[Seen]:
+def watching(network: object) -> Iterator[Seen]:
     """Record what a network sees of one pair while the block of this context runs.
 
     Only the first pass is recorded. Nothing is recorded of a network that has no regions.
@@ -70,8 +66,6 @@ def watching(network: object, spread: bool = False) -> Iterator[Seen]:
     ----------
     network : object
         The network, or a wrapper that holds it as its attribute ``network``.
-    spread : bool, default False
-        Also record the uncertainty of the matching. This takes as long as the matching once more.
 
     Yields
     ------
@@ -85,12 +79,12 @@ def watching(network: object, spread: bool = False) -> Iterator[Seen]:
     with ExitStack() as stack:
         if isinstance(inner, SACBNet):
             seen.half_way = isinstance(inner, SymmetricSACBNet)
-            for module, hook in _hooks(inner, seen, spread):
+            for module, hook in _hooks(inner, seen):
                 stack.callback(module.register_forward_hook(hook).remove)
         yield seen
 
 
-def _hooks(network: SACBNet, seen: Seen, spread: bool) -> list[tuple[nn.Module, Any]]:
+def _hooks(network: SACBNet, seen: Seen) -> list[tuple[nn.Module, Any]]:
     """The modules to hook, each with the hook that fills `seen`."""
     levels: dict[torch.Size, int] = {}  # by the shape of the level's lattice
 
@@ -102,12 +96,5 @@ def _hooks(network: SACBNet, seen: Seen, spread: bool) -> list[tuple[nn.Module, 
         if (level := levels[size]) not in seen.labels:
             seen.labels[level] = found.labels.detach().reshape(-1, *size) + 1
 
-    def of_matching(module: Any, inputs: Any, found: Any) -> None:
-        moving, fixed = inputs
-        if (level := levels[fixed.shape[2:]]) not in seen.spread:
-            with torch.no_grad():
-                seen.spread[level] = module.spread(moving, fixed)
-
     hooks: list[tuple[nn.Module, Any]] = [(network.encoder, of_encoder)]
-    hooks += [(x, of_clusters) for x in network.modules() if isinstance(x, Clustering)]
-    return hooks + ([(network.matching, of_matching)] if spread else [])
+    return hooks + [(x, of_clusters) for x in network.modules() if isinstance(x, Clustering)]
