@@ -76,8 +76,10 @@ def finish(
         extra = maps(found.seen, pair, inputs.fixed) if o.save_clusters else {}
     with account.stage("measure", told=False):
         folds, back = folding(transform), round_trip(transform, inverse)
-        errors = error_map(pair, affine, transform)
-        if o.save_uncertainty:
+        # the model is made for deformations that were found; without a search it says too little
+        sought = engine.network is not None or bool(o.refine)
+        errors = error_map(pair, affine, transform) if sought else None
+        if errors is not None and o.save_uncertainty:
             extra[UNCERTAINTY] = errors.onto(inputs.fixed)
     _warn(account, o, folds, back, extra)
     device = engine.device
@@ -98,7 +100,7 @@ def finish(
         folding=folds,
         repair=found.repair,
         inverse=back,
-        expected_error=errors.summary(),
+        expected_error=None if errors is None else errors.summary(),
         filled=filled,
         dice=dice,
         landmarks=missed,
@@ -122,6 +124,11 @@ def _warn(
     if o.save_clusters and not any(name.startswith("clusters") for name in found):
         account.warn(
             "there are no clusters to save: the network of these weights has none on the images"
+        )
+    if o.save_uncertainty and UNCERTAINTY not in found:
+        account.warn(
+            "there is no uncertainty to save: with neither a network nor refinement, no deformation"
+            " was sought (choose --preset balanced, or weights)"
         )
     if o.weights == NONE:
         account.warn(

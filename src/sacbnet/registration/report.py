@@ -174,8 +174,8 @@ class RunReport:
     inverse : RoundTrip
         How exact the inverse is.
     expected_error : ExpectedError or None, default None
-        Expected error of the transform over what the fixed image shows; None in accounts of
-        earlier versions.
+        Expected error of the transform over what the fixed image shows; None where no deformation
+        was sought, and in accounts of earlier versions.
     filled : Filled or None, default None
         Voxels of the moved image at which nothing of the moving image arrives, and what they hold;
         None in accounts of earlier versions.

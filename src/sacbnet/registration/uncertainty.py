@@ -278,8 +278,9 @@ def left_open(
             total += _mean(slope[a] * slope[b], window) / (variance + _FLAT)
         return total * weight
 
-    own = [evidence(a, a) + 1 / _PRIOR**2 for a in range(3)]
-    return _trace_of_inverse(*own, evidence(0, 1), evidence(0, 2), evidence(1, 2)).sqrt_()
+    xx, yy, zz = (evidence(a, a) + 1 / _PRIOR**2 for a in range(3))
+    xy, xz, yz = (evidence(a, b) for a, b in ((0, 1), (0, 2), (1, 2)))
+    return _trace_of_inverse(xx, yy, zz, xy, xz, yz).sqrt_()
 
 
 def _trace_of_inverse(
