@@ -1,7 +1,7 @@
 """Whether the headers alone already bring two images together, up to the noise of the images.
 
-An image onto itself, onto a rescaled copy or onto another scan in which nothing moved: what
-optimisation would find there is noise. The identity is the result.
+An image onto itself, onto a rescaled or resampled copy, or onto another scan in which nothing
+moved: what optimisation would find there is noise. The identity is the result.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.resample import resample
 from sacbnet.spatial.transforms import Affine
 
+from .motion import motion_between
+
 _SAME_VOXEL = 0.01  # voxels: points that are this close lie on one lattice
 _ALIKE = 0.8  # correlation of the whole images; below, nothing more is looked at
 _SHOWN = 0.05  # of the range: the body begins there
@@ -24,6 +26,8 @@ _WINDOW = 7  # voxels: side of the box in which the images are compared
 _FLOOR = 1e-3  # of the range: rounding of the intensities
 _MARGIN = 1.12  # times the residual that noise leaves
 _SAMPLE = 200_000
+# on unlike lattices, in voxels and as shares of the variance in a block
+_MEAN_SHIFT, _LARGEST_SHIFT, _EXPLAINED, _LEAST_EXPLAINED = 0.05, 0.15, 0.99, 0.9
 _SECOND = np.array([1.0, -2.0, 1.0])
 
 Array = NDArray[np.float32]
@@ -43,14 +47,16 @@ def aligned_already(fixed: Image, moving: Image) -> bool:
     fixed, moving : Image
         The images, axes towards R, A and S.
 
+    On unlike lattices interpolation would decide. There the shifts between the images are measured
+    (`motion`): none may be larger than a seventh of a voxel, and their mean a twentieth.
+
     Returns
     -------
     bool
-        Whether the ratio is at most 1.12. False for images on different lattices, where
-        interpolation would decide.
+        Whether the ratio is at most 1.12, or whether nothing moved.
     """
     if not _one_lattice(fixed.grid, moving.grid):
-        return False
+        return _unmoved(fixed, moving)
     f, m = fixed.unit(), moving.unit()
     known: NDArray[np.uint8] = np.ones(moving.grid.shape, np.uint8)
     if moving.scaling.outside is not None:
@@ -64,6 +70,23 @@ def aligned_already(fixed: Image, moving: Image) -> bool:
     if inside.sum() < _WINDOW**3 or not _alike(f[inside], m[inside]):
         return False
     return _ratio(f, m, inside) <= _MARGIN
+
+
+def _unmoved(fixed: Image, moving: Image) -> bool:
+    """Whether nothing moved between two images on unlike lattices."""
+    step = max(1, round((fixed.data.size / _SAMPLE) ** (1 / 3)))
+    matrix = fixed.grid.affine @ np.diag([step, step, step, 1.0])
+    coarse = tuple(slice(None, None, step) for _ in range(3))
+    f = fixed.unit()[coarse]
+    m = resample(moving.unit(), moving.grid, Grid(f.shape, matrix), Affine()).astype(np.float32)
+    shown = f > _SHOWN
+    if shown.sum() < _WINDOW**3 or not _alike(f[shown], m[shown]):
+        return False
+    found = motion_between(fixed, moving)
+    if found is None:
+        return False
+    still = found.mean <= _MEAN_SHIFT and found.largest <= _LARGEST_SHIFT
+    return still and found.explained >= _EXPLAINED and found.least_explained >= _LEAST_EXPLAINED
 
 
 def _one_lattice(a: Grid, b: Grid) -> bool:
