@@ -52,7 +52,7 @@ def test_the_gradient_is_that_of_finite_differences(cut, masked):
 def test_one_where_the_contrast_is_related_linearly(change):
     c = Correlation(lattice(), lattice(data=change(texture()).astype(np.float32)))
     here = c(np.eye(4))
-    assert 0.8 < here <= 1
+    assert 0.6 < here <= 1  # the noise that is allowed takes a share of a weak contrast
     assert here > 1.2 * max(c(posed()), c(posed(0, (9, 0, 0))))
 
 
