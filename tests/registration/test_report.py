@@ -42,6 +42,7 @@ def test_run_json(registered, result) -> None:
         "save_uncertainty": False,
         "box": "foreground",
         "repair": True,
+        "accept": False,
         "precision": "float32",
         "fill": "auto",
         "metric": "lncc",

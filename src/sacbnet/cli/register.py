@@ -29,7 +29,8 @@ affine.mat: the affine part of the transform.
 
 report.html: a page with pictures and numbers, for any browser.
 
-run.json: versions, weights, seconds, memory, similarity before and after, folding, warnings.""")
+run.json: the verdict (good, check or failed) with its reasons, versions, weights, seconds, memory,
+similarity before and after, folding, warnings.""")
 
 IMAGES = "Images"
 
@@ -125,6 +126,14 @@ def register(
             rich_help_panel=o.OUTPUT,
         ),
     ] = True,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept",
+            help="Write the result although its verdict is failed. Without it, that is an error.",
+            rich_help_panel=o.OUTPUT,
+        ),
+    ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -172,6 +181,7 @@ def register(
             fill=fill,  # type: ignore[arg-type]
             device=device,
             precision=precision,
+            accept=accept,
             save_clusters=save_clusters,
             save_uncertainty=save_uncertainty,
         )
@@ -198,7 +208,7 @@ def register(
     if quiet:
         return
     console = Console(highlight=False)
+    console.print(f"written to {out}: {', '.join(paths)}")
     console.print(registration_table(result.report))
     for line in registration_lines(result.report):
         console.print(line)
-    console.print(f"written to {out}: {', '.join(paths)}")

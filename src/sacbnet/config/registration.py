@@ -175,6 +175,8 @@ class Options:
         refinement are float32 always.
     repair : bool, default True
         Whether folds of the transform are mended before it is delivered.
+    accept : bool, default False
+        Whether a result is delivered although its verdict is "failed" (`registration.verdict`).
     save_clusters, save_uncertainty : bool, default False
         Whether the regions that each level of a SACB-Net found (`maps.maps`), and the expected
         error of the transform (`uncertainty.error_map`), come with the result as maps.
@@ -197,6 +199,7 @@ class Options:
     fill: Fill = "auto"
     precision: Precision = "float32"
     repair: bool = True
+    accept: bool = False
     save_clusters: bool = False
     save_uncertainty: bool = False
 
@@ -284,7 +287,7 @@ class RegisterOptions(TypedDict, total=False):
     Parameters
     ----------
     weights, affine, preset, refine, metric, smoothness, device, spacing, box, fill,
-    precision, repair
+    precision, repair, accept
         See `Options`.
     save_clusters, save_uncertainty
         See `Options`.
@@ -302,5 +305,6 @@ class RegisterOptions(TypedDict, total=False):
     fill: Fill
     precision: Precision
     repair: bool
+    accept: bool
     save_clusters: bool
     save_uncertainty: bool

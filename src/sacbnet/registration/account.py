@@ -37,6 +37,8 @@ class Account:
         Sentences on choices that the program made.
     warnings : list[str], default empty
         Sentences on what may be wrong.
+    doubts : list[str], default empty
+        Those of the warnings that speak against the result.
     started : float, default now
         When the run began, seconds since the epoch.
     """
@@ -45,6 +47,7 @@ class Account:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.time)
 
     @contextmanager
@@ -90,6 +93,17 @@ class Account:
             The sentences.
         """
         self.warnings += [s for s in sentences if s not in self.warnings]
+
+    def doubt(self, *sentences: str) -> None:
+        """Keep warnings that speak against the result, each once.
+
+        Parameters
+        ----------
+        *sentences : str
+            The sentences.
+        """
+        self.warn(*sentences)
+        self.doubts += [s for s in sentences if s not in self.doubts]
 
     def summary(self) -> dict[str, float]:
         """Sum up the seconds.

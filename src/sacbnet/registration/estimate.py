@@ -159,7 +159,7 @@ def estimate(
     else:
         with account.stage("affine"):
             kind: AffineKind = o.affine  # type: ignore[assignment]
-            affine = align(pair.fixed, pair.moving, kind, warn=account.warn)
+            affine = align(pair.fixed, pair.moving, kind, warn=account.doubt)
         guide = _guide(inputs.landmarks, pair, affine, engine, account)
         with watching(engine.network) as seen:
             u, levels = _displacement(engine, pair, affine, o, account, guide)

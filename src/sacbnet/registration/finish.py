@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sacbnet.config.choices import NONE
 from sacbnet.config.registration import Options
 from sacbnet.environment import environment, peak_memory_mb
+from sacbnet.errors import RegistrationError
 from sacbnet.imaging.background import fill_value
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.resampling import carry, carry_counted
@@ -17,13 +18,14 @@ from sacbnet.spatial.invert import invert
 from .account import Account
 from .deliver import RoundTrip, inverse_grid, round_trip
 from .estimate import Engine, Estimate
+from .evidence import evidence_of, mask_doubts
 from .inputs import Inputs
 from .maps import maps
 from .measure import calm_likeness_of, likeness_of, missed_of, overlap_of
 from .report import ImageFacts, RunReport, WorkingGrid
 from .result import UNCERTAINTY, Registration
 from .uncertainty import error_map
-from .verdict import refuse_worse
+from .verdict import judge, worse
 
 
 def finish(
@@ -33,7 +35,7 @@ def finish(
     account: Account,
     facts: Mapping[str, ImageFacts],
 ) -> Registration:
-    """Measure a transform, refuse it if it is worse than the start, invert it, and resample by it.
+    """Measure a transform, refuse it if it failed, invert it, and resample by it.
 
     Parameters
     ----------
@@ -56,14 +58,23 @@ def finish(
     Raises
     ------
     RegistrationError
-        If the result would be worse than the start, or is not finite.
+        If the verdict is "failed", unless such a result was accepted beforehand.
     """
     transform, affine, pair, o = found.transform, found.affine, found.pair, found.options
     with account.stage("measure"):
         similarity = likeness_of(pair, affine, transform)
         dice = overlap_of(inputs, affine, transform)
         missed = missed_of(inputs, affine, transform)
-        refuse_worse(similarity, lambda: calm_likeness_of(pair, affine, transform))
+        account.doubt(*mask_doubts(inputs))
+        evidence = evidence_of(pair, affine, transform)
+        against = worse(similarity, lambda: calm_likeness_of(pair, affine, transform))
+        verdict = judge(evidence, against, account.doubts)
+    if verdict.word == "failed" and not o.accept:
+        raise RegistrationError(
+            f"the registration failed, so nothing was written: {'; '.join(verdict.reasons)}. Check"
+            " that both images show the same anatomy, give masks, or try another --affine, --refine"
+            " or --weights; --accept writes the result all the same"
+        )
     with account.stage("inverse"):
         lattice = inverse_grid(inputs.moving.grid, transform, pair.spacing)
         inverse = invert(transform, transform.grid, lattice, affine)
@@ -102,6 +113,8 @@ def finish(
         inverse=back,
         expected_error=None if errors is None else errors.summary(),
         filled=filled,
+        verdict=verdict,
+        evidence=evidence,
         dice=dice,
         landmarks=missed,
         clusters=found.seen.numbers(),

@@ -21,7 +21,7 @@ from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap
 from .inputs import Inputs
 from .landmarks import LandmarkFacts
 from .prepare import Pair
-from .report import Likeness, Overlap, Steps
+from .steps import Likeness, Overlap, Steps
 
 _SHOWN = 0.05  # of the range: what is darker is background
 _SMOOTH = 1.5  # working voxels

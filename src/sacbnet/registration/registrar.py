@@ -31,7 +31,7 @@ class Registrar:
     ----------
     **options
         The fields of `Options`: weights, affine, preset, refine, metric, smoothness, device,
-        spacing, box, fill, precision, repair, save_clusters, save_uncertainty.
+        spacing, box, fill, precision, repair, accept, save_clusters, save_uncertainty.
 
     Raises
     ------
@@ -140,7 +140,8 @@ class Registrar:
         GridError
             If a mask or label map does not lie on its image's grid.
         RegistrationError
-            If the result would be worse than the start, or is not finite.
+            If the registration failed: the result would be worse than the start, or is no better
+            than chance. The option `accept` returns it all the same.
         """
         account = Account(progress or silent)
         with account.stage("read", told=False):
@@ -206,7 +207,7 @@ class Registrar:
         with account.stage("prepare", told=False):
             units, warning = units_of(inputs, self.affine)
         if warning is not None:
-            account.warn(warning)
+            account.doubt(warning)
         return units
 
 
@@ -244,7 +245,7 @@ def register(
         Called with a stage and the fraction of it that is done, as the work goes on.
     **options
         The fields of `Options`: weights, affine, preset, refine, metric, smoothness, device,
-        spacing, box, fill, precision, repair, save_clusters, save_uncertainty.
+        spacing, box, fill, precision, repair, accept, save_clusters, save_uncertainty.
 
     Returns
     -------
@@ -260,7 +261,8 @@ def register(
     WeightsError
         If the weights cannot be used.
     RegistrationError
-        If the result would be worse than the start, or is not finite.
+        If the registration failed: the result would be worse than the start, or is no better than
+        chance. The option `accept` returns it all the same.
     """
     return Registrar(**options).register(
         fixed=fixed,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self
 
 import cattrs
 import cattrs.errors
@@ -25,9 +25,10 @@ from sacbnet.spatial.grid import Grid
 from .deliver import Repair, RoundTrip
 from .landmarks import LandmarkFacts
 from .refine import LevelReport
+from .steps import Likeness, Overlap, Steps
+from .verdict import Evidence, Verdict
 
 FORMAT_VERSION = 2
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,22 +84,6 @@ class WorkingGrid:
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """How alike two images are, on the working grid, inside the fixed mask.
-
-    Parameters
-    ----------
-    local_correlation : float
-        Mean squared local correlation in a 9³ box, 0 to 1.
-    mutual_information : float
-        Normalised mutual information, 1 to 2.
-    """
-
-    local_correlation: float
-    mutual_information: float
-
-
-@dataclass(frozen=True)
 class ExpectedError:
     """The expected error over what the fixed image shows.
 
@@ -110,43 +95,6 @@ class ExpectedError:
 
     mean_mm: float
     p95_mm: float
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Dice over the labels that either map has before any warp.
-
-    Parameters
-    ----------
-    nearest, onehot : float
-        Mean over the labels; labels warped by nearest neighbour, and each linearly.
-    nearest_per_label, onehot_per_label : dict[str, float]
-        Dice by label.
-    """
-
-    nearest: float
-    onehot: float
-    nearest_per_label: dict[str, float]
-    onehot_per_label: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Steps(Generic[T]):
-    """One number at three steps of a registration.
-
-    Parameters
-    ----------
-    start : T
-        By the headers alone.
-    affine : T
-        After the affine alignment.
-    final : T
-        At the end.
-    """
-
-    start: T
-    affine: T
-    final: T
 
 
 @dataclass(frozen=True)
@@ -179,6 +127,10 @@ class RunReport:
     filled : Filled or None, default None
         Voxels of the moved image at which nothing of the moving image arrives, and what they hold;
         None in accounts of earlier versions.
+    verdict : Verdict or None, default None
+        Whether it worked, with reasons; None in accounts of earlier versions.
+    evidence : Evidence or None, default None
+        The numbers behind the verdict; None in accounts of earlier versions.
     dice : Steps[Overlap] or None, default None
         Overlap at the three steps, where both label maps were given.
     landmarks : Steps[LandmarkFacts] or None, default None
@@ -219,6 +171,8 @@ class RunReport:
     inverse: RoundTrip
     expected_error: ExpectedError | None = None
     filled: Filled | None = None
+    verdict: Verdict | None = None
+    evidence: Evidence | None = None
     dice: Steps[Overlap] | None = None
     landmarks: Steps[LandmarkFacts] | None = None
     clusters: dict[str, dict[str, int]] = field(default_factory=dict)

@@ -20,8 +20,9 @@ from sacbnet.spatial.transforms import Affine, DisplacementField
 from .deliver import Repair
 from .inputs import Inputs
 from .landmarks import LandmarkFacts, Landmarks
-from .report import ExpectedError, RunReport, Steps
+from .report import ExpectedError, RunReport
 from .result import UNCERTAINTY, Registration
+from .steps import Steps
 
 _QUANTUM_BITS = 16  # the affine is rounded to 2^-16 of a voxel
 

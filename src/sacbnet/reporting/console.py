@@ -223,7 +223,7 @@ def registration_lines(report: RunReport) -> list[str]:
     -------
     list[str]
         Folding, exactness of the inverse, voxels outside the moving image, time and memory; then
-        notes and warnings.
+        notes, warnings and, last, the verdict.
     """
     folds, inverse, filled = report.folding, report.inverse, report.filled
     outside = []
@@ -239,6 +239,7 @@ def registration_lines(report: RunReport) -> list[str]:
         *outside,
         f"took {report.seconds['total']:.1f} s, peak memory {report.peak_memory_mb / 1024:.1f} GiB",
         *(f"note: {sentence}" for sentence in (*report.notes, *report.warnings)),
+        *([] if report.verdict is None else [f"verdict: {report.verdict}"]),
     ]
 
 

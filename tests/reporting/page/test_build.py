@@ -193,7 +193,7 @@ def test_the_verdict_comes_first_and_sentences_are_there(registered) -> None:
     told = replace(registered.report, warnings=("Beware of <this>.",), notes=("So be it.",))
     found = Page(sacbnet.report(replace(registered, report=told)))
     titles = re.findall(r"<h2>(?:<span.*?</span>)?(.*?)</h2>", found.source)
-    assert titles[0].startswith("Delivered") and titles[1:3] == ["Warnings", "Notes"]
+    assert titles[0] == "Good" and titles[1:3] == ["Warnings", "Notes"]
     assert "Beware of <this>." in found.text and "So be it." in found.text
     assert "There is one warning (below)." in found.text
 

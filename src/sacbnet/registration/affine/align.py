@@ -179,7 +179,7 @@ class _Search:
         return cls(lattices, levels, local, frame, bounds, kind, o)
 
     def find(self, warn: Callable[[str], None]) -> Array:
-        coarse, medium, fine = self.levels
+        _, medium, fine = self.levels
         poses = self._poses()
         best = poses[0][1]
         sound = [m for m in (best, np.eye(4)) if self.bounds.allow(m)]
@@ -204,7 +204,7 @@ class _Search:
         for sentence in chain(
             doubts.of_poses(poses, best, self.frame),
             doubts.of_views(medium, best, self.bounds, *views),
-            doubts.of_mirror(coarse, medium, best, self.frame, self.bounds, cut),
+            doubts.of_mirror(self.levels, best, model, self.frame, self.bounds, cut),
         ):
             warn(sentence)
         return best

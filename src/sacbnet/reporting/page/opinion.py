@@ -11,6 +11,27 @@ from .markup import Html, element
 
 Kind = Literal["good", "check", "failed", "open"]
 _MARKS: dict[Kind, str] = {"good": "✓", "check": "!", "failed": "✕", "open": "i"}
+_HEADINGS: dict[Kind, tuple[str, str]] = {
+    "good": (
+        "Good",
+        "Nothing speaks against the result. The checks find most failures, but not all: please look"
+        " at the pictures.",
+    ),
+    "check": (
+        "Please check this result",
+        "Something speaks against the result. The pictures show whether it is right.",
+    ),
+    "failed": (
+        "Failed",
+        "The result is no better than chance, or worse than the start. It was written only because"
+        " that was asked for (--accept).",
+    ),
+    "open": (
+        "Delivered; please look at the pictures",
+        "The moved image is not less like the fixed image than the moving image was at the start."
+        " This check finds many failures, but not all.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -49,13 +70,32 @@ def opinion_of(report: RunReport) -> Opinion:
         What the checks of the delivery found. A result that is worse than the start never gets
         this far.
     """
+    verdict = report.verdict
+    kind: Kind = "open" if verdict is None else verdict.word
+    reasons = () if verdict is None else tuple(_sentence(r) for r in verdict.reasons)
+    heading, sentence = _HEADINGS[kind]
     return Opinion(
-        "open",
-        "Delivered; please look at the pictures",
-        "The moved image is not less like the fixed image than the moving image was at the start."
-        " This check finds many failures, but not all.",
-        (*_likeness(report), *_evidence(report)),
+        kind,
+        heading,
+        sentence,
+        (*reasons, *_likeness(report), *_chance(report), *_evidence(report)),
     )
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason[:1].upper()}{reason[1:]}."
+
+
+def _chance(report: RunReport) -> list[str]:
+    e = report.evidence
+    if e is None:
+        return []
+    return [
+        f"The local correlation of the smoothed images is {e.likeness:.2f} inside the body; shifted"
+        f" images have {e.chance:.2f} by chance.",
+        f"The moving image shows {100 * e.shared:.0f} % of the fixed body. The outlines of the"
+        f" bodies overlap by {e.overlap:.2f} (1: fully).",
+    ]
 
 
 def _likeness(report: RunReport) -> list[str]:
