@@ -15,7 +15,7 @@ from .steps import Likeness, Steps
 
 TOLERANCE = 5e-3  # of either measure: interpolation alone may cost so much
 # Limits of the evidence. `speed/verdict.py` measures what they find on right and on wrong pairs.
-_FAILED_GAIN, _CHECK_GAIN = 0.12, 0.37  # likeness beyond chance
+_FAILED_GAIN, _CHECK_GAIN = 0.12, 0.35  # likeness beyond chance
 _SHARED = 0.5  # of the fixed body that the moving image shows
 _OVERLAP = 0.9  # Dice of the bodies
 _STRETCH, _BEND = 1.2, 0.2
