@@ -168,7 +168,8 @@ def test_info_of_every_kind(sacbnet, result, files, tmp_path, checkpoint) -> Non
             ("weights", "1,105,591", "sha256", "the publisher states no licence"),
         ),
         (result / RUN, ("registration", "local correlation", "folding")),
-        (result, ("registration", "fixed", "no network was used")),
+        (result, ("registration", "fixed", "no network was used", "does not fold")),
+        (result, ("repeat it", "sacbnet.register(", "none (no report.html)")),
     ):
         done = sacbnet("info", file)
         assert done.code == 0 and done.err == "", file

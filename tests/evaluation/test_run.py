@@ -267,6 +267,10 @@ def test_the_command_tells_of_pairs_that_fail(two, tmp_path, capsys, monkeypatch
     ] == ["", ""]
     report = json.loads((out / "summary.json").read_text())
     assert report["failed"] == 1 and report["errors"][0]["error"] == rows[0]["error"]
+    told = describe(out)
+    assert told["pairs"] == "1 of 2 scored, 1 failed"
+    assert told["failed pair 1"] == f"b_labels -> a: {rows[0]['error']}"
+    assert told["worst pairs by Dice"].startswith("a -> b: ")
 
 
 @pytest.mark.parametrize("done", [0, 1])
@@ -512,6 +516,24 @@ def test_a_limit_takes_pairs_of_many_images(shapes, tmp_path):
     assert CliRunner().invoke(app, words).exit_code == 0
     rows = list(csv.DictReader((tmp_path / "out" / "pairs.csv").open()))
     assert len(rows) == 6 and len({row["fixed"] for row in rows}) == 3
+    told = describe(tmp_path / "out")
+    last = sorted((row for row in rows if row["method"] == rows[-1]["method"]), key=_dice)
+    assert told["worst pairs by Dice"].splitlines() == [
+        f"{row['moving']} -> {row['fixed']}: {_dice(row):.4f}" for row in last
+    ]
+    numbers = json.loads((tmp_path / "out" / "summary.json").read_text())["summary"]
+    found = numbers[last[0]["method"]]["dice_nearest"]
+    assert told[f"{last[0]['method']}: Dice, nearest"] == (
+        f"{found['mean']:.4f} ± {found['sd']:.4f} (n = 3)"
+    )
+    for damage in ("{", "{}", '{"weights": 3}', "[" * 10_000):
+        (tmp_path / "out" / "summary.json").write_text(damage)
+        with pytest.raises(InputError, match="no whole folder of scores"):
+            describe(tmp_path / "out")
+
+
+def _dice(row) -> float:
+    return float(row["dice_nearest"])
 
 
 def test_the_command_says_what_is_wrong(pack, shapes, tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 from sacbnet.config.recipe import Recipe
 from sacbnet.data.pack import open_pack
 from sacbnet.errors import InputError
+from sacbnet.evaluation.tables import SUMMARY
 from sacbnet.io.format import AffineFormat, PointsFormat
 from sacbnet.io.images import load_image
 from sacbnet.io.points import load_points
@@ -21,11 +22,14 @@ from sacbnet.io.transforms import is_displacement, load_transform
 from sacbnet.metrics.folding import folding
 from sacbnet.networks.weights.load import describe_weights, weights_file
 from sacbnet.registration.apply import load_report
-from sacbnet.registration.result import RUN
+from sacbnet.registration.result import PAGE, RUN
 from sacbnet.spatial.transforms import Affine
 from sacbnet.training.folder import RECIPE
 
 from .console import registration_lines
+from .page.numbers import again
+from .page.opinion import opinion_of
+from .scores import scores
 
 
 def describe(file: Path) -> dict[str, Any]:
@@ -34,7 +38,8 @@ def describe(file: Path) -> dict[str, Any]:
     Parameters
     ----------
     file : Path
-        An image, a transform, weights, points, a pack, or the folder of `register` or `train`.
+        An image, a transform, weights, points, a pack, or the folder of `register`, `train` or
+        `evaluate`.
 
     Returns
     -------
@@ -58,6 +63,8 @@ def describe(file: Path) -> dict[str, Any]:
         return _run(file / RUN)
     if name == RUN:
         return _run(file)
+    if os.path.isdir(file) and (file / SUMMARY).is_file():
+        return scores(file)
     if name.endswith(".safetensors"):
         return _weights(file)
     if name.endswith(suffixes(PointsFormat)):
@@ -196,8 +203,7 @@ def _points(file: Path) -> dict[str, Any]:
 def _run(file: Path) -> dict[str, Any]:
 
     report = load_report(file)
-    s = report.similarity
-    values = (x.local_correlation for x in (s.start, s.affine, s.final))
+    page = file.parent / PAGE
     return {
         "kind": "registration",
         "fixed": report.fixed.name,
@@ -205,6 +211,8 @@ def _run(file: Path) -> dict[str, Any]:
         "version": report.environment["sacbnet"],
         "started": report.started or "unknown",
         "weights": "none" if report.weights is None else report.weights.name,
-        "local correlation": " -> ".join(f"{value:.3f}" for value in values),
+        "quality": "\n".join(opinion_of(report).reasons),
         "account": "\n".join(registration_lines(report)),
+        "repeat it": again(report),
+        "pictures": f"{page} (open it in a browser)" if page.is_file() else "none (no report.html)",
     }

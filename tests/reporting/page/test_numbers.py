@@ -30,4 +30,6 @@ def test_the_call_in_python_has_the_images_and_what_was_chosen(registered) -> No
     assert given["fixed"] == "it's.nii" and given["moving"] == registered.report.moving.name
     assert given["weights"] == "none" and given["refine"] == options.refine
     assert {"fixed_labels", "moving_labels"} <= set(given)
+    array = replace(registered.report.fixed, name="array")
+    assert "fixed=...," in again(replace(registered.report, fixed=array, command=()))
     assert given["affine"] == options.affine and "fill" not in given

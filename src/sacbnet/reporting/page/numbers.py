@@ -16,6 +16,7 @@ from sacbnet.reporting.console import STAGES
 
 from .markup import Html, element, table
 
+_NO_FILE = "array"  # the name of an image that came from no file
 _SHOWN = 12  # labels whose Dice is shown without a click
 
 
@@ -247,7 +248,10 @@ def again(report: RunReport) -> str:
         name = ["python", "-m", "sacbnet"] if program == "__main__.py" else [program]
         return shlex.join([*name, *report.command[1:]])
     images = {"fixed": report.fixed, "moving": report.moving, **report.companions}
-    given = [f"{name}={image.name!r}" for name, image in images.items()]
+    given = [
+        f"{name}={'...' if image.name == _NO_FILE else repr(image.name)}"
+        for name, image in images.items()
+    ]
     if report.landmarks is not None:
         given += ["fixed_points=...", "moving_points=..."]
     plain = Options()
