@@ -41,7 +41,7 @@ from sacbnet.registration.inputs import Inputs
 from sacbnet.registration.measure import calm_likeness_of, likeness_of
 from sacbnet.registration.registrar import Registrar
 from sacbnet.registration.sizes import units_of
-from sacbnet.registration.verdict import judge, worse
+from sacbnet.registration.verdict import Evidence, judge, worse
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.resample import resample
 from sacbnet.spatial.transforms import Affine
@@ -131,10 +131,16 @@ def judged(kind: str, name: str, files: list[str], seed: int) -> dict[str, Any]:
         "evidence": asdict(evidence),
         "worse": against,
         "doubts": account.doubts,
-        "verdict": judge(evidence, against, account.doubts).word,
         "seconds": round(taken - start, 2),
         "evidence_seconds": round(measured - taken, 2),
     }
+
+
+def verdict_of(row: dict[str, Any]) -> str:
+    """The verdict on a pair, from what was kept: other limits need no new registrations."""
+    if "error" in row:  # refused before there was a result
+        return "failed"
+    return judge(Evidence(**row["evidence"]), row["worse"], row["doubts"]).word
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -142,11 +148,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| kind | set | pairs | good | check | failed |", "|---|---|---|---|---|---|"]
     words = ("good", "check", "failed")
     for kind, name in dict.fromkeys((r["kind"], r["set"]) for r in rows):
-        found = Counter(r["verdict"] for r in rows if (r["kind"], r["set"]) == (kind, name))
+        found = Counter(verdict_of(r) for r in rows if (r["kind"], r["set"]) == (kind, name))
         counts = " | ".join(str(found[w]) for w in words)
         lines.append(f"| {kind} | {name} | {sum(found.values())} | {counts} |")
-    right = [r["verdict"] for r in rows if r["kind"] == "right"]
-    wrong = [r["verdict"] for r in rows if r["kind"] != "right"]
+    right = [verdict_of(r) for r in rows if r["kind"] == "right"]
+    wrong = [verdict_of(r) for r in rows if r["kind"] != "right"]
     lines.append(
         f"\nright: {len(right)}, of which {right.count('failed')} failed and"
         f" {right.count('check')} to check; wrong: {len(wrong)}, of which"
@@ -172,12 +178,12 @@ def main() -> None:
         row = {"number": number, "kind": kind, "set": name, "files": [Path(f).name for f in files]}
         try:
             row |= judged(kind, name, files, number)
-        except SacbnetError as error:  # refused before there was a result
-            row |= {"verdict": "failed", "error": str(error), "evidence_seconds": 0.0}
+        except SacbnetError as error:
+            row |= {"error": str(error), "evidence_seconds": 0.0}
         rows.append(row)
         with o.out.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        print(number, kind, name, row["verdict"], row.get("seconds"), flush=True)
+        print(number, kind, name, verdict_of(row), row.get("seconds"), flush=True)
     print(table(rows))
 
 

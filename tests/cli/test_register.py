@@ -42,6 +42,9 @@ def test_end_to_end(commands, pair) -> None:
     ):
         assert words in told.process.stdout, words
     assert "moved.nii.gz" in told.process.stdout and "error" not in told.process.stderr
+    assert (
+        told.process.stdout.strip().splitlines()[-1].startswith(("verdict: good", "verdict: check"))
+    )
     report = json.loads((told.out / RUN).read_text())
     assert report["options"]["refine"] == 2 and report["fixed"]["name"].endswith("fixed.nii.gz")
     assert (
@@ -278,6 +281,23 @@ def test_a_result_worse_than_the_start(register, tmp_path, monkeypatch) -> None:
     done = register()
     assert done.code == 6 and "less like the fixed image than the start" in done.sentence()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_noise_has_failed_and_is_written_only_where_that_is_accepted(
+    register, files, tmp_path
+) -> None:
+    image = nib.load(files["aligned"])
+    noise = np.random.default_rng(0).normal(100, 20, image.shape).astype(np.float32)
+    path = tmp_path / "noise.nii.gz"
+    nib.save(nib.Nifti1Image(noise, image.affine), path)
+    done = register(f"--moving={path}")
+    assert done.code == 6 and "than by chance" in done.sentence() and "--accept" in done.sentence()
+    assert not (tmp_path / "out").exists()
+    done = register(f"--moving={path}", "--accept")
+    assert done.code == 0
+    verdict = json.loads((tmp_path / "out" / "run.json").read_text())["verdict"]
+    assert verdict["word"] == "failed" and any("than by chance" in r for r in verdict["reasons"])
+    assert "verdict: failed" in done.out
 
 
 def test_an_affine_beyond_its_bounds(register, tmp_path, monkeypatch) -> None:
