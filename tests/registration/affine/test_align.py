@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from sacbnet.errors import RegistrationError
 from sacbnet.registration.affine import AffineOptions, align
+from sacbnet.registration.affine.align import _Search
 from sacbnet.registration.affine.bounds import Bounds
 from sacbnet.registration.affine.models import affine, climb
 from sacbnet.registration.prepare import Layer
@@ -248,3 +249,47 @@ def test_no_sound_pose_is_an_error(monkeypatch):
     with pytest.raises(RegistrationError, match="no sound pose") as raised:
         align(fixed(), moved(pose(), box()), "affine", BRIEF)
     assert raised.value.exit_code == 6
+
+
+def long_body(truth: Affine, low: float, length: float) -> Layer:
+    """A part of a body that goes on beyond both faces of the third axis."""
+    grid = box(shape=(48, 48, round(length / 2.5)), centre=(0, 0, low + length / 2))
+    p = truth(points(grid).reshape(-1, 3)).reshape(*grid.shape, 3)
+    inside = np.full(p.shape[:-1], 0.5)
+    for spot, width, height in zip(SPOTS, WIDTHS, HEIGHTS, strict=True):
+        away = p - spot
+        away[..., 2] = (away[..., 2] + 60) % 120 - 60
+        inside += height * np.exp(-(away**2).sum(-1) / (2 * width**2))
+    body = sigmoid(np.linalg.norm(p[..., :2] / [38, 48], axis=-1), 38)
+    return Layer((body * inside).astype(np.float32), grid)
+
+
+def cut_search() -> tuple[_Search, np.ndarray]:
+    """The search of two parts of one body, and the pose between them."""
+    truth = pose(angles=(4, -3, 5), shift=(3, -2, 4))
+    a, b = long_body(Affine(), -60, 110), long_body(truth.inverse, -70, 120)
+    return _Search.of(a, b, "affine", AffineOptions()), truth.matrix
+
+
+def test_a_cut_body_climbs_on_local_correlation_and_a_whole_one_does_not():
+    search, truth = cut_search()
+    assert search.local is not None
+    nearby = truth @ search.frame.about(np.diag([1.03, 0.98, 1.0]), search.frame.centre + 3)
+    better = search._locally(search.local, nearby, affine)
+    assert search.frame.apart(better, truth) < 1.2 < 3 < search.frame.apart(nearby, truth)
+    assert _Search.of(fixed(), fixed(), "affine", AffineOptions()).local is None
+
+
+def test_a_climb_that_loses_what_the_images_say_of_each_other_is_not_kept():
+    search, truth = cut_search()
+
+    class Elsewhere:
+        """A score that is largest 40 mm away."""
+
+        def with_gradient(self, matrix):
+            off = matrix[0, 3] - truth[0, 3] - 40
+            gradient = np.zeros((3, 4))
+            gradient[0, 3] = -2e-3 * off
+            return -1e-3 * off**2, gradient
+
+    assert search._locally(Elsewhere(), truth, affine) is truth
