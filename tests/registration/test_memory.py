@@ -59,7 +59,7 @@ def test_memory_that_runs_out_all_the_same_is_told_with_a_number(pair, monkeypat
     def failing(*_, **__):
         raise error
 
-    monkeypatch.setattr("sacbnet.registration.registrar.invert", failing)
+    monkeypatch.setattr("sacbnet.registration.finish.invert", failing)
     with pytest.raises(MemoryShortageError, match=r"about 0\.\d+ GiB are needed beyond"):
         sacbnet.register(fixed=pair.fixed, moving=pair.aligned, **QUICK)
     error.args = ("something else",)
