@@ -75,6 +75,7 @@ def test_a_pair_that_fails_does_not_stop_the_rest(pairs, registrar, tmp_path):
     assert told == [("first", 0), ("second", 1 / 3), ("third", 2 / 3)]
     assert not (out / "second").exists()
     first, second, third = rows(out)
+    assert first["verdict"] in ("good", "check") and second["verdict"] == second["reasons"] == ""
     report = RunReport.from_text((out / "first" / RUN).read_text(encoding="utf-8"))
     assert float(first["dice_start"]) == pytest.approx(report.dice.start.nearest, rel=1e-6)
     assert float(first["dice_final"]) == pytest.approx(report.dice.final.nearest, rel=1e-6)

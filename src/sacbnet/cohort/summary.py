@@ -32,6 +32,10 @@ class Outcome:
         Paths of the two images.
     status : {"done", "failed", "skipped"}
         "skipped": the result was there before.
+    verdict : str, default ""
+        "good", "check" or "failed"; empty where the pair has no result.
+    reasons : str, default ""
+        What speaks against the result.
     local_correlation_start, local_correlation_final : float or None, default None
         Mean squared local correlation before and after, 0 to 1. None: the pair failed.
     dice_start, dice_final : float or None, default None
@@ -48,6 +52,8 @@ class Outcome:
     fixed: str
     moving: str
     status: Status
+    verdict: str = ""
+    reasons: str = ""
     local_correlation_start: float | None = None
     local_correlation_final: float | None = None
     dice_start: float | None = None
@@ -75,12 +81,14 @@ class Outcome:
         Outcome
             The row of the pair.
         """
-        likeness, dice = report.similarity, report.dice
+        likeness, dice, verdict = report.similarity, report.dice, report.verdict
         return cls(
             pair.name,
             str(pair.fixed),
             str(pair.moving),
             status,
+            verdict="" if verdict is None else verdict.word,
+            reasons="" if verdict is None else "; ".join(verdict.reasons),
             local_correlation_start=likeness.start.local_correlation,
             local_correlation_final=likeness.final.local_correlation,
             dice_start=None if dice is None else dice.start.nearest,
