@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from sacbnet.metrics.similarity import local_correlation, mutual_information
+from sacbnet.metrics.similarity import LocalMoments, local_correlation, mutual_information
 
 
 def levels(seed: int, n: int = 32, shape=(20, 20, 20)) -> np.ndarray:
@@ -79,3 +79,19 @@ def test_local_correlation():
     mask[:, :, :4] = 1  # here a box of 9³ sees only what is equal
     assert local_correlation(mixed, x, mask) == pytest.approx(1, abs=1e-3)
     assert local_correlation(mixed, x, 1 - mask) < 0.8
+
+
+def test_local_moments_are_those_of_the_voxels_that_count():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(2, 6, 5, 7))
+    counts = rng.random(a.shape) < 0.6
+    found = LocalMoments.of(a, b, counts, 3)
+    for i, j, k in ((0, 0, 0), (2, 3, 4), (5, 4, 6), (0, 2, 6)):
+        near = tuple(slice(max(0, n - 1), n + 2) for n in (i, j, k))
+        x, y = a[near][counts[near]], b[near][counts[near]]
+        assert found.number[i, j, k] == pytest.approx(max(1, len(x)))
+        assert found.means[0][i, j, k] == pytest.approx(x.mean())
+        assert found.means[1][i, j, k] == pytest.approx(y.mean())
+        assert found.variances[0][i, j, k] == pytest.approx(x.var())
+        assert found.variances[1][i, j, k] == pytest.approx(y.var())
+        assert found.covariance[i, j, k] == pytest.approx(((x - x.mean()) * (y - y.mean())).mean())

@@ -10,10 +10,11 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.ndimage import gaussian_filter
 
 from sacbnet.imaging.intensities import foreground
 from sacbnet.imaging.resampling import mask_on_grid, on_grid
+from sacbnet.metrics.similarity import LocalMoments
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap
 
@@ -123,18 +124,9 @@ def _alike(f: Array, m: Array, where: Mask) -> float:
     """Mean squared local correlation at some voxels; only these count in the windows, too."""
     if where.sum() < 100:
         return 0.0
-    k = where.astype(np.float32)
-    f, m = f * k, m * k
-
-    def mean(x: Array) -> Array:
-        return np.asarray(uniform_filter(x, _WINDOW, mode="constant"))
-
-    n = np.maximum(mean(k), 1e-6)
-    mf, mm = mean(f) / n, mean(m) / n
-    vf = np.maximum(mean(f * f) / n - mf**2, 0) + _NOISE
-    vm = np.maximum(mean(m * m) / n - mm**2, 0) + _NOISE
-    c = mean(f * m) / n - mf * mm
-    return float((c * c / (vf * vm))[where].mean())
+    found = LocalMoments.of(f, m, where, _WINDOW)
+    a, b = (v + _NOISE for v in found.variances)
+    return float((found.covariance**2 / (a * b))[where].mean())
 
 
 def _by_chance(f: Array, m: Array, body: Mask, known: Mask) -> float:

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sacbnet.metrics.similarity import LocalMoments, box_sum
 from sacbnet.spatial.trilinear import CORNERS, interpolate_with_slopes
 
 from .lattice import Lattice
@@ -105,32 +106,22 @@ class Correlation:
 
     def _correlate(self, places: NDArray[np.intp], values: Array) -> tuple[float, Array]:
         """The score of moving values at some voxels, and its derivative by each value."""
-        shown, f, m = np.zeros(self.shape), np.zeros(self.shape), np.zeros(self.shape)
-        shown.ravel()[places] = 1
-        f.ravel()[places] = self.fixed.ravel()[places]
+        shown, m = np.zeros(self.shape, bool), np.zeros(self.shape)
+        shown.ravel()[places] = True
         m.ravel()[places] = values
-        n = np.maximum(_sum(shown), 1)
-        mean_f, mean_m = _sum(f) / n, _sum(m) / n
-        var_f = np.maximum(_sum(f * f) / n - mean_f**2, 0) + _NOISE
-        var_m = np.maximum(_sum(m * m) / n - mean_m**2, 0) + _NOISE
-        both = _sum(f * m) / n - mean_f * mean_m
+        found = LocalMoments.of(self.fixed, m, shown, _WINDOW)
+        (mean_f, mean_m), both = found.means, found.covariance
+        var_f, var_m = (v + _NOISE for v in found.variances)
         score = both**2 / (var_f * var_m)
-        by_both = 2 * both / (var_f * var_m) * shown / n
-        by_var = -score / var_m * shown / n
+        share = shown / found.number
+        by_both, by_var = 2 * both / (var_f * var_m) * share, -score / var_m * share
         by_value = (
-            f * _sum(by_both)
-            - _sum(by_both * mean_f)
-            + 2 * m * _sum(by_var)
-            - 2 * _sum(by_var * mean_m)
+            self.fixed * box_sum(by_both, _WINDOW)
+            - box_sum(by_both * mean_f, _WINDOW)
+            + 2 * m * box_sum(by_var, _WINDOW)
+            - 2 * box_sum(by_var * mean_m, _WINDOW)
         ).ravel()[places]
         return float(score.ravel()[places].mean()), by_value / len(places)
-
-
-def _sum(x: Array) -> Array:
-    """Sums over windows; nothing lies beyond the faces."""
-    from scipy.ndimage import uniform_filter  # slow to import, and not needed without alignment
-
-    return np.asarray(uniform_filter(x, _WINDOW, mode="constant")) * _WINDOW**3
 
 
 def _cropped(fixed: Lattice) -> Lattice:
