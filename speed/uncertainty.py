@@ -48,7 +48,7 @@ from sacbnet.imaging.resampling import carry
 from sacbnet.io.images import load_image
 from sacbnet.registration.inputs import read_inputs
 from sacbnet.registration.registrar import Registrar
-from sacbnet.registration.uncertainty import CONSTANT, WEIGHTS, evidence_of, signs
+from sacbnet.registration.uncertainty import CONSTANT, WEIGHTS, on_lattice, signs
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import DisplacementField, PointMap
 
@@ -254,7 +254,7 @@ def look(name: str, preset: str, make: Callable[[], Case], cache: Path | None) -
         "moving": (case.moving.data, case.moving.grid.affine),
     }
     estimate = Registrar(**PRESETS[preset]).estimate(read_inputs(**pair))
-    grid, *evidence = evidence_of(estimate.pair, estimate.affine, estimate.transform)
+    grid, *evidence = on_lattice(estimate.pair, estimate.affine, estimate.transform)
     logs = [x.expand(1, 1, *grid.shape)[0, 0].log().numpy() for x in signs(*evidence)]
     found: Found = {}
     for truth, measured in case.truths.items():

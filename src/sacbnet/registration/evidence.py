@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -16,7 +17,8 @@ from sacbnet.imaging.intensities import foreground
 from sacbnet.imaging.resampling import mask_on_grid, on_grid
 from sacbnet.metrics.similarity import LocalMoments
 from sacbnet.spatial.grid import Grid
-from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap
+from sacbnet.spatial.jacobian import jacobian_determinant
+from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap, chain
 
 from .inputs import Inputs
 from .prepare import Layer, Pair
@@ -144,15 +146,10 @@ def _bending(
     affine: Affine, transform: DisplacementField, grid: Grid, body: Mask
 ) -> tuple[float, float]:
     """Change of volume and displacement beyond the affine."""
-    points = grid.world(np.argwhere(np.ones(grid.shape, bool)))
-    there = transform(points)
-    back = np.linalg.inv(affine.matrix)
-    u = (there @ back[:3, :3].T + back[:3, 3] - points).reshape(*grid.shape, 3)
-    j = np.stack(
-        [np.stack(np.gradient(u[..., c], *grid.spacing), axis=-1) for c in range(3)], axis=-2
-    )
-    # in voxel axes: directions of the grid do not change the determinant
-    det = np.linalg.det(np.eye(3) + j @ np.linalg.inv(grid.direction))
+    beyond = DisplacementField.from_map(chain(affine.inverse, transform), grid)
+    u = beyond.displacement_mm
+    vox = torch.from_numpy(np.moveaxis(beyond.displacement_vox(), -1, 0).copy())
+    det = jacobian_determinant(vox).numpy()
     at = np.argwhere(body)
     radius = float(np.sqrt((at * grid.spacing).var(axis=0).sum()))
     stretch = float(np.quantile(np.abs(np.log(np.maximum(det[body], 1e-3))), 0.95))

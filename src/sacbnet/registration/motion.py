@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.resampling import on_grid
+from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.resample import resample
 from sacbnet.spatial.transforms import Affine
 
@@ -70,19 +71,35 @@ def motion_between(fixed: Image, moving: Image) -> Motion | None:
     stereo vision", IJCAI 1981.
     """
     f, there = fixed.unit(), moving.grid
-    inside = f > _SHOWN
-    for image in (fixed, moving):
-        known: NDArray[np.uint8] = np.ones(image.grid.shape, np.uint8)
-        if image.scaling.outside is not None:
-            known[image.scaling.outside] = 0
-        if image is moving:
-            known = resample(known, there, fixed.grid, Affine(), "nearest").astype(np.uint8)
-        inside &= known > 0
+    inside = (f > _SHOWN) & known_on(fixed, fixed.grid) & known_on(moving, fixed.grid)
     m = on_grid(moving.unit(), there, fixed.grid)[0, 0].numpy()
     back = on_grid(on_grid(f, fixed.grid, there)[0, 0].numpy(), there, fixed.grid)[0, 0].numpy()
     found = [_motion(one, m, inside) for one in (f, back)]
     # the blur that suits leaves less unexplained
     return max((one for one in found if one), key=lambda one: one.explained, default=None)
+
+
+def known_on(image: Image, grid: Grid) -> NDArray[np.bool_]:
+    """Say where an image is known: on its grid, and not padding.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    grid : Grid
+        The grid on which this is asked.
+
+    Returns
+    -------
+    array of bool, shape (i, j, k)
+        Where it is known; nearest neighbour.
+    """
+    known: NDArray[np.uint8] = np.ones(image.grid.shape, np.uint8)
+    if image.scaling.outside is not None:
+        known[image.scaling.outside] = 0
+    if image.grid.shape != grid.shape or not image.grid.matches(grid):
+        known = resample(known, image.grid, grid, Affine(), "nearest").astype(np.uint8)
+    return known > 0
 
 
 def _motion(f: Array, m: Array, inside: NDArray[np.bool_]) -> Motion | None:

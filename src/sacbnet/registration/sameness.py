@@ -17,7 +17,7 @@ from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.resample import resample
 from sacbnet.spatial.transforms import Affine
 
-from .motion import motion_between
+from .motion import known_on, motion_between
 
 _SAME_VOXEL = 0.01  # voxels: points that are this close lie on one lattice
 _ALIKE = 0.8  # correlation of the whole images; below, nothing more is looked at
@@ -58,15 +58,9 @@ def aligned_already(fixed: Image, moving: Image) -> bool:
     if not _one_lattice(fixed.grid, moving.grid):
         return _unmoved(fixed, moving)
     f, m = fixed.unit(), moving.unit()
-    known: NDArray[np.uint8] = np.ones(moving.grid.shape, np.uint8)
-    if moving.scaling.outside is not None:
-        known[moving.scaling.outside] = 0
     if moving.grid.shape != fixed.grid.shape or not moving.grid.matches(fixed.grid):
-        known = resample(known, moving.grid, fixed.grid, Affine(), "nearest").astype(np.uint8)
         m = resample(m, moving.grid, fixed.grid, Affine()).astype(np.float32)
-    inside = (known > 0) & (f > _SHOWN)
-    if fixed.scaling.outside is not None:
-        inside &= ~fixed.scaling.outside
+    inside = (f > _SHOWN) & known_on(fixed, fixed.grid) & known_on(moving, fixed.grid)
     if inside.sum() < _WINDOW**3 or not _alike(f[inside], m[inside]):
         return False
     return _ratio(f, m, inside) <= _MARGIN

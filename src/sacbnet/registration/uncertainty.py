@@ -102,12 +102,12 @@ def error_map(pair: Pair, affine: Affine, transform: DisplacementField) -> Error
     ErrorMap
         The expected error, in the unit of the pair's grid.
     """
-    grid, fixed, moved, u, inside = evidence_of(pair, affine, transform)
+    grid, fixed, moved, u, inside = on_lattice(pair, affine, transform)
     found = expected_error(fixed, moved, u, inside)[0, 0].numpy()
     return ErrorMap(found * np.float32(grid.spacing.mean()), grid, inside[0, 0].numpy())
 
 
-def evidence_of(
+def on_lattice(
     pair: Pair, affine: Affine, transform: DisplacementField
 ) -> tuple[Grid, Tensor, Tensor, Tensor, Tensor]:
     """Bring a registered pair onto the lattice of the map.
