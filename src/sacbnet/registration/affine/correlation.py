@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacbnet.metrics.similarity import LocalMoments, box_sum
-from sacbnet.spatial.trilinear import CORNERS, interpolate_with_slopes
 
 from .lattice import Lattice
+from .sampler import Sampler
 
 Array = NDArray[np.float64]
 _WINDOW = 5  # voxels of the lattice
@@ -46,14 +46,7 @@ class Correlation:
         self.known = np.flatnonzero(known)
         self.points = fixed.grid.world(np.argwhere(known)).T
         self.fixed = fixed.data.astype(np.float64)
-        data, mask = moving.padded()
-        self.to_padded = moving.grid.inverse_affine.copy()
-        self.to_padded[:3, 3] += 1  # world points in mm -> voxels of the padded lattice
-        self.last = np.array(data.shape)[:, None] - 1
-        self.strides = np.array([data.shape[1] * data.shape[2], data.shape[2], 1])
-        self.corners = (np.array(CORNERS) @ self.strides)[:, None]
-        self.data = data.ravel()
-        self.mask = None if mask is None else mask.ravel()
+        self.moving = Sampler(moving)
 
     def __call__(self, matrix: Array) -> float:
         """The score of an affine, a 4x4 matrix from fixed to moving points (mm, RAS)."""
@@ -77,32 +70,15 @@ class Correlation:
         """
         if not np.isfinite(matrix).all():
             return 0.0, np.zeros((3, 4))
-        v, known = self._places(matrix)
-        if len(known) <= _LEAST * len(self.known):
+        v, inside, known = self.moving.at(matrix, self.points)
+        places, points = self.known, self.points
+        if known is not None:
+            places, points, v, inside = places[known], points[:, known], v[:, known], inside[known]
+        if len(places) <= _LEAST * len(self.known):
             return 0.0, np.zeros((3, 4))
-        v = v[:, known]
-        # outside the padded lattice the moving value is constant
-        inside: NDArray[np.bool_] = np.all((v > 0) & (v < self.last), axis=0)
-        np.clip(v, 0, self.last - 1e-9, out=v)
-        low = v.astype(np.intp)
-        corners = self.data[self.strides @ low + self.corners].astype(np.float64)
-        values, slopes = interpolate_with_slopes(corners.reshape(2, 2, 2, -1), v - low)
-        places = self.known[known]
+        values, slopes = self.moving.interpolate(v)
         score, by_value = self._correlate(places, values)
-        by_point = self.to_padded[:3, :3].T @ (np.stack(slopes) * (inside * by_value))
-        points = self.points[:, known]
-        return score, np.concatenate(
-            [by_point @ points.T, by_point.sum(axis=1, keepdims=True)], axis=1
-        )
-
-    def _places(self, matrix: Array) -> tuple[Array, NDArray[np.intp]]:
-        """Voxels of the padded lattice (3, n), and which of them the moving image shows."""
-        m = self.to_padded @ matrix
-        v = m[:3, :3] @ self.points + m[:3, 3:]
-        if self.mask is None:
-            return v, np.arange(v.shape[1])
-        index = self.strides @ np.clip((v + 0.5).astype(np.intp), 0, self.last)
-        return v, np.flatnonzero(self.mask[index])
+        return score, self.moving.by_matrix(slopes * (inside * by_value), points)
 
     def _correlate(self, places: NDArray[np.intp], values: Array) -> tuple[float, Array]:
         """The score of moving values at some voxels, and its derivative by each value."""

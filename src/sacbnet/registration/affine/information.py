@@ -20,9 +20,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sacbnet.spatial.trilinear import CORNERS, interpolate, interpolate_with_slopes
+from sacbnet.spatial.trilinear import CORNERS, interpolate
 
 from .lattice import Lattice
+from .sampler import Sampler
 
 Array = NDArray[np.float64]
 # Samples reach beyond the open faces of the fixed box by this share of its size, because the moving
@@ -63,17 +64,10 @@ class Information:
         self.fixed_bin = _bin(values, bins)
         self.most = min(1.0, moving.volume / fixed.volume)
         self.least = _LEAST * self.most
-        self.to_padded = moving.grid.inverse_affine.copy()
-        self.to_padded[:3, 3] += 1  # world points in mm -> voxels of the padded lattice
-        data, mask = moving.padded()
-        self.last = np.array(data.shape)[:, None] - 1
-        self.strides = np.array([data.shape[1] * data.shape[2], data.shape[2], 1])
-        self.corners = (np.array(CORNERS) @ self.strides)[:, None]
-        self.data = data.ravel()
-        self.mask: NDArray[np.bool_] | None = None if mask is None else mask.ravel()
-        self.moving_bin = _bin(self.data, bins)
-        if self.mask is not None:
-            self.moving_bin[~self.mask] = bins  # an extra column, which is dropped
+        self.moving = Sampler(moving)
+        self.moving_bin = _bin(self.moving.data, bins)
+        if self.moving.mask is not None:
+            self.moving_bin[~self.moving.mask] = bins  # an extra column, which is dropped
         self.few = self.points[:, :_GLANCE].astype(np.float32)
         self.fewer = np.ascontiguousarray(self.few[:, :_FLEETING])
 
@@ -98,9 +92,9 @@ class Information:
         """
         if not np.isfinite(matrix).all():
             return 0.0
-        m = (self.to_padded @ matrix).astype(np.float32)
+        m = (self.moving.to_padded @ matrix).astype(np.float32)
         v = m[:3, :3] @ (self.fewer if fleeting else self.few) + (m[:3, 3:] + np.float32(0.5))
-        index = self.strides @ np.clip(v.astype(np.int32), 0, self.last)
+        index = self.moving.strides @ np.clip(v.astype(np.int32), 0, self.moving.last)
         cells = self.fixed_bin[: index.size] * (self.bins + 1) + self.moving_bin[index]
         joint = np.bincount(cells, minlength=self.bins * (self.bins + 1)).reshape(self.bins, -1)[
             :, : self.bins
@@ -123,12 +117,12 @@ class Information:
         float
             Share of the sample points that fall where the moving image is known.
         """
-        if self.mask is None:
+        if self.moving.mask is None:
             return 1.0
-        m = (self.to_padded @ matrix).astype(np.float32)
+        m = (self.moving.to_padded @ matrix).astype(np.float32)
         v = m[:3, :3] @ self.few + (m[:3, 3:] + np.float32(0.5))
-        index = self.strides @ np.clip(v.astype(np.int32), 0, self.last)
-        return float(self.mask[index].mean())
+        index = self.moving.strides @ np.clip(v.astype(np.int32), 0, self.moving.last)
+        return float(self.moving.mask[index].mean())
 
     def preference(self, overlap: float) -> float:
         """Weigh an overlap, for the comparison of poses.
@@ -168,14 +162,9 @@ class Information:
         """
         if not np.isfinite(matrix).all():
             return 0.0, np.zeros((3, 4))
-        m = self.to_padded @ matrix
-        v = m[:3, :3] @ self.points + m[:3, 3:]
-        # outside the padded lattice the moving value is constant
-        inside: NDArray[np.bool_] = np.all((v > 0) & (v < self.last), axis=0)
-        np.clip(v, 0, self.last - 1e-9, out=v)
+        v, inside, known = self.moving.at(matrix, self.points)
         points, fixed_bin = self.points, self.fixed_bin
-        if self.mask is not None:
-            known = np.flatnonzero(self.mask[self.strides @ (v + 0.5).astype(np.intp)])
+        if known is not None:
             if len(known) <= self.least * len(fixed_bin):
                 return 0.0, np.zeros((3, 4))
             points, fixed_bin, v, inside = (
@@ -184,22 +173,9 @@ class Information:
                 v[:, known],
                 inside[known],
             )
-        values, slopes = self._interpolate(v)
+        values, slopes = self.moving.interpolate(v)
         score, by_value = self._information(values, fixed_bin)
-        by_point = self.to_padded[:3, :3].T @ (slopes * (inside * by_value))
-        return score, np.concatenate(
-            [by_point @ points.T, by_point.sum(axis=1, keepdims=True)], axis=1
-        )
-
-    def _interpolate(self, v: Array) -> tuple[Array, Array]:
-        """Linear interpolation at voxels (3, n) of the padded lattice.
-
-        Returns the values (n,) and their derivatives with respect to the voxel coordinates (3, n).
-        """
-        low = v.astype(np.intp)
-        corners = self.data[self.strides @ low + self.corners].astype(np.float64)
-        values, slopes = interpolate_with_slopes(corners.reshape(2, 2, 2, -1), v - low)
-        return values, np.stack(slopes)
+        return score, self.moving.by_matrix(slopes * (inside * by_value), points)
 
     def _information(self, values: Array, fixed_bin: NDArray[np.intp]) -> tuple[float, Array]:
         """The score of the samples, and its derivative with respect to each moving value (n,)."""
