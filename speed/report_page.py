@@ -13,6 +13,7 @@ import psutil
 import torch
 
 import sacbnet
+from sacbnet.config.choices import MAPS
 from sacbnet.environment import peak_memory_mb
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("fixed")
     parser.add_argument("moving")
     parser.add_argument("--labels", nargs=2, default=(None, None))
-    parser.add_argument("--maps", action="store_true", help="with clusters and uncertainty")
+    parser.add_argument("--maps", action="store_true", help="with all maps")
     parser.add_argument("--times", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -31,8 +32,7 @@ def main() -> None:
         fixed_labels=given.labels[0],
         moving_labels=given.labels[1],
         preset="fast",
-        save_clusters=given.maps,
-        save_uncertainty=given.maps,
+        save=MAPS if given.maps else (),
     )
     device = torch.device("cpu")
     before = peak_memory_mb(device)

@@ -343,7 +343,7 @@ def test_what_the_network_saw_comes_with_the_result(pair, weights, tmp_path) -> 
     """
     asked = {"affine": "none", "weights": str(weights), "refine": 2}
     result = sacbnet.register(
-        fixed=pair.fixed, moving=pair.aligned, **asked, save_clusters=True, save_uncertainty=True
+        fixed=pair.fixed, moving=pair.aligned, **asked, save=("clusters", "uncertainty")
     )
     written = result.save(tmp_path)
     maps = {name for name in written if name.startswith(("clusters", "uncertainty"))}
@@ -366,7 +366,7 @@ def test_what_the_network_saw_comes_with_the_result(pair, weights, tmp_path) -> 
         affine="none",
         weights="none",
         refine=2,
-        save_clusters=True,
+        save=("clusters",),
     )
     assert none.report.clusters == {} and any(
         "clusters" in warning for warning in none.report.warnings

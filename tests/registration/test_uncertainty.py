@@ -157,7 +157,7 @@ def test_a_wrong_transform_is_expected_to_be_worse(pair, registered):
 
 
 def test_without_a_search_there_is_no_map(tmp_path):
-    options = {"weights": "none", "affine": "none", "refine": 0, "save_uncertainty": True}
+    options = {"weights": "none", "affine": "none", "refine": 0, "save": ("uncertainty",)}
     result = register(fixed=ball(), moving=ball(shift=1.5), **options)
     assert result.report.expected_error is None and not result.maps
     assert any("no uncertainty" in warning for warning in result.report.warnings)
@@ -166,7 +166,7 @@ def test_without_a_search_there_is_no_map(tmp_path):
 
 def test_the_map_lies_on_the_fixed_grid_and_is_finite(tmp_path):
     fixed, moving = ball(), ball(shift=1.5)
-    result = register(fixed=fixed, moving=moving, **QUICK, save_uncertainty=True)
+    result = register(fixed=fixed, moving=moving, **QUICK, save=("uncertainty",))
     image = result.maps["uncertainty_mm.nii.gz"]
     assert image.grid is fixed.grid and image.data.shape == fixed.data.shape
     assert np.isfinite(image.data).all() and image.data.min() > 0

@@ -19,7 +19,12 @@ from .conftest import ball
 
 @pytest.mark.parametrize("factor", [0.1, 1000.0])
 def test_another_unit_changes_nothing(factor):
-    options = {"weights": "none", "affine": "none", "refine": 2, "save_uncertainty": True}
+    options = {
+        "weights": "none",
+        "affine": "none",
+        "refine": 2,
+        "save": ("uncertainty", "jacobian", "grid"),
+    }
     images = {"fixed": ball(), "moving": ball(shift=1.5)}
     marks = np.array([[0.0, 0, 0], [5, 5, 5]])
     plain = register(**images, **options, fixed_points=marks, moving_points=marks + 1)
@@ -47,6 +52,9 @@ def test_another_unit_changes_nothing(factor):
         assert getattr(b.expected_error, name) == pytest.approx(expected, rel=1e-3)
     maps = (result.maps["uncertainty_mm.nii.gz"].data for result in (plain, other))
     np.testing.assert_allclose(next(maps) * factor, next(maps), rtol=0.01)
+    np.testing.assert_allclose(other.errors.error_mm, plain.errors.error_mm * factor, rtol=0.01)
+    for name in ("log_jacobian.nii.gz", "warped_grid.nii.gz"):  # they have no unit
+        np.testing.assert_allclose(other.maps[name].data, plain.maps[name].data, atol=1e-3)
     assert b.landmarks.final.mean_mm == pytest.approx(a.landmarks.final.mean_mm * factor, 1e-3)
     assert b.similarity.final.local_correlation == pytest.approx(
         a.similarity.final.local_correlation, abs=1e-4

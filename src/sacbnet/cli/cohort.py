@@ -44,6 +44,7 @@ def cohort(
     fill: o.Fill = "auto",
     device: o.Device = "auto",
     precision: o.PrecisionName = "float32",
+    save: o.Save = "",
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -62,6 +63,7 @@ def cohort(
 
     from sacbnet.cohort.pairs import SUMMARY, TABLE, read_pairs
     from sacbnet.cohort.run import register_pairs
+    from sacbnet.config.registration import map_names
     from sacbnet.errors import RegistrationError
     from sacbnet.files import check_writable, keep_inputs
     from sacbnet.networks.weights.catalogue import licence_notice
@@ -92,6 +94,7 @@ def cohort(
                 fill=fill,  # type: ignore[arg-type]
                 device=device,
                 precision=precision,
+                save=map_names(save),
             )
             if not quiet and (notice := licence_notice(registrar.engine.weights)):
                 typer.echo(f"sacbnet: {notice}", err=True)

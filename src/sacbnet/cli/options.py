@@ -111,6 +111,16 @@ Fill = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Save = Annotated[
+    str,
+    typer.Option(
+        help="Maps to write besides, with commas between them. jacobian: log of the change of"
+        " volume. uncertainty: expected error in mm. clusters: the regions of each level of the"
+        " network. grid: a warped grid. Default: none.",
+        metavar="MAP,...",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(

@@ -102,22 +102,7 @@ def register(
     fill: o.Fill = "auto",
     device: o.Device = "auto",
     precision: o.PrecisionName = "float32",
-    save_clusters: Annotated[
-        bool,
-        typer.Option(
-            "--save-clusters",
-            help="Also write the regions (clusters) of each level of the network, as label maps.",
-            rich_help_panel=o.OUTPUT,
-        ),
-    ] = False,
-    save_uncertainty: Annotated[
-        bool,
-        typer.Option(
-            "--save-uncertainty",
-            help="Also write a map of the expected error of the transform at each voxel, in mm.",
-            rich_help_panel=o.OUTPUT,
-        ),
-    ] = False,
+    save: o.Save = "",
     report: Annotated[
         bool,
         typer.Option(
@@ -152,6 +137,7 @@ def register(
     import psutil
     from rich.console import Console
 
+    from sacbnet.config.registration import map_names
     from sacbnet.files import check_writable, keep_inputs, sweep
     from sacbnet.io.images import load_image
     from sacbnet.registration.inputs import image_facts
@@ -182,8 +168,7 @@ def register(
             device=device,
             precision=precision,
             accept=accept,
-            save_clusters=save_clusters,
-            save_uncertainty=save_uncertainty,
+            save=map_names(save),
         )
         result = registrar.register(
             fixed=fixed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf
 from typing import TypedDict
@@ -13,17 +14,19 @@ from .choices import (
     AUTO,
     BOXES,
     DEFAULT,
+    MAPS,
     METRICS,
     NONE,
     PRECISIONS,
     AffineChoice,
     BoxChoice,
     Fill,
+    MapName,
     Metric,
     Precision,
     Preset,
 )
-from .validation import OptionError, at_least, one_of
+from .validation import OptionError, at_least, choices, one_of
 
 _LARGEST_FILL = 3e38  # the results are float32
 # Factor of each measure of likeness against the smoothness, so that one λ serves all of them. Mean
@@ -177,9 +180,10 @@ class Options:
         Whether folds of the transform are mended before it is delivered.
     accept : bool, default False
         Whether a result is delivered although its verdict is "failed" (`registration.verdict`).
-    save_clusters, save_uncertainty : bool, default False
-        Whether the regions that each level of a SACB-Net found (`maps.maps`), and the expected
-        error of the transform (`uncertainty.error_map`), come with the result as maps.
+    save : tuple of {"jacobian", "uncertainty", "clusters", "grid"}, default ()
+        Which maps come with the result (`registration.maps`): log of the Jacobian determinant,
+        expected error of the transform, the regions that each level of a SACB-Net found, an even
+        grid that was warped. A text with commas between the names counts as their list.
 
     Raises
     ------
@@ -200,8 +204,7 @@ class Options:
     precision: Precision = "float32"
     repair: bool = True
     accept: bool = False
-    save_clusters: bool = False
-    save_uncertainty: bool = False
+    save: tuple[MapName, ...] = ()
 
     def __post_init__(self) -> None:
         one_of(
@@ -228,6 +231,7 @@ class Options:
             raise OptionError("spacing", self.spacing, "a positive number of mm")
         if self.fill != AUTO:
             object.__setattr__(self, "fill", intensity("fill", self.fill))
+        object.__setattr__(self, "save", map_names(self.save))
 
     @property
     def refinement(self) -> RefineOptions | None:
@@ -281,15 +285,44 @@ def intensity(option: str, value: object) -> float:
     return number
 
 
+def map_names(given: str | Iterable[str]) -> tuple[MapName, ...]:
+    """Read the names of maps.
+
+    Parameters
+    ----------
+    given : str or iterable of str
+        The names, or a text with commas between them.
+
+    Returns
+    -------
+    tuple of {"jacobian", "uncertainty", "clusters", "grid"}
+        The names, each once, in this order.
+
+    Raises
+    ------
+    OptionError
+        If a name is none of these.
+
+    Examples
+    --------
+    >>> map_names("grid, jacobian")
+    ('jacobian', 'grid')
+    """
+    if isinstance(given, str):
+        given = (name.strip() for name in given.split(",") if name.strip())
+    asked = set(given)
+    for name in sorted(asked - set(MAPS), key=str):
+        raise OptionError("save", name, choices(MAPS))
+    return tuple(name for name in MAPS if name in asked)
+
+
 class RegisterOptions(TypedDict, total=False):
     """The fields of `Options`, as keywords of `register` and `Registrar`.
 
     Parameters
     ----------
     weights, affine, preset, refine, metric, smoothness, device, spacing, box, fill,
-    precision, repair, accept
-        See `Options`.
-    save_clusters, save_uncertainty
+    precision, repair, accept, save
         See `Options`.
     """
 
@@ -306,5 +339,4 @@ class RegisterOptions(TypedDict, total=False):
     precision: Precision
     repair: bool
     accept: bool
-    save_clusters: bool
-    save_uncertainty: bool
+    save: tuple[MapName, ...]

@@ -147,7 +147,7 @@ def estimate(
         account.warn(*image.scaling.warnings)
     affine = Affine()
     levels: tuple[LevelReport, ...] = ()
-    wanted = inputs.landmarks is not None or o.save_clusters
+    wanted = inputs.landmarks is not None or "clusters" in o.save
     with account.stage("prepare", told=False):
         same = not wanted and aligned_already(upright.fixed, upright.moving)
     if same:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sacbnet.config.choices import NONE
 from sacbnet.config.registration import Options
@@ -20,7 +20,7 @@ from .deliver import RoundTrip, inverse_grid, round_trip
 from .estimate import Engine, Estimate
 from .evidence import evidence_of, mask_doubts
 from .inputs import Inputs
-from .maps import maps
+from .maps import maps_of, meanings
 from .measure import calm_likeness_of, likeness_of, missed_of, overlap_of
 from .report import ImageFacts, RunReport, WorkingGrid
 from .result import UNCERTAINTY, Registration
@@ -84,14 +84,15 @@ def finish(
         labels = inputs.moving_labels
         if labels is not None:
             labels = carry(labels, inputs.fixed, transform, "nearest")
-        extra = maps(found.seen, pair, inputs.fixed) if o.save_clusters else {}
     with account.stage("measure", told=False):
         folds, back = folding(transform), round_trip(transform, inverse)
         # the model is made for deformations that were found; without a search it says too little
         sought = engine.network is not None or bool(o.refine)
         errors = error_map(pair, affine, transform) if sought else None
-        if errors is not None and o.save_uncertainty:
-            extra[UNCERTAINTY] = errors.onto(inputs.fixed)
+    extra: dict[str, Image] = {}
+    if o.save:
+        with account.stage("maps"):
+            extra = maps_of(found, errors, inputs.fixed)
     _warn(account, o, folds, back, extra)
     device = engine.device
     report = RunReport(
@@ -106,6 +107,7 @@ def finish(
         fixed=facts["fixed"],
         moving=facts["moving"],
         companions={n: fact for n, fact in facts.items() if n not in ("fixed", "moving")},
+        maps=meanings(extra, inputs.fixed.grid),
         weights=engine.weights,
         similarity=similarity,
         folding=folds,
@@ -127,18 +129,18 @@ def finish(
     )
     grids = inputs.fixed.grid, inputs.moving.grid
     return Registration(
-        moved, transform, inverse.field, affine, *grids, report, labels, extra, inputs
+        moved, transform, inverse.field, affine, *grids, report, labels, extra, errors, inputs
     )
 
 
 def _warn(
-    account: Account, o: Options, folds: Folding, back: RoundTrip, found: Mapping[str, Image]
+    account: Account, o: Options, folds: Folding, back: RoundTrip, found: Iterable[str]
 ) -> None:
-    if o.save_clusters and not any(name.startswith("clusters") for name in found):
+    if "clusters" in o.save and not any(name.startswith("clusters") for name in found):
         account.warn(
             "there are no clusters to save: the network of these weights has none on the images"
         )
-    if o.save_uncertainty and UNCERTAINTY not in found:
+    if "uncertainty" in o.save and UNCERTAINTY not in found:
         account.warn(
             "there is no uncertainty to save: with neither a network nor refinement, no deformation"
             " was sought (choose --preset balanced, or weights)"

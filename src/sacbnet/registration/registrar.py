@@ -31,7 +31,7 @@ class Registrar:
     ----------
     **options
         The fields of `Options`: weights, affine, preset, refine, metric, smoothness, device,
-        spacing, box, fill, precision, repair, accept, save_clusters, save_uncertainty.
+        spacing, box, fill, precision, repair, accept, save.
 
     Raises
     ------
@@ -245,7 +245,7 @@ def register(
         Called with a stage and the fraction of it that is done, as the work goes on.
     **options
         The fields of `Options`: weights, affine, preset, refine, metric, smoothness, device,
-        spacing, box, fill, precision, repair, accept, save_clusters, save_uncertainty.
+        spacing, box, fill, precision, repair, accept, save.
 
     Returns
     -------

@@ -155,6 +155,8 @@ class RunReport:
         The command line; () where Python code called the library.
     companions : dict[str, ImageFacts], default empty
         The masks and label maps that were given, by name ("fixed_mask").
+    maps : dict[str, str], default empty
+        What each map that came with the result holds, by file name.
     format_version : int, default 2
         Version of this form.
     """
@@ -185,6 +187,7 @@ class RunReport:
     wall_seconds: float = 0.0
     command: tuple[str, ...] = ()
     companions: dict[str, ImageFacts] = field(default_factory=dict)
+    maps: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> dict[str, Any]:

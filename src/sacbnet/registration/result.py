@@ -21,12 +21,16 @@ from sacbnet.spatial.transforms import Affine, DisplacementField
 
 from .inputs import Inputs
 from .report import ImageFacts, RunReport
+from .uncertainty import ErrorMap
 
 MOVED, MOVED_LABELS = "moved.nii.gz", "moved_labels.nii.gz"
 TRANSFORM, INVERSE, AFFINE = "transform.nii.gz", "inverse_transform.nii.gz", "affine.mat"
 RUN, PAGE = "run.json", "report.html"
 CLUSTERS, UNCERTAINTY = "clusters_{side}_level{level}.nii.gz", "uncertainty_mm.nii.gz"
+LOG_JACOBIAN, WARPED_GRID = "log_jacobian.nii.gz", "warped_grid.nii.gz"
 MAPS = (
+    LOG_JACOBIAN,
+    WARPED_GRID,
     *(CLUSTERS.format(side=s, level=n) for s in ("fixed", "moving") for n in (2, 3, 4, 5)),
     UNCERTAINTY,
 )
@@ -55,7 +59,10 @@ class Registration:
     moved_labels : Image or None, default None
         The moving labels on the fixed image's grid, by nearest neighbour.
     maps : dict[str, Image], default empty
-        What was asked for besides, by file name (`maps.maps`).
+        What was asked for besides, by file name (`maps.maps_of`).
+    errors : ErrorMap or None, default None
+        The expected error of the transform, on a coarse lattice; None where no deformation was
+        sought.
     inputs : Inputs or None, default None
         The images as they were read, for pictures. They share the memory of what was given.
     """
@@ -69,6 +76,7 @@ class Registration:
     report: RunReport = field(repr=False)
     moved_labels: Image | None = None
     maps: dict[str, Image] = field(default_factory=dict, repr=False)
+    errors: ErrorMap | None = field(default=None, repr=False)
     inputs: Inputs | None = field(default=None, repr=False)
 
     def save(

@@ -21,8 +21,9 @@ from .deliver import Repair
 from .inputs import Inputs
 from .landmarks import LandmarkFacts, Landmarks
 from .report import ExpectedError, RunReport
-from .result import UNCERTAINTY, Registration
+from .result import LOG_JACOBIAN, UNCERTAINTY, Registration
 from .steps import Steps
+from .uncertainty import ErrorMap
 
 _QUANTUM_BITS = 16  # the affine is rounded to 2^-16 of a voxel
 
@@ -148,6 +149,11 @@ class Units:
         if UNCERTAINTY in maps:
             image = maps[UNCERTAINTY]
             maps[UNCERTAINTY] = replace(image, data=image.data * np.float32(self.fixed_mm))
+        if LOG_JACOBIAN in maps:
+            image, decades = maps[LOG_JACOBIAN], self.moving - self.fixed
+            maps[LOG_JACOBIAN] = replace(
+                image, data=image.data + np.float32(3 * decades * np.log(10))
+            )
         labels = found.moved_labels
         transform = self.transform(found.transform)
         if grid.is_orthogonal:  # without the rounding of units
@@ -162,6 +168,7 @@ class Units:
             self._report(found.report),
             None if labels is None else replace(labels, grid=grid),
             maps,
+            _errors(found.errors, self.fixed),
             inputs,
         )
 
@@ -240,6 +247,13 @@ def _repair(repair: Repair | None, unit: float) -> Repair | None:
 
 def _expected(error: ExpectedError | None, unit: float) -> ExpectedError | None:
     return error and ExpectedError(error.mean_mm * unit, error.p95_mm * unit)
+
+
+def _errors(errors: ErrorMap | None, decade: int) -> ErrorMap | None:
+    if errors is None:
+        return None
+    mm = errors.error_mm * np.float32(10.0**decade)
+    return replace(errors, error_mm=mm, grid=_grid(errors.grid, decade))
 
 
 def _missed(missed: Steps[LandmarkFacts] | None, unit: float) -> Steps[LandmarkFacts] | None:

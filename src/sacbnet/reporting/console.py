@@ -37,6 +37,7 @@ STAGES = {
     "measure": "measuring",
     "inverse": "inverting",
     "resample": "resampling",
+    "maps": "making maps",
     "write": "writing",
 }
 

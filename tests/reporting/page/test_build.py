@@ -14,7 +14,8 @@ import pytest
 from PIL import Image as Pillow
 
 import sacbnet
-from sacbnet.registration.result import CLUSTERS, UNCERTAINTY
+from sacbnet.registration.result import CLUSTERS
+from sacbnet.registration.uncertainty import ErrorMap
 from sacbnet.reporting.page import build
 
 from .conftest import Page
@@ -66,7 +67,7 @@ def test_a_page_of_noise_is_small_enough(registered) -> None:
         fixed_grid=grid,
         moving_grid=grid,
         inputs=inputs,
-        maps={UNCERTAINTY: image},
+        errors=ErrorMap(noise, grid, noise > 0),
     )
     text = sacbnet.report(found)
     assert 1_000_000 < len(text.encode()) < 3_000_000
@@ -159,13 +160,13 @@ def test_another_order_of_the_voxels_gives_the_same_pictures(registered, page) -
 
 
 def test_maps_and_clusters_are_shown_where_they_are(registered, page) -> None:
-    assert "Expected error" not in page.text and "Clusters" not in page.text
+    assert "Expected error" in page.text and "expected error, mm" in page.text
+    assert "Clusters" not in page.text
     fixed = registered.inputs.fixed
-    values = replace(fixed, data=np.full(fixed.data.shape, 2.5, np.float32))
     regions = replace(fixed, data=(fixed.data > fixed.data.mean()).astype(np.int16) + 1)
-    maps = {UNCERTAINTY: values, CLUSTERS.format(side="moving", level=3): regions}
-    found = Page(sacbnet.report(replace(registered, maps=maps)))
-    assert "Expected error" in found.text and "expected error, mm" in found.text
+    maps = {CLUSTERS.format(side="moving", level=3): regions}
+    found = Page(sacbnet.report(replace(registered, maps=maps, errors=None)))
+    assert "Expected error" not in found.text
     assert "Clusters of level 3, moving" in [a["alt"] for a in found.all("img")]
     assert not found.faults
 
@@ -245,7 +246,7 @@ def test_odd_grids_have_pages(shape, columns) -> None:
         fixed=(ball, affine), moving=(small, affine), weights="none", affine="none", refine=1
     )
     found = Page(sacbnet.report(result))
-    assert not found.faults and len(found.all("figure")) == 24
+    assert not found.faults and len(found.all("figure")) == 30
     assert not re.search(r"\bnan\b|\binf\b", found.text)
 
 

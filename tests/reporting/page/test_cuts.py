@@ -40,7 +40,10 @@ def test_slices_equal_whole_volumes(registered, layout, plane) -> None:
     u = torch.from_numpy(registered.transform.displacement_vox()).permute(3, 0, 1, 2)
     log = np.log(jacobian_determinant(u.contiguous()).numpy())
     np.testing.assert_allclose(found.log_jacobian, frame.shown(plane, at, log), atol=1e-4)
-    assert found.error is None and found.fixed.shape == found.displacement.shape
+    errors = registered.errors.onto(inputs.fixed).data
+    np.testing.assert_allclose(found.error, frame.shown(plane, at, errors), rtol=1e-4)
+    assert cut(replace(registered, errors=None), layout, plane, at).error is None
+    assert found.fixed.shape == found.displacement.shape
 
 
 def test_the_last_and_the_first_plane(registered, layout) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sacbnet.registration.result import UNCERTAINTY
+from sacbnet.registration.uncertainty import ErrorMap
 from sacbnet.reporting.page.places import layout_of, unexplained
 
 
@@ -44,12 +44,12 @@ def test_the_doubtful_place_is_the_largest_value_of_the_map_inside_the_body(regi
     values = np.zeros(fixed.data.shape, np.float32)
     values[inside] = 4.0
     values[0, 0, 0] = 9.0  # in air
-    told = layout_of(replace(registered, maps={UNCERTAINTY: replace(fixed, data=values)}))
+    told = layout_of(replace(registered, errors=ErrorMap(values, fixed.grid, values > 0)))
     assert told.frame.stored(told.doubtful.at) == inside
-    assert UNCERTAINTY in told.doubtful.why and "expected error" in told.doubtful.title
+    assert "expected error" in told.doubtful.why and "expected error" in told.doubtful.title
 
 
-def test_without_a_map_the_doubtful_place_is_where_the_images_differ(registered) -> None:
+def test_without_expected_errors_the_doubtful_place_is_where_the_images_differ(registered) -> None:
     fixed = registered.inputs.fixed
     at = np.array(np.argwhere(fixed.data > 0.5 * fixed.data.max())[4000])
     data = fixed.data.copy()
@@ -57,10 +57,10 @@ def test_without_a_map_the_doubtful_place_is_where_the_images_differ(registered)
     hole = tuple(slice(max(a - 5, 0), a + 6) for a in at)
     data[hole] = noise[hole]
     moved = replace(registered.moved, data=data)
-    told = layout_of(replace(registered, moved=moved))
+    told = layout_of(replace(registered, moved=moved, errors=None))
     found = np.array(told.frame.stored(told.doubtful.at))
     assert np.abs(found - at).max() <= 8
-    assert "There is no map of the expected error." in told.doubtful.why
+    assert "The expected error is not known." in told.doubtful.why
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -83,7 +83,7 @@ def test_large_volumes_are_looked_at_every_few_voxels_and_the_index_is_true(
         moved=image,
         fixed_grid=image.grid,
         inputs=replace(registered.inputs, fixed=image),
-        maps={UNCERTAINTY: replace(image, data=bright)},
+        errors=ErrorMap(bright, image.grid, bright > 0),
     )
     step = -(-data.shape[2] // 96)
     assert step == 2

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacbnet.imaging.image import Image
-from sacbnet.registration.result import UNCERTAINTY, Registration
+from sacbnet.registration.result import Registration
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.resample import resample
 from sacbnet.spatial.transforms import Affine, PointMap
 
 from .frame import Frame, Index, Plane, picture
 from .pictures import Grey, windowed
-from .places import Layout
+from .places import Layout, error_at
 
 STEPS = ("moved", "affine", "start")  # the moving image: at the end, after the affine, before
 
@@ -42,7 +42,7 @@ class Cut:
     log_jacobian : ndarray
         Logarithm of the change of volume; NaN where the transform folds.
     error : ndarray or None
-        The map of the expected error, mm, where there is one.
+        The expected error, mm; None where it is not known.
     fixed_labels : ndarray or None
         Labels of the fixed image.
     labels : dict[str, ndarray]
@@ -103,7 +103,6 @@ def cut(result: Registration, layout: Layout, plane: Plane, at: Index) -> Cut:
     if result.moved_labels is not None and moving_labels is not None:
         labels = {"moved": shown(result.moved_labels.data)}
         labels |= {name: carried(moving_labels, m, labels=True) for name, m in maps.items()}
-    uncertainty = result.maps.get(UNCERTAINTY)
     coordinates, displacement, log_jacobian = _motion(result, frame, plane, at)
     return Cut(
         plane=plane,
@@ -113,7 +112,7 @@ def cut(result: Registration, layout: Layout, plane: Plane, at: Index) -> Cut:
         coordinates=coordinates,
         displacement=displacement,
         log_jacobian=log_jacobian,
-        error=None if uncertainty is None else shown(uncertainty.data),
+        error=None if result.errors is None else picture(plane, error_at(result.errors, here)),
         fixed_labels=None if fixed_labels is None else shown(fixed_labels.data),
         labels=labels,
     )

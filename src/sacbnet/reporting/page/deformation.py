@@ -99,7 +99,8 @@ def _error(panels: Sequence[Panel], level: str) -> Html:
     return _row(
         level,
         "Expected error",
-        "The map uncertainty_mm.nii.gz, in mm. The reference of the files says what it can tell.",
+        "How far points are off on average, by what the images show, in mm. The reference of the"
+        " files says what this map can tell.",
         _maps(panels, values, 0, end, p.SEQUENTIAL, "Expected error"),
         colour_scale(p.SEQUENTIAL, _ticks(end), "expected error, mm"),
     )

@@ -11,7 +11,11 @@ from scipy.ndimage import uniform_filter
 
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.scaling import Scaling, scaling_of
-from sacbnet.registration.result import UNCERTAINTY, Registration
+from sacbnet.registration.result import Registration
+from sacbnet.registration.uncertainty import ErrorMap
+from sacbnet.spatial.grid import Grid
+from sacbnet.spatial.resample import resample
+from sacbnet.spatial.transforms import Affine
 
 from .frame import Frame, Index
 
@@ -54,7 +58,7 @@ class Layout:
     middle : Place
         The middle of what the fixed image shows.
     doubtful : Place
-        Where the expected error is largest; without a map of it, where the moved image explains
+        Where the expected error is largest; where that is not known, where the moved image explains
         the fixed image least.
     fixed_ends, moving_ends : tuple[float, float]
         The intensities of each image that are shown black and white.
@@ -102,16 +106,15 @@ def layout_of(result: Registration) -> Layout:
         "The three planes meet in the middle of what the fixed image shows.",
         _whole(np.median(found, axis=0), step, frame),
     )
-    uncertainty = result.maps.get(UNCERTAINTY)
-    if uncertainty is not None:
-        worth = _coarse(frame, uncertainty.data, step)
+    if result.errors is not None:
+        worth = error_at(result.errors, _coarse_grid(frame, step, a.shape))
         title = "Through the largest expected error"
-        why = f"The three planes meet where the map {UNCERTAINTY} is largest inside the body."
+        why = "The three planes meet where the expected error is largest inside the body."
     else:
         worth = unexplained(a, b)
         title = "Through the least alike place"
         why = (
-            "There is no map of the expected error. So the three planes meet where the moved image"
+            "The expected error is not known. So the three planes meet where the moved image"
             " explains the fixed image least, by local correlation."
         )
     worst = found[np.argmax(worth[tuple(found.T)])]
@@ -119,6 +122,25 @@ def layout_of(result: Registration) -> Layout:
     low, high = (_whole(x, step, frame) for x in np.percentile(either, _NEARLY_ALL, axis=0))
     part = frame.around(low, (high[0] + 1, high[1] + 1, high[2] + 1))
     return Layout(part, middle, doubtful, _ends(scaling), _ends(moving_scaling))
+
+
+def error_at(errors: ErrorMap, grid: Grid) -> NDArray[Any]:
+    """Look up the expected error on a grid.
+
+    Parameters
+    ----------
+    errors : ErrorMap
+        The expected error on its lattice.
+    grid : Grid
+        The grid.
+
+    Returns
+    -------
+    ndarray of float32, shape of the grid
+        The expected error, mm; beyond the lattice its largest value.
+    """
+    most = float(errors.error_mm.max())
+    return np.asarray(resample(errors.error_mm, errors.grid, grid, Affine(), "linear", most))
 
 
 def unexplained(fixed: NDArray[Any], moved: NDArray[Any], window: int = _WINDOW) -> NDArray[Any]:
@@ -184,10 +206,27 @@ def _coarse(frame: Frame, data: NDArray[Any], step: Index) -> NDArray[Any]:
 
 def _whole(coarse: NDArray[Any], step: Index, frame: Frame) -> Index:
     """The index in the frame of a voxel of `_coarse`."""
-    at = []
-    for n, (c, s) in enumerate(zip(np.round(coarse).astype(int), step, strict=True)):
-        size = frame.grid.shape[n]
-        # along a reversed axis the file's first voxel is the frame's last one
-        first = 0 if frame.signs[n] > 0 else (size - 1) % s
-        at.append(min(first + int(c) * s, size - 1))
+    at = [
+        min(first + int(c) * s, size - 1)
+        for first, c, s, size in zip(
+            _first(step, frame), np.round(coarse).astype(int), step, frame.grid.shape, strict=True
+        )
+    ]
     return at[0], at[1], at[2]
+
+
+def _first(step: Index, frame: Frame) -> list[int]:
+    """The index in the frame of the first voxel of `_coarse`."""
+    # along a reversed axis the file's first voxel is the frame's last one
+    return [
+        0 if sign > 0 else (size - 1) % s
+        for sign, size, s in zip(frame.signs, frame.grid.shape, step, strict=True)
+    ]
+
+
+def _coarse_grid(frame: Frame, step: Index, shape: Index) -> Grid:
+    """The grid of the voxels of `_coarse`."""
+    affine = frame.grid.affine.copy()
+    affine[:3, :3] *= step
+    affine[:3, 3] = frame.grid.world(_first(step, frame))
+    return Grid(shape, affine)
