@@ -61,7 +61,7 @@ def _grid(panels: Sequence[Panel], level: str) -> Html:
 
 def _volume(panels: Sequence[Panel], level: str) -> Html:
     values = [panel.cut.log_jacobian for panel in panels]
-    end = nice(max(_LEAST_LOG, _high([np.abs(x) for x in values])))
+    end = nice(max(_LEAST_LOG, nearly_largest([np.abs(x) for x in values])))
     folded = any(np.isnan(x).any() for x in values)
     words = (
         "Natural logarithm of the Jacobian determinant, which has no unit. Blue: the moving image"
@@ -83,36 +83,59 @@ def _volume(panels: Sequence[Panel], level: str) -> Html:
 
 def _length(panels: Sequence[Panel], level: str) -> Html:
     values = [panel.cut.displacement for panel in panels]
-    end = nice(_high(values)) or 1.0
+    end = nice(nearly_largest(values)) or 1.0
     return _row(
         level,
         "Displacement",
         "Length of the displacement that is left after the affine part, in mm.",
         _maps(panels, values, 0, end, p.SEQUENTIAL, "Displacement"),
-        colour_scale(p.SEQUENTIAL, _ticks(end), "displacement, mm"),
+        colour_scale(p.SEQUENTIAL, scale_ticks(end), "displacement, mm"),
     )
 
 
 def _error(panels: Sequence[Panel], level: str) -> Html:
     values = [panel.cut.error for panel in panels if panel.cut.error is not None]
-    end = nice(_high(values)) or 1.0
+    end = nice(nearly_largest(values)) or 1.0
     return _row(
         level,
         "Expected error",
         "How far points are off on average, by what the images show, in mm. The reference of the"
         " files says what this map can tell.",
         _maps(panels, values, 0, end, p.SEQUENTIAL, "Expected error"),
-        colour_scale(p.SEQUENTIAL, _ticks(end), "expected error, mm"),
+        colour_scale(p.SEQUENTIAL, scale_ticks(end), "expected error, mm"),
     )
 
 
-def _high(values: Sequence[NDArray[Any]]) -> float:
-    """Nearly the largest value: single voxels do not decide."""
+def nearly_largest(values: Sequence[NDArray[Any]]) -> float:
+    """Find the end of a scale: single voxels do not decide.
+
+    Parameters
+    ----------
+    values : sequence of ndarray
+        The values of the map. Those that are not finite do not count.
+
+    Returns
+    -------
+    float
+        The 98.5th percentile; 0 without values.
+    """
     known = np.concatenate([x[np.isfinite(x)].ravel() for x in values])
     return float(np.percentile(known, _NEARLY_ALL)) if known.size else 0.0
 
 
-def _ticks(end: float) -> list[str]:
+def scale_ticks(end: float) -> list[str]:
+    """Write the values below a scale of colours.
+
+    Parameters
+    ----------
+    end : float
+        The value of the last colour.
+
+    Returns
+    -------
+    list of str
+        The first, the middle and the last value.
+    """
     return [f"{share * end:g}" for share in (0, 0.5)] + [f"{end:g} or more"]
 
 

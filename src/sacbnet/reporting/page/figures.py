@@ -14,7 +14,7 @@ from .markup import Html, element
 
 _FEWEST = 256  # pixels along the longest side: fewer would make outlines coarse
 _LINES = 24  # of the deformed grid along the longest side, at most
-_GRID: p.Colour = (255, 220, 90)
+GRID: p.Colour = (255, 220, 90)
 STEP_NAMES = {
     "moved": "moved (the result)",
     "affine": "after the affine alone",
@@ -100,7 +100,7 @@ class Panel:
             A data URI.
         """
         across, up = (p.stretched(x, self.shape) for x in self.cut.coordinates)
-        return p.drawn(p.lines(across, up, step_mm), _GRID).uri()
+        return p.drawn(p.lines(across, up, step_mm), GRID).uri()
 
     def labels(self, step: str) -> str:
         """Draw the outlines of both label maps.
@@ -232,8 +232,8 @@ def viewer(panels: Sequence[Panel], key: str, title: str) -> Html:
     choice = f"{title}: how the two images are shown"
     controls = element(
         "div",
-        _radios(choice, "Show", f"mode-{key}", _MODES),
-        _radios(f"{title}: which moving image", "Moving image", f"step-{key}", STEP_NAMES),
+        radios(choice, "Show", f"mode-{key}", _MODES),
+        radios(f"{title}: which moving image", "Moving image", f"step-{key}", STEP_NAMES),
         element(
             "label",
             "Slider: fixed at the left, moving at the right",
@@ -246,11 +246,36 @@ def viewer(panels: Sequence[Panel], key: str, title: str) -> Html:
     return element("div", controls, planes(map(_compared, panels)), class_="viewer")
 
 
-def _radios(group: str, legend: str, name: str, choices: dict[str, str]) -> Html:
+def radios(group: str, legend: str, name: str, choices: dict[str, str]) -> Html:
+    """Buttons of which one is chosen; the first one at the start.
+
+    Parameters
+    ----------
+    group : str
+        What is chosen, for programs that read the page aloud.
+    legend : str
+        The words above the buttons.
+    name : str
+        A name that no other group of the page has.
+    choices : dict of str to str
+        The words on each button, by its value.
+
+    Returns
+    -------
+    Html
+        A group of buttons, each with its value, and with the class "is-" and its value.
+    """
     buttons = [
         element(
             "label",
-            element("input", type="radio", name=name, class_=f"is-{value}", checked=n == 0),
+            element(
+                "input",
+                type="radio",
+                name=name,
+                value=value,
+                class_=f"is-{value}",
+                checked=n == 0,
+            ),
             element("span", text),
         )
         for n, (value, text) in enumerate(choices.items())
@@ -334,4 +359,20 @@ def grid_step(panels: Sequence[Panel]) -> float:
     float
         The distance in mm.
     """
-    return nice(max(max(panel.cut.size_mm) for panel in panels) / _LINES)
+    return step_of(max(max(panel.cut.size_mm) for panel in panels))
+
+
+def step_of(longest_mm: float) -> float:
+    """Choose the distance between the lines of a grid.
+
+    Parameters
+    ----------
+    longest_mm : float
+        The longest side of what is shown, mm.
+
+    Returns
+    -------
+    float
+        The distance in mm.
+    """
+    return nice(longest_mm / _LINES)

@@ -121,7 +121,7 @@ def layout_of(result: Registration) -> Layout:
     doubtful = Place("doubtful", title, why, _whole(worst, step, frame))
     low, high = (_whole(x, step, frame) for x in np.percentile(either, _NEARLY_ALL, axis=0))
     part = frame.around(low, (high[0] + 1, high[1] + 1, high[2] + 1))
-    return Layout(part, middle, doubtful, _ends(scaling), _ends(moving_scaling))
+    return Layout(part, middle, doubtful, ends_of(scaling), ends_of(moving_scaling))
 
 
 def error_at(errors: ErrorMap, grid: Grid) -> NDArray[Any]:
@@ -189,8 +189,21 @@ def _scaling(image: Image, data: NDArray[Any], missing: NDArray[np.bool_] | None
     return scaling_of(np.ascontiguousarray(data), missing)
 
 
-def _ends(scaling: Scaling) -> tuple[float, float]:
-    """The intensities that are shown black and white: dark stays dark where the engine turns it."""
+def ends_of(scaling: Scaling) -> tuple[float, float]:
+    """Choose the intensities that are shown black and white.
+
+    Dark stays dark, even where the engine turns bright and dark.
+
+    Parameters
+    ----------
+    scaling : Scaling
+        The scaling of the image.
+
+    Returns
+    -------
+    tuple[float, float]
+        The intensity that is black, and the one that is white.
+    """
     if scaling.negated:
         return -scaling.high, -scaling.low
     return scaling.low, scaling.high

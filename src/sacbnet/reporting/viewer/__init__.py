@@ -1,0 +1,1 @@
+"""The viewer of a result or of two images, in a browser on the same machine."""
