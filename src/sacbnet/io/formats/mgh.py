@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from sacbnet.imaging.image import Image
 from sacbnet.io.format import ImageFormat
-from sacbnet.io.nibabel_images import read_nibabel
+from sacbnet.io.nibabel_images import read_nibabel, save_nibabel
 
 
 class Mgh(ImageFormat):
@@ -31,4 +31,4 @@ class Mgh(ImageFormat):
     @override
     def write(self, path: Path, content: Image) -> None:
         """Write through nibabel."""
-        nib.save(nib.MGHImage(content.data, content.grid.affine), path)
+        save_nibabel(nib.MGHImage(content.data, content.grid.affine), path)

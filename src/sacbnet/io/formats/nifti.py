@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from typing_extensions import override
@@ -15,7 +14,7 @@ from sacbnet.imaging.image import Image
 from sacbnet.io.format import FieldFormat, ImageFormat, first_bytes
 from sacbnet.io.headers import VECTOR_INTENTS, check_pixdim, itk_grid, nifti_grid, nifti_image
 from sacbnet.io.itk import field_of_lps, lps_components
-from sacbnet.io.nibabel_images import open_nibabel, read_nibabel
+from sacbnet.io.nibabel_images import open_nibabel, read_nibabel, save_nibabel
 from sacbnet.spatial.transforms import DisplacementField
 
 _VECTOR = 1007  # NIFTI_INTENT_VECTOR
@@ -42,7 +41,7 @@ class Nifti(ImageFormat):
     @override
     def write(self, path: Path, content: Image) -> None:
         """Write through nibabel, unscaled, in millimetres."""
-        nib.save(nifti_image(content.data, content.grid, content.header), path)
+        save_nibabel(nifti_image(content.data, content.grid, content.header), path)
 
 
 class NiftiField(FieldFormat):
@@ -104,4 +103,4 @@ class NiftiField(FieldFormat):
         """Write through nibabel."""
         image = nifti_image(lps_components(content)[:, :, :, None], content.grid)
         image.header["intent_code"] = _VECTOR
-        nib.save(image, path)
+        save_nibabel(image, path)
