@@ -11,10 +11,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from sacbnet.config.augmentation import Augmentation
+from sacbnet.spatial.matrix import rotation
 from sacbnet.spatial.warp import identity, sample
 
 Pair = tuple[Tensor, Tensor]  # (moving, fixed), each (1, 1, i, j, k)
@@ -91,8 +91,8 @@ def _affine(options: Augmentation, part: float, rng: np.random.Generator) -> NDA
     """4x4, in mm about the centre of the grid: scaling, then rotation, then shift, all uniform."""
     turn, scale, shift = rng.uniform(-1, 1, (3, 3)) * part
     affine = np.eye(4)
-    rotation = Rotation.from_rotvec(np.deg2rad(options.affine_degrees) * turn).as_matrix()
-    affine[:3, :3] = rotation * (1 + options.affine_scale) ** scale
+    turned = rotation(np.deg2rad(options.affine_degrees) * turn)
+    affine[:3, :3] = turned * (1 + options.affine_scale) ** scale
     affine[:3, 3] = options.affine_mm * shift
     return affine
 

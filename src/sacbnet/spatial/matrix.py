@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sin, sqrt
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +47,39 @@ def as_affine(matrix: object, what: str = "affine") -> NDArray[np.float64]:
     out[3] = [0, 0, 0, 1]
     out.setflags(write=False)
     return out
+
+
+def rotation(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn about an axis, by Rodrigues' formula.
+
+    scipy has the same, but an alignment calls it some thousand times, and there the import and the
+    calls of scipy together take .7 s.
+
+    Parameters
+    ----------
+    vector : ndarray, shape (3,)
+        The axis, times the angle in radians.
+
+    Returns
+    -------
+    ndarray of float64, shape (3, 3)
+        The rotation.
+
+    Examples
+    --------
+    >>> rotation(np.array([0, 0, np.pi / 2])).round(6).tolist()
+    [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    x, y, z = map(float, vector)
+    cross: NDArray[np.float64] = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    turned: NDArray[np.float64] = np.eye(3)
+    angle = sqrt(x * x + y * y + z * z)
+    if angle < 1e-8:
+        turned += cross
+    else:
+        half = sin(angle / 2) / angle  # 2 half² is (1 - cos) / angle² without its loss of digits
+        turned += sin(angle) / angle * cross + 2 * half**2 * (cross @ cross)
+    return turned
 
 
 def transform_points(

@@ -8,10 +8,10 @@ from math import ceil
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from sacbnet.config.synthesis import SynthesisOptions
+from sacbnet.spatial.matrix import rotation
 
 # the largest difference between neighbouring knots, as a part of their distance; from 1 on, a line
 # between them could fold
@@ -39,9 +39,7 @@ def random_affine(
     """
     turn, scale, shift = rng.uniform(-1, 1, (3, 3)) * part
     affine = np.eye(4)
-    affine[:3, :3] = (
-        Rotation.from_rotvec(np.deg2rad(o.degrees) * turn).as_matrix() * (1 + o.scale) ** scale
-    )
+    affine[:3, :3] = rotation(np.deg2rad(o.degrees) * turn) * (1 + o.scale) ** scale
     affine[:3, 3] = o.shift_mm * shift
     return affine
 

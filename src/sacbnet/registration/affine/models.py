@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sacbnet.spatial.matrix import rotation
+
 from .bounds import Bounds
 
 Array = NDArray[np.float64]
@@ -113,7 +115,7 @@ def rigid(x: Array, start: Array, frame: Frame) -> Array:
     array, shape (4, 4)
         The changed affine.
     """
-    turn = _rotation(x[3:6] / frame.radius)
+    turn = rotation(x[3:6] / frame.radius)
     return frame.about(turn @ start[:3, :3], frame.image(start) + x[:3])
 
 
@@ -135,16 +137,10 @@ def similarity(x: Array, start: Array, frame: Frame) -> Array:
     array, shape (4, 4)
         The changed affine.
     """
-    turn = _rotation(x[3:6] / frame.radius)
+    turn = rotation(x[3:6] / frame.radius)
     return frame.about(
         np.exp(x[6] / frame.radius) * turn @ start[:3, :3], frame.image(start) + x[:3]
     )
-
-
-def _rotation(vector: Array) -> Array:
-    from scipy.spatial.transform import Rotation  # slow to import, and not needed without alignment
-
-    return np.asarray(Rotation.from_rotvec(vector).as_matrix())
 
 
 def affine(x: Array, start: Array, frame: Frame) -> Array:

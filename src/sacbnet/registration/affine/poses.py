@@ -8,6 +8,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from sacbnet.spatial.matrix import rotation
+
 from .models import Frame
 
 Array = NDArray[np.float64]
@@ -38,14 +40,13 @@ def spread(
     list of array, shape (4, 4)
         The poses, as affines from points of the fixed image to points of the moving image.
     """
-    from scipy.spatial.transform import Rotation  # slow to import, and not needed without alignment
-
+    x, y, z = np.eye(3)
     apart = [
         s for n, s in enumerate(images) if all(np.linalg.norm(s - t) > _SAME_MM for t in images[:n])
     ]
     turns = [
-        Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-        for angles in product(turns_deg, repeat=3)
+        rotation(c * z) @ rotation(b * y) @ rotation(a * x)
+        for a, b, c in product(np.deg2rad(turns_deg), repeat=3)
     ]
     return [
         frame.about(scale * turn, image) for image, scale, turn in product(apart, scales, turns)
