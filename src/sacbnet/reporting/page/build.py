@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 
-from sacbnet.environment import VERSION
 from sacbnet.registration.report import RunReport
 from sacbnet.registration.result import Registration
 
@@ -20,7 +14,8 @@ from .frame import PLANES
 from .markup import Html, element, joined
 from .opinion import card, opinion_of
 from .places import layout_of
-from .sections import Section, numbers_of, pictures_of
+from .sections import numbers_of, pictures_of
+from .shell import Section, whole_page
 
 LARGEST = 2_900_000  # bytes of a page
 _PIXELS = (384, 288, 208, 144, 96)  # along the longest side: fewer, until the page is small enough
@@ -79,45 +74,10 @@ def page_of(report: RunReport, pictures: Sequence[Section]) -> str:
     """
     moving, fixed = (Path(image.name).name for image in (report.moving, report.fixed))
     title = f"Registration of {moving} to {fixed}"
-    here = files(__package__)
-    style, script, shell = (
-        (here / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js", "html")
-    )
     sections = [*pictures, *numbers_of(report)]
     began = f"sacbnet {report.environment.get('sacbnet', '')}, {report.started}"
-    body = joined(
-        [
-            element("header", element("h1", title), element("p", began, class_="soft")),
-            element(
-                "main",
-                card(opinion_of(report)),
-                _sentences(report),
-                _contents(sections),
-                *(section.html() for section in sections),
-            ),
-        ]
-    )
-    page = Template(shell).substitute(
-        title=escape(title),
-        version=VERSION,
-        style=style,
-        script=script,
-        script_hash=_hash(script),
-        body=body,
-    )
-    return page.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _hash(script: str) -> str:
-    """The name of the one script that the page lets run."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _contents(sections: Sequence[Section]) -> Html:
-    links = [element("a", section.title, href=f"#{section.key}") for section in sections]
-    return element(
-        "nav", element("ul", *(element("li", link) for link in links)), aria_label="Contents"
-    )
+    first = [card(opinion_of(report)), _sentences(report)]
+    return whole_page(title, began, first, sections, "page.js")
 
 
 def _sentences(report: RunReport) -> Html:

@@ -76,6 +76,80 @@ class Layout:
         return self.middle, self.doubtful
 
 
+@dataclass(frozen=True, eq=False)
+class Body:
+    """What an image shows, looked at every few voxels.
+
+    Parameters
+    ----------
+    frame : Frame
+        The whole grid of the image.
+    step : tuple[int, int, int]
+        Every how many voxels along each axis of the frame it was looked at.
+    coarse : ndarray
+        These voxels.
+    voxels : ndarray of int, shape (n, 3)
+        The indices of those that belong to the body, in `coarse`.
+    ends : tuple[float, float]
+        The intensities that are shown black and white.
+    """
+
+    frame: Frame
+    step: Index
+    coarse: NDArray[Any]
+    voxels: NDArray[Any]
+    ends: tuple[float, float]
+
+    @property
+    def middle(self) -> Index:
+        """The index of its middle in the frame."""
+        return _whole(np.median(self.voxels, axis=0), self.step, self.frame)
+
+    @property
+    def part(self) -> Frame:
+        """The part of the frame that shows it."""
+        return _around(self.frame, self.step, self.voxels)
+
+
+def body_of(image: Image) -> Body:
+    """Find out what an image shows. Only every few voxels are looked at.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+
+    Returns
+    -------
+    Body
+        What it shows; all of it, where nothing stands out.
+    """
+    frame = Frame.of(image.grid)
+    step = _step(frame.grid.shape)
+    coarse = _coarse(frame, image.data, step)
+    missing = None if image.missing is None else _coarse(frame, image.missing, step)
+    scaling = _scaling(image, coarse, missing)
+    shown = scaling.foreground(coarse, _SIGNAL)
+    voxels = np.argwhere(shown if shown.any() else np.ones_like(shown))
+    return Body(frame, step, coarse, voxels, ends_of(scaling))
+
+
+def shown_ends(image: Image) -> tuple[float, float]:
+    """The intensities of an image that are shown black and white.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+
+    Returns
+    -------
+    tuple[float, float]
+        Both intensities.
+    """
+    return ends_of(_thin(image))
+
+
 def layout_of(result: Registration) -> Layout:
     """Choose what the page shows. Only every few voxels of the volumes are looked at.
 
@@ -91,12 +165,9 @@ def layout_of(result: Registration) -> Layout:
     """
     assert result.inputs is not None
     fixed, moving = result.inputs.fixed, result.inputs.moving
-    frame = Frame.of(result.fixed_grid)
-    step = _step(frame.grid.shape)
-    a, b = (_coarse(frame, x.data, step) for x in (fixed, result.moved))
-    missing = None if fixed.missing is None else _coarse(frame, fixed.missing, step)
-    scaling, moving_scaling = _scaling(fixed, a, missing), _thin(moving)
-    found = np.argwhere(scaling.foreground(a, _SIGNAL))
+    body = body_of(fixed)
+    frame, step, found, a = body.frame, body.step, body.voxels, body.coarse
+    b, moving_scaling = _coarse(frame, result.moved.data, step), _thin(moving)
     # the moved image lies on another grid than the moving image: only its intensities count
     plain = replace(moving_scaling, outside=None, empty=None)
     either = np.concatenate([found, np.argwhere(plain.foreground(b, _SIGNAL))])
@@ -104,7 +175,7 @@ def layout_of(result: Registration) -> Layout:
         "middle",
         "Through the middle",
         "The three planes meet in the middle of what the fixed image shows.",
-        _whole(np.median(found, axis=0), step, frame),
+        body.middle,
     )
     if result.errors is not None:
         worth = error_at(result.errors, _coarse_grid(frame, step, a.shape))
@@ -119,9 +190,8 @@ def layout_of(result: Registration) -> Layout:
         )
     worst = found[np.argmax(worth[tuple(found.T)])]
     doubtful = Place("doubtful", title, why, _whole(worst, step, frame))
-    low, high = (_whole(x, step, frame) for x in np.percentile(either, _NEARLY_ALL, axis=0))
-    part = frame.around(low, (high[0] + 1, high[1] + 1, high[2] + 1))
-    return Layout(part, middle, doubtful, ends_of(scaling), ends_of(moving_scaling))
+    part = _around(frame, step, either)
+    return Layout(part, middle, doubtful, body.ends, ends_of(moving_scaling))
 
 
 def error_at(errors: ErrorMap, grid: Grid) -> NDArray[Any]:
@@ -169,6 +239,12 @@ def unexplained(fixed: NDArray[Any], moved: NDArray[Any], window: int = _WINDOW)
     flat = 1e-6 * max(float(b.var()), np.finfo(float).tiny)
     explained = np.where(var_b > flat, both**2 / np.maximum(var_b, flat), 0.0)
     return np.asarray(np.clip(var_a - explained, 0, None))
+
+
+def _around(frame: Frame, step: Index, voxels: NDArray[Any]) -> Frame:
+    """The part of a frame in which nearly all of some voxels of `_coarse` lie."""
+    low, high = (_whole(x, step, frame) for x in np.percentile(voxels, _NEARLY_ALL, axis=0))
+    return frame.around(low, (high[0] + 1, high[1] + 1, high[2] + 1))
 
 
 def _step(shape: tuple[int, ...]) -> Index:

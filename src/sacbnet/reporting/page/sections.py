@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from sacbnet.networks.sacbnet.seen import SIDES
@@ -18,39 +17,11 @@ from .figures import STEP_NAMES, Panel, figure, img, planes, viewer
 from .frame import CONVENTION, PLANES, Frame
 from .markup import Html, element
 from .places import Place
+from .shell import Section
 
 _FAR = 2.0  # degrees between the axes of the image and of the body that are worth a sentence
 _LARGEST_CLUSTERS = 256  # pixels along the longest side: clusters are coarse
 Shown = Sequence[tuple[Place, Sequence[Panel]]]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page.
-
-    Parameters
-    ----------
-    key : str
-        Its name in links.
-    title : str
-        Its heading.
-    parts : tuple of Html
-        What it holds.
-    """
-
-    key: str
-    title: str
-    parts: tuple[Html, ...]
-
-    def html(self) -> Html:
-        """Lay it out.
-
-        Returns
-        -------
-        Html
-            The section.
-        """
-        return element("section", element("h2", self.title), *self.parts, id=self.key)
 
 
 def pictures_of(result: Registration, frame: Frame, shown: Shown) -> list[Section]:
