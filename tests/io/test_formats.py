@@ -14,7 +14,7 @@ from sacbnet.errors import InputError, OutputError
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.points import Points
 from sacbnet.io import table
-from sacbnet.io.format import AffineFormat, FieldFormat, ImageFormat, PointsFormat
+from sacbnet.io.format import AffineFormat, FieldFormat, ImageFormat, PointsFormat, TransformFormat
 from sacbnet.io.images import load_image, save_image
 from sacbnet.io.points import load_points, save_points
 from sacbnet.io.transforms import is_displacement, load_transform, save_affine, save_displacement
@@ -116,7 +116,10 @@ def test_the_suffixes_of_this_package():
     )
     assert table.written_suffixes(ImageFormat) == (".nii", ".nii.gz", ".mgz", ".nrrd", ".mha")
     assert table.written_suffixes(FieldFormat) == (".nii", ".nii.gz", ".nrrd", ".mha")
-    assert table.suffixes(AffineFormat) == (".mat", ".txt", ".tfm", ".h5")
+    assert table.suffixes(AffineFormat) == (".mat", ".txt", ".tfm")
+    assert set(table.suffixes(TransformFormat)) == {
+        *(".h5", ".hdf5", ".tfm", ".txt", ".mat", ".nii", ".nii.gz", ".lta", ".1d")
+    }
     assert table.written_suffixes(AffineFormat) == (".mat", ".txt", ".tfm")
     assert table.suffixes(PointsFormat) == (".csv", ".mrk.json", ".json", ".fcsv")
 

@@ -278,11 +278,11 @@ def test_affines_that_cannot_be_used(tmp_path):
     (tmp_path / "empty.mat").touch()
     (tmp_path / "text.txt").write_text("hello")
     for name, words in (
-        ("fsl.mat", "c3d_affine_tool"),
+        ("fsl.mat", "FSL's scaled voxels.*give --fixed and --moving"),
         ("flat.tfm", "is a 2-D transform"),
-        ("spline.tfm", "is not linear"),
+        ("spline.tfm", "sampled on the fixed image; give --fixed"),
         ("singular.tfm", r"singular\.tfm: the affine transform is singular"),
-        ("a.lta", "lta_convert --outitk"),
+        ("a.lta", "no LTA of FreeSurfer.*lta_convert"),
         ("empty.mat", r"is empty \(0 bytes\)"),
         ("text.txt", "not a transform that ITK reads"),
         ("nowhere.mat", "does not exist"),

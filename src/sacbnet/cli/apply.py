@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from . import options as o
+
+if TYPE_CHECKING:
+    from sacbnet.files import Claim
+    from sacbnet.imaging.image import Image
+    from sacbnet.imaging.resampling import Filled
+    from sacbnet.io.series import Series
 
 EPILOG = o.epilog("""[bold]Examples[/bold]
 
@@ -17,9 +23,20 @@ sacbnet apply result --labels a_seg.nii.gz --onto moving --out seg_on_b.nii.gz
 
 sacbnet apply result --points b.mrk.json --onto fixed --out points_on_a.csv
 
+sacbnet apply --transform b_to_template.h5,inverse --transform result --reference b.nii.gz --image
+c.nii.gz --out c_on_b.nii.gz
+
 [bold]Direction[/bold]
 
---onto names the image on which you want the result. The given file belongs to the other image.
+With a result folder, --onto names the image on which you want the result. The given file belongs to
+the other image. With --transform, the result lies on the reference, and the given file belongs to
+the moving image of the last transform. Points travel the same way as images.
+
+[bold]Order of --transform[/bold]
+
+From the reference to the data: the first transform leads away from the reference, the last one
+arrives at the data. antsApplyTransforms takes its -t in the same order. NAME,inverse stands for the
+inverse. All transforms are composed, and the data are interpolated once.
 
 [bold]Points[/bold]
 
@@ -27,64 +44,92 @@ Points are a CSV file with the columns x, y, z in mm, LPS, as antsApplyTransform
 or a .mrk.json file of 3D Slicer.""")
 
 ONE = "Data: give one of these"
+WAY = "Way: a result folder with --onto, or --transform with --reference"
 
 
 def apply(
-    registration: Annotated[Path, typer.Argument(help="The result folder of sacbnet register.")],
-    onto: Annotated[
-        Literal["fixed", "moving"], typer.Option(help="The image on which you want the result.")
-    ],
     out: Annotated[Path, typer.Option(help="File to write.")],
+    registration: Annotated[
+        Path | None, typer.Argument(help="The result folder of sacbnet register.")
+    ] = None,
+    onto: Annotated[
+        Literal["fixed", "moving"] | None,
+        typer.Option(
+            help="With a result folder: the image on which you want the result.",
+            rich_help_panel=WAY,
+        ),
+    ] = None,
+    transform: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A transform: a file of ITK, ANTs, 3D Slicer, FSL, FreeSurfer or AFNI, or a result"
+            " folder; NAME,inverse stands for its inverse. Repeat it for a chain, in the order from"
+            " the reference to the data.",
+            metavar="NAME[,inverse]",
+            rich_help_panel=WAY,
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Image whose grid the result gets. With a result folder: an image in the world of"
+            " the --onto image; default there: the grid of the --onto image.",
+            rich_help_panel=WAY,
+        ),
+    ] = None,
     image: Annotated[
-        Path | None, typer.Option(help="Image, interpolated linearly.", rich_help_panel=ONE)
+        Path | None,
+        typer.Option(
+            help="Image. A 4-D NIfTI file is carried volume by volume.", rich_help_panel=ONE
+        ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Label map.", rich_help_panel=ONE)] = None,
     points: Annotated[
         Path | None, typer.Option(help="Landmarks, CSV or .mrk.json.", rich_help_panel=ONE)
     ] = None,
-    reference: Annotated[
-        Path | None,
+    interpolation: Annotated[
+        Literal["linear", "nearest", "cubic", "lanczos", "onehot"] | None,
         typer.Option(
-            help="Image whose grid the result gets, in the world of the --onto image. Default: the"
-            " grid of the --onto image."
+            "--interpolation",
+            "--label-interpolation",
+            help="Interpolation. Images: linear (default), cubic (B-spline) or lanczos (windowed"
+            " sinc). Labels: nearest (default), or onehot: each label is interpolated linearly, and"
+            " the label with the largest value wins.",
         ),
     ] = None,
-    label_interpolation: Annotated[
-        Literal["nearest", "onehot"],
-        typer.Option(
-            help="Interpolation of labels. nearest: the nearest voxel. onehot: each label is"
-            " interpolated linearly, and the label with the largest value wins."
-        ),
-    ] = "nearest",
     fill: o.Fill = "auto",
     quiet: o.Quiet = False,
 ) -> None:
-    """Carry further images, labels or points through a registration, in either direction."""
+    """Carry images, labels or points through a registration, or through any chain of transforms."""
     given = [source for source in (image, labels, points) if source is not None]
-    if len(given) != 1:
-        raise typer.BadParameter(
-            f"{len(given)} of --image, --labels and --points were given; give one"
-        )
-    if points is not None and reference is not None:
-        raise typer.BadParameter("--reference is a grid for images and labels; points need none")
-    if image is None and fill != "auto":
-        raise typer.BadParameter(
-            "--fill is an intensity of images; labels have 0, points have none"
-        )
+    _check(given, registration, onto, transform, reference, points, interpolation, labels, fill)
 
+    from sacbnet.config.choices import AUTO
+    from sacbnet.config.registration import intensity
     from sacbnet.files import Claim, keep_inputs
-    from sacbnet.io.images import save_image
+    from sacbnet.io.images import load_image, load_reference
     from sacbnet.io.points import load_points, save_points
+    from sacbnet.io.series import load_series
     from sacbnet.registration.apply import Warper
+    from sacbnet.registration.given import bare, route_of
     from sacbnet.registration.result import keep_result
-    from sacbnet.spatial.resample import Interpolation
 
-    keep_inputs([out], (*given, reference))
-    keep_result(out, registration)
+    names = [bare(name) for name in transform or ()]
+    keep_inputs([out], (*given, reference, *(name for name in names if name.is_file())))
+    for folder in (registration, *(name for name in names if name.is_dir())):
+        if folder is not None:
+            keep_result(out, folder)
     claim = Claim.of(out)
-    warper = Warper.of(registration)
+    like = None if reference is None else load_reference(reference)
+    warper = None
+    if registration is not None and onto is not None:
+        warper = Warper.of(registration)
+        like = like or warper.like(onto)
     if points is not None:
-        moved, outside = warper.points(load_points(points), onto)
+        read = load_points(points)
+        route = warper.route(onto) if warper and onto else None
+        route = route or route_of(transform or (), None if like is None else like.grid)
+        moved, outside = route.points(read)
         save_points(out, moved, claim)
         if outside:
             typer.echo(
@@ -93,22 +138,78 @@ def apply(
                 err=True,
             )
     else:
-        interpolation: Interpolation = "linear" if image is not None else label_interpolation
-        carried, filled = warper.image_counted(
-            given[0],
-            onto,
-            interpolation,
-            reference,
-            fill,  # type: ignore[arg-type]
-        )
-        save_image(out, carried.data, carried, labels=labels is not None, claim=claim)
-        for sentence in carried.warnings:
-            typer.echo(f"note: {sentence}", err=True)
-        if filled.voxels and not quiet:
-            typer.echo(
-                f"note: {filled.voxels} voxels ({filled.percent:.3g} %) lie outside {given[0]} and"
-                f" hold {filled.value:g}",
-                err=True,
-            )
+        series = load_series(given[0]) if labels is None else None
+        volumes = series.volumes if series else (load_image(labels, "labels"),)
+        assert like is not None
+        route = warper.route(onto) if warper and onto else None
+        route = route or route_of(transform or (), like.grid, volumes[0].grid)
+        how = interpolation or ("linear" if series else "nearest")
+        told = fill if fill == AUTO else intensity("fill", fill)
+        carried = route.series(volumes, like, how, told)  # type: ignore[arg-type]
+        _write(out, given[0], carried, series, claim, quiet)
     if not quiet:
         typer.echo(f"written: {out}")
+
+
+def _check(
+    given: list[Path],
+    registration: Path | None,
+    onto: str | None,
+    transform: list[str] | None,
+    reference: Path | None,
+    points: Path | None,
+    interpolation: str | None,
+    labels: Path | None,
+    fill: str,
+) -> None:
+    """Refuse options that do not stand together."""
+    wrong = None
+    fit = ("nearest", "onehot") if labels is not None else ("linear", "cubic", "lanczos")
+    if len(given) != 1:
+        wrong = f"{len(given)} of --image, --labels and --points were given; give one"
+    elif (registration is None) == (not transform):
+        wrong = "give a result folder (with --onto), or --transform (with --reference)"
+    elif registration is not None and onto is None:
+        wrong = "--onto is missing: fixed or moving, the image on which you want the result"
+    elif transform and onto is not None:
+        wrong = "--onto belongs to a result folder; with --transform give --reference"
+    elif transform and reference is None and points is None:
+        wrong = "--reference is missing: the image whose grid the result gets"
+    elif points is not None and reference is not None and not transform:
+        wrong = "--reference is a grid for images and labels; points need none"
+    elif fill != "auto" and (points is not None or labels is not None):
+        wrong = "--fill is an intensity of images; labels have 0, points have none"
+    elif interpolation is not None and points is not None:
+        wrong = "--interpolation is of images and labels; points need none"
+    elif interpolation is not None and interpolation not in fit:
+        kind = "images" if labels is None else "labels"
+        wrong = f"--interpolation is {interpolation}; {kind} take one of {', '.join(fit)}"
+    if wrong is not None:
+        raise typer.BadParameter(wrong)
+
+
+def _write(
+    out: Path,
+    source: Path,
+    carried: list[tuple[Image, Filled]],
+    series: Series | None,
+    claim: Claim,
+    quiet: bool,
+) -> None:
+    """Write the result, and say where it is not sure."""
+    from sacbnet.io.images import save_image
+    from sacbnet.io.series import save_series
+
+    first, filled = carried[0]
+    if series is None or series.header is None:
+        save_image(out, first.data, first, labels=series is None, claim=claim)
+    else:
+        save_series(out, [image.data for image, _ in carried], first, series.header, claim)
+    for sentence in dict.fromkeys(said for image, _ in carried for said in image.warnings):
+        typer.echo(f"note: {sentence}", err=True)
+    if filled.voxels and not quiet:
+        typer.echo(
+            f"note: {filled.voxels} voxels ({filled.percent:.3g} %) lie outside {source} and"
+            f" hold {filled.value:g}",
+            err=True,
+        )

@@ -20,6 +20,7 @@ from . import (
     benchmark,
     cohort,
     convert,
+    convert_transform,
     data,
     demo,
     evaluate,
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command("register", epilog=register.EPILOG)(register.register)
 app.command("apply", epilog=apply.EPILOG)(apply.apply)
 app.command("cohort", epilog=cohort.EPILOG)(cohort.cohort)
+app.command("convert", epilog=convert_transform.EPILOG)(convert_transform.convert)
 app.command("info")(info.info)
 app.command("demo")(demo.demo)
 app.command("train", epilog=train.EPILOG)(train.train)

@@ -127,7 +127,7 @@ def carry(
         Gives the grid and the header of the result.
     point_map : callable
         Maps points of `onto` to points of `image`, in mm (RAS).
-    interpolation : {"linear", "nearest", "onehot"}
+    interpolation : {"linear", "nearest", "cubic", "lanczos", "onehot"}
         As in `sacbnet.spatial.resample.resample`.
     fill : float, default 0
         The value where nothing of the image arrives.

@@ -11,18 +11,21 @@ from typing import ClassVar, Generic, TypeVar
 from sacbnet.errors import InputError, OutputError
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.points import Points
+from sacbnet.spatial.composition import AnyTransform
 from sacbnet.spatial.transforms import Affine, DisplacementField
+
+from .convention import Between, Convention
 
 Content = TypeVar("Content")
 
 
 class Format(ABC, Generic[Content]):
-    """A file format for one kind of content: images, displacement fields, affines or points.
+    """A file format for one kind of content: images, transforms or points.
 
     A subclass names its suffixes and defines `read`. A format that is written, too, names those
     suffixes in `written` and defines `write`. Derive from `ImageFormat`, `FieldFormat`,
-    `AffineFormat` or `PointsFormat`. The table (`sacbnet.io.table`) makes one object of each class,
-    without arguments.
+    `AffineFormat`, `TransformFormat` or `PointsFormat`. The table (`sacbnet.io.table`) makes one
+    object of each class, without arguments.
 
     Attributes
     ----------
@@ -113,7 +116,18 @@ class ImageFormat(Format[Image]):
 
 
 class FieldFormat(Format[DisplacementField]):
-    """A format of displacement fields, fixed to moving."""
+    """A format of displacement fields, fixed to moving.
+
+    Attributes
+    ----------
+    tools : tuple of str, default ()
+        Words of `sacbnet convert --to` for which this format is written.
+    convention : Convention, default that of ITK
+        What the numbers in the file mean.
+    """
+
+    tools: ClassVar[tuple[str, ...]] = ()
+    convention: ClassVar[Convention] = Convention()
 
     def holds_vectors(self, path: Path) -> bool:
         """Say whether a file holds vectors and not grey values; many formats hold either.
@@ -132,7 +146,120 @@ class FieldFormat(Format[DisplacementField]):
 
 
 class AffineFormat(Format[Affine]):
-    """A format of affine transforms, fixed to moving."""
+    """A format of affine transforms, fixed to moving.
+
+    Attributes
+    ----------
+    tools : tuple of str, default ()
+        Words of `sacbnet convert --to` for which this format is written.
+    convention : Convention, default that of ITK
+        What the numbers in the file mean.
+    """
+
+    tools: ClassVar[tuple[str, ...]] = ()
+    convention: ClassVar[Convention] = Convention()
+
+
+class TransformFormat(Format[AnyTransform]):
+    """A format of another tool: of transforms of several kinds, or in the frame of two images.
+
+    A file is offered to these formats before the formats of fields and of affines.
+
+    Attributes
+    ----------
+    tools : tuple of str, default ()
+        Words of `sacbnet convert --to` for which this format is written.
+    linear, dense : bool, default True
+        Whether it holds affines, and whether it holds displacement fields.
+    needs_images : bool, default False
+        Whether a file means nothing without the grids of both images.
+    convention : Convention, default that of ITK
+        What the numbers in the file mean.
+    """
+
+    tools: ClassVar[tuple[str, ...]] = ()
+    linear: ClassVar[bool] = True
+    dense: ClassVar[bool] = True
+    needs_images: ClassVar[bool] = False
+    convention: ClassVar[Convention] = Convention()
+
+    def read(self, path: Path) -> AnyTransform:
+        """Read a file that needs no images.
+
+        Parameters
+        ----------
+        path : Path
+            A file that `recognises` accepted.
+
+        Returns
+        -------
+        Affine, DisplacementField or Chain
+            The transform, fixed to moving, in world millimetres (RAS).
+
+        Raises
+        ------
+        InputError, GridError
+            If the content cannot be used, or needs the images.
+        """
+        return self.read_between(path, Between())
+
+    def write(self, path: Path, content: AnyTransform) -> None:
+        """Write a file that needs no images.
+
+        Parameters
+        ----------
+        path : Path
+            The file to write.
+        content : Affine, DisplacementField or Chain
+            The transform, fixed to moving, in world millimetres (RAS).
+
+        Raises
+        ------
+        InputError, OutputError
+            If the file cannot be written, or needs the images.
+        """
+        self.write_between(path, content, Between())
+
+    @abstractmethod
+    def read_between(self, path: Path, between: Between) -> AnyTransform:
+        """Read a file, with the grids of its two images.
+
+        Parameters
+        ----------
+        path : Path
+            A file that `recognises` accepted.
+        between : Between
+            The grids, as far as they are known.
+
+        Returns
+        -------
+        Affine, DisplacementField or Chain
+            The transform, fixed to moving, in world millimetres (RAS).
+
+        Raises
+        ------
+        InputError, GridError
+            If the content cannot be used, or a grid is needed that is not known.
+        """
+
+    def write_between(self, path: Path, content: AnyTransform, between: Between) -> None:
+        """Write a file, with the grids of its two images.
+
+        Parameters
+        ----------
+        path : Path
+            The file to write.
+        content : Affine, DisplacementField or Chain
+            The transform, fixed to moving, in world millimetres (RAS).
+        between : Between
+            The grids, as far as they are known.
+
+        Raises
+        ------
+        InputError, OutputError
+            If the file cannot be written, or a grid is needed that is not known.
+        """
+        raise OutputError(f"{path} is of a format that is only read; choose another format")
 
 
 class PointsFormat(Format[Points]):

@@ -1,6 +1,8 @@
-"""Read and write transforms, in ITK's convention (contract 2): LPS, mm, fixed to moving.
+"""Read and write transforms.
 
-SimpleITK, `antsApplyTransforms -t` and 3D Slicer use the written files as they are.
+Results are in ITK's convention (contract 2): LPS, mm, fixed to moving. SimpleITK,
+`antsApplyTransforms -t` and 3D Slicer use the written files as they are. The formats of other tools
+are read here, too, and written by `sacbnet.io.tools`.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from pathlib import Path
 
 from sacbnet.errors import GridError, InputError, OutputError
 from sacbnet.files import atomic_file
-from sacbnet.spatial.transforms import Affine, DisplacementField, Transform
+from sacbnet.spatial.composition import AnyTransform
+from sacbnet.spatial.transforms import Affine, DisplacementField
 
-from .format import AffineFormat, FieldFormat, reason
+from .convention import Between
+from .format import AffineFormat, FieldFormat, TransformFormat, reason
 from .table import formats, reader, suffixes, writer, written_suffixes
 
 
@@ -138,11 +142,17 @@ def load_affine(path: str | Path) -> Affine:
         that is not linear.
     """
     path = _existing(path)
+    if reader(TransformFormat, path) is not None:
+        other = load_transform(path)
+        if isinstance(other, Affine):
+            return other
+        raise InputError(f"{path} is not linear, it holds a field; an affine was expected")
     found = reader(AffineFormat, path)
     if found is None:
-        hint = ": convert it with lta_convert --outitk" if path.suffix.lower() == ".lta" else ""
+        known = (*suffixes(AffineFormat), *suffixes(TransformFormat), *suffixes(FieldFormat))
         raise InputError(
-            f"{path} is no transform file of ITK ({', '.join(suffixes(AffineFormat))}){hint}"
+            f"{path} is no transform of a known format; one of {', '.join(dict.fromkeys(known))}"
+            " was expected"
         )
     try:
         return found.read(path)
@@ -154,31 +164,65 @@ def load_affine(path: str | Path) -> Affine:
         ) from error
 
 
-def load_transform(path: str | Path) -> Transform:
-    """Read an affine or a displacement field, whichever the file holds.
+def load_transform(path: str | Path, between: Between | None = None) -> AnyTransform:
+    """Read a transform of any format.
 
     Parameters
     ----------
     path : str or Path
-        A file that `load_displacement` or `load_affine` reads. The first bytes of a file decide,
-        not its name.
+        An affine or a field as `load_affine` and `load_displacement` read them, a composite of ITK,
+        or a file of FSL, FreeSurfer or AFNI. The first bytes of a file decide, not its name.
+    between : Between or None, default None
+        Grids of the two images, which some formats need.
 
     Returns
     -------
-    Affine or DisplacementField
+    Affine, DisplacementField or Chain
         The transform, fixed to moving, in mm (RAS).
 
     Raises
     ------
     InputError
-        As `load_displacement` and `load_affine` raise it.
+        As `load_displacement` and `load_affine` raise it; if the file needs images that are not
+        known.
     GridError
         If the header of a displacement field gives no usable grid.
     """
     path = _existing(path)
-    if reader(FieldFormat, path) is not None:
-        return load_displacement(path)
-    return load_affine(path)
+    other = reader(TransformFormat, path)
+    if other is None:
+        if reader(FieldFormat, path) is not None:
+            return load_displacement(path)
+        return load_affine(path)
+    try:
+        return other.read_between(path, between or Between())
+    except InputError:
+        raise
+    except Exception as error:  # readers raise many kinds
+        raise InputError(
+            f"{path} cannot be read, it is damaged or no transform ({reason(error)})"
+        ) from error
+
+
+def is_transform(path: str | Path) -> bool:
+    """Say whether a file is a transform: affine, field or composite.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any file or folder.
+
+    Returns
+    -------
+    bool
+        True if `load_transform` should read it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return False
+    if any(reader(kind, path) is not None for kind in (TransformFormat, AffineFormat)):
+        return True
+    return is_displacement(path)
 
 
 def is_displacement(path: str | Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
@@ -12,21 +12,21 @@ import numpy as np
 from sacbnet.config.choices import AUTO, Fill
 from sacbnet.config.registration import intensity
 from sacbnet.errors import InputError
-from sacbnet.imaging.background import fill_value
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.points import Points
-from sacbnet.imaging.resampling import Filled, carry_counted
+from sacbnet.imaging.resampling import Filled
 from sacbnet.io.images import ImageSource, load_image, load_reference
 from sacbnet.io.transforms import load_affine, load_displacement
 from sacbnet.spatial.grid import Grid
-from sacbnet.spatial.resample import Interpolation
-from sacbnet.spatial.transforms import Affine, Chain, DisplacementField, chain
+from sacbnet.spatial.resample import SMOOTH, Interpolation
+from sacbnet.spatial.transforms import Affine, DisplacementField
 
+from .carrying import GoingOn
 from .report import RunReport
 from .result import AFFINE, INVERSE, RUN, TRANSFORM, Registration
+from .route import Link, Route
 
 Side = Literal["fixed", "moving"]
-MUCH = 50.0  # per cent of a result at which nothing of the image arrived: a warning says so
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +108,8 @@ class Warper:
             The image or label map, in the world of the side that is not `onto`.
         onto : {"fixed", "moving"}
             The side on which it is wanted.
-        interpolation : {"linear", "nearest", "onehot"}, default "linear"
-            "linear" for images; "nearest" or "onehot" for labels.
+        interpolation : {"linear", "nearest", "cubic", "lanczos", "onehot"}, default "linear"
+            "linear", "cubic" or "lanczos" for images; "nearest" or "onehot" for labels.
         reference : ImageSource or None, default None
             An image whose grid is taken, in the world of `onto`; None: the grid of `onto`. Its
             values do not matter.
@@ -159,28 +159,65 @@ class Warper:
         """
         if fill != AUTO:
             fill = intensity("fill", fill)
-        image = load_image(source, "image" if interpolation == "linear" else "labels")
+        image = load_image(source, "image" if interpolation in SMOOTH else "labels")
+        like = self.like(onto) if reference is None else load_reference(reference)
+        return self.route(onto).image(image, like, interpolation, fill)
+
+    def like(self, onto: Side) -> Image:
+        """Give an image on the grid of a side, as the reference of a result.
+
+        Parameters
+        ----------
+        onto : {"fixed", "moving"}
+            The side.
+
+        Returns
+        -------
+        Image
+            An image; its voxels mean nothing.
+        """
         grid = self.fixed if onto == "fixed" else self.moving
-        if reference is None:
-            like = Image(np.empty(grid.shape, np.uint8), grid)
-        else:
-            like = load_reference(reference)
-        point_map, said = self._map(onto, like.grid)
-        value = fill_value(image.data, fill, image.missing) if interpolation == "linear" else 0.0
-        carried, filled = carry_counted(image, like, point_map, interpolation, value)
-        world = "moving" if onto == "fixed" else "fixed"
-        if filled.voxels == carried.data.size:
-            raise InputError(
-                f"nothing of {image.name} arrives on the grid of the result: its centre lands"
-                f" {self._off(onto, image.grid, like.grid):.0f} mm from that of the grid; check"
-                f" that it belongs to the world of the {world} image"
-            )
-        if filled.percent > MUCH:
-            said += (
-                f"{filled.percent:.0f} % of the result lie outside {image.name}; check that it"
-                f" belongs to the world of the {world} image",
-            )
-        return replace(carried, warnings=said), filled
+        return Image(np.empty(grid.shape, np.uint8), grid)
+
+    def route(self, onto: Side, name: str = "the transform") -> Route:
+        """Give the way by which images and points come onto a side.
+
+        Parameters
+        ----------
+        onto : {"fixed", "moving"}
+            The side.
+        name : str, default "the transform"
+            The registration in the sentences.
+
+        Returns
+        -------
+        Route
+            The way from this side, as the reference, to the other one.
+        """
+        return Route((self.link(onto, name),))
+
+    def link(self, onto: Side, name: str) -> Link:
+        """Give the registration as a link of a route; it goes on beyond the grids of its fields.
+
+        Parameters
+        ----------
+        onto : {"fixed", "moving"}
+            The side of the reference.
+        name : str
+            The registration in the sentences.
+
+        Returns
+        -------
+        Link
+            From this side to the other one.
+        """
+        here, other = (self.transform, self.inverse)[:: 1 if onto == "fixed" else -1]
+        maps: list[DisplacementField | GoingOn] = []
+        for field in (here, other):
+            affine = self._affine_of(field)
+            maps.append(field if affine is None else GoingOn(field, affine))
+        there, back = maps
+        return Link(name, there, back, f"the {'moving' if onto == 'fixed' else 'fixed'} image")
 
     def points(self, points: Points, onto: Side) -> tuple[Points, int]:
         """Carry points of one side onto the other.
@@ -203,51 +240,13 @@ class Warper:
         outside : int
             How many of them lay outside the transform's box.
         """
-        field = self.inverse if onto == "fixed" else self.transform
-        beyond = ~field.grid.contains(points.xyz) if len(points.xyz) else np.zeros(0, dtype=bool)
-        xyz = field(points.xyz)
-        if beyond.any():
-            affine = self._affine_of(field)
-            xyz[beyond] = _going_on(field, affine)(points.xyz[beyond])
-        return replace(points, xyz=xyz), int(beyond.sum())
+        return self.route(onto).points(points)
 
     def _affine_of(self, field: DisplacementField) -> Affine | None:
         """The affine part of the transform, or of the inverse."""
         if self.affine is None:
             return None
         return self.affine if field is self.transform else self.affine.inverse
-
-    def _map(self, onto: Side, target: Grid) -> tuple[DisplacementField | Chain, tuple[str, ...]]:
-        """The map from the grid of a result, and a sentence if the grid reaches too far."""
-        field = self.transform if onto == "fixed" else self.inverse
-        corners = target.corners
-        beyond = ~field.grid.contains(corners)
-        if not beyond.any():
-            return field, ()
-        edge = np.clip(field.grid.voxels(corners), 0, np.array(field.grid.shape) - 1)
-        far = float(np.linalg.norm(field.grid.world(edge) - corners, axis=1).max())
-        affine = self._affine_of(field)
-        how = "the displacement of its edge" if affine is None else "the affine part"
-        beyond_by = f"the result reaches {far:.3g} mm beyond the grid of the transform"
-        return _going_on(field, affine), (f"{beyond_by}; {how} was used there",)
-
-    def _off(self, onto: Side, image: Grid, target: Grid) -> float:
-        """How far the image's centre is mapped from the centre of the result, mm."""
-        back = self.inverse if onto == "fixed" else self.transform
-        there = _going_on(back, self._affine_of(back))(image.centre[None])[0]
-        return float(np.linalg.norm(there - target.centre))
-
-
-def _going_on(field: DisplacementField, affine: Affine | None) -> DisplacementField | Chain:
-    """A field that goes on outside its grid as its affine part, without a jump.
-
-    Inside it is the same map, up to rounding. The field is written as the affine after the
-    displacement that remains. Outside, the latter keeps the value of the nearest edge.
-    """
-    if affine is None:
-        return field
-    rest = DisplacementField.from_map(chain(affine.inverse, field), field.grid)
-    return chain(affine, rest)
 
 
 def load_report(path: str | Path) -> RunReport:

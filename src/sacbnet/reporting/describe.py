@@ -14,16 +14,18 @@ from sacbnet.config.recipe import Recipe
 from sacbnet.data.pack import open_pack
 from sacbnet.errors import InputError
 from sacbnet.evaluation.tables import SUMMARY
-from sacbnet.io.format import AffineFormat, PointsFormat
+from sacbnet.io.format import PointsFormat, TransformFormat
 from sacbnet.io.images import load_image
 from sacbnet.io.points import load_points
 from sacbnet.io.table import suffixes
-from sacbnet.io.transforms import is_displacement, load_transform
+from sacbnet.io.tools import format_of
+from sacbnet.io.transforms import is_transform, load_transform
 from sacbnet.metrics.folding import folding
 from sacbnet.networks.weights.load import describe_weights, weights_file
 from sacbnet.registration.apply import load_report
 from sacbnet.registration.result import PAGE, RUN
-from sacbnet.spatial.transforms import Affine
+from sacbnet.spatial.composition import parts_of
+from sacbnet.spatial.transforms import Affine, Chain, DisplacementField
 from sacbnet.training.folder import RECIPE
 
 from .console import registration_lines
@@ -69,9 +71,7 @@ def describe(file: Path) -> dict[str, Any]:
         return _weights(file)
     if name.endswith(suffixes(PointsFormat)):
         return _points(file)
-    if name.endswith(suffixes(AffineFormat)):
-        return _transform(file)
-    return _transform(file) if is_displacement(file) else _image(file)
+    return _transform(file) if is_transform(file) else _image(file)
 
 
 def _grid(grid: Any) -> dict[str, Any]:
@@ -97,19 +97,46 @@ def _image(file: Path) -> dict[str, Any]:
 
 def _transform(file: Path) -> dict[str, Any]:
 
+    found = format_of(file)
+    assert found is not None
+    c = found.convention
+    said = {"direction": c.direction, "unit": c.unit, "frame": c.frame}
+    if isinstance(found, TransformFormat) and found.needs_images:
+        more = "the grids of both images: sacbnet convert FILE --fixed F --moving M --to itk"
+        return {"kind": f"transform ({type(found).__name__})", **said, "needs": more}
     transform = load_transform(file)
+    if isinstance(transform, Chain):
+        parts = [_part(part) for part in reversed(parts_of(transform))]
+        told = {f"part {n}": text for n, text in enumerate(parts, 1)}
+        return {"kind": "transform of several parts, in the order of use", **said, **told}
+    return _one_transform(transform, said)
+
+
+def _part(part: Affine | DisplacementField) -> str:
+    if isinstance(part, Affine):
+        rows = "; ".join(" ".join(f"{value:.5g}" for value in row) for row in part.matrix[:3])
+        return f"affine (RAS, mm): {rows}"
+    length = np.linalg.norm(part.displacement_mm, axis=-1)
+    shape = " × ".join(map(str, part.grid.shape))
+    return f"displacement field, {shape}, mean {length.mean():.3f} mm, largest {length.max():.3f}"
+
+
+def _one_transform(transform: Affine | DisplacementField, said: dict[str, str]) -> dict[str, Any]:
+
     if isinstance(transform, Affine):
         scale = float(np.linalg.det(transform.matrix[:3, :3]))
         rows = "\n".join("  ".join(f"{value:10.5f}" for value in row) for row in transform.matrix)
         return {
-            "kind": "affine transform (points of fixed -> moving)",
+            "kind": "affine transform",
+            **said,
             "matrix (RAS, mm)": rows,
             "volume change": f"{scale:.4f}",
         }
     length = np.linalg.norm(transform.displacement_mm, axis=-1)
     fold = folding(transform)
     return {
-        "kind": "displacement field (LPS, mm, on disk)",
+        "kind": "displacement field",
+        **said,
         **_grid(transform.grid),
         "displacement": f"mean {length.mean():.3f} mm, largest {length.max():.3f} mm",
         "det J": f"{fold.jacobian_min:.3f} to {fold.jacobian_max:.3f},"

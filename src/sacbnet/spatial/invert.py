@@ -87,6 +87,41 @@ def invert(
     return Inverse(DisplacementField(on, u), float(total / max(count, 1)), float(worst))
 
 
+def solve(
+    point_map: PointMap,
+    points: NDArray[np.floating],
+    guess: Affine | None = None,
+    tolerance_mm: float = 1e-4,
+    rounds: int = 30,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Invert a map at given points; see `invert`.
+
+    Parameters
+    ----------
+    point_map : callable
+        The map of world points, in mm.
+    points : ndarray, shape (n, 3)
+        Points q, in mm.
+    guess : Affine, optional
+        An affine near the map. The default is the identity.
+    tolerance_mm : float, default 1e-4
+        Residual at which a point is solved, in mm.
+    rounds : int, default 30
+        Largest number of iterations before the Newton steps.
+
+    Returns
+    -------
+    found : ndarray of float64, shape (n, 3)
+        Points p with map(p) = q.
+    residual_mm : ndarray of float64, shape (n,)
+        The distances ``|map(p) - q|`` that remain, in mm.
+    """
+    q, back = np.asarray(points, dtype=np.float64), (guess or Affine()).inverse
+    found, residual = _contract(point_map, q, back(q), back, tolerance_mm, rounds)
+    _newton(point_map, q, found, residual, tolerance_mm)
+    return found, residual
+
+
 def _solved(
     point_map: PointMap,
     domain: Grid,

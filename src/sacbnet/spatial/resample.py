@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from sacbnet.kernels.cpu import maps as compiled
 
 from .grid import Grid, slabs
+from .smooth import Cubic, Lanczos
 from .transforms import PointMap, steps_of
 from .trilinear import CORNERS, interpolate
 from .warp import sample
 
-Interpolation = Literal["linear", "nearest", "onehot"]
+Interpolation = Literal["linear", "nearest", "cubic", "lanczos", "onehot"]
+SMOOTH: tuple[Interpolation, ...] = ("linear", "cubic", "lanczos")  # their results are float32
 # voxel coordinates (n, 3) and whether they lie inside (n,) -> values (n,), which count inside only
 Sampler = Callable[[NDArray[np.float64], NDArray[np.bool_]], NDArray[np.generic]]
 
@@ -48,10 +50,10 @@ def resample(
         Grid of the result.
     point_map : callable
         Maps world mm of the target to world mm of the source.
-    interpolation : {"linear", "nearest", "onehot"}, default "linear"
-        "linear" gives float32. "nearest" keeps the type and every value. "onehot" warps each label
-        linearly as an image of its own; the label with the largest share wins, the smallest label
-        among equals. It keeps the type.
+    interpolation : {"linear", "nearest", "cubic", "lanczos", "onehot"}, default "linear"
+        "linear", "cubic" and "lanczos" (`sacbnet.spatial.smooth`) give float32. "nearest" keeps the
+        type and every value. "onehot" warps each label linearly as an image of its own; the label
+        with the largest share wins, the smallest label among equals. It keeps the type.
     fill : float, default 0
         The value outside the source. The type of the result must hold it.
 
@@ -90,8 +92,8 @@ def resample_counted(
         return compiled.resample(
             data, source.inverse_affine, steps, target.shape, target.affine, interpolation, fill
         )
-    out = np.empty(target.shape, dtype=np.float32 if interpolation == "linear" else data.dtype)
-    sampler = {"linear": _linear, "nearest": _nearest, "onehot": _onehot}[interpolation](data)
+    out = np.empty(target.shape, dtype=np.float32 if interpolation in SMOOTH else data.dtype)
+    sampler = _SAMPLERS[interpolation](data)
     outside = 0
     for low, points in slabs(target):
         voxels = source.voxels(point_map(points)).reshape(-1, 3)
@@ -174,3 +176,12 @@ def _largest_vote(
         best = np.where(better, candidate, best)
         best_vote = np.where(better, vote, best_vote)
     return best
+
+
+_SAMPLERS: dict[Interpolation, Callable[[NDArray[np.generic]], Sampler]] = {
+    "linear": _linear,
+    "nearest": _nearest,
+    "cubic": Cubic,
+    "lanczos": Lanczos,
+    "onehot": _onehot,
+}

@@ -13,7 +13,7 @@ from sacbnet.errors import GridError, InputError
 from sacbnet.io.format import AffineFormat
 from sacbnet.io.headers import LPS
 from sacbnet.io.itk import itk_name, matrix_of_corners, plain_numbers
-from sacbnet.io.itk_process import describe_transform, run_itk
+from sacbnet.io.itk_process import describe_transform
 from sacbnet.spatial.transforms import Affine
 
 _LARGEST = 1 << 20  # bytes of a text or .mat file; a linear transform takes about a thousand
@@ -28,32 +28,26 @@ class ItkAffine(AffineFormat):
     0GenericAffine.mat.
     """
 
-    suffixes = (".mat", ".txt", ".tfm", ".h5")
+    suffixes = (".mat", ".txt", ".tfm")
     written = (".mat", ".txt", ".tfm")
+    tools = ("itk", "ants", "slicer")
 
     @override
     def read(self, path: Path) -> Affine:
-        """Read through SimpleITK; the centre of the transform is taken into account.
-
-        HDF5's library can crash on damaged files, so another process reads .h5 files.
-        """
+        """Read through SimpleITK; the centre of the transform is taken into account."""
         name, size = itk_name(path), path.stat().st_size
-        if path.suffix.lower() == ".h5":
-            facts = run_itk("transform", path, size, f"the transform {path}")
-        elif size > _LARGEST:
+        if size > _LARGEST:
             raise InputError(
                 f"{path} has {size} bytes; a linear transform of at most {_LARGEST} was expected"
             )
-        else:
-            _check(path)
-            try:
-                with plain_numbers():
-                    facts = describe_transform(name)
-            except RuntimeError as error:
-                raise InputError(
-                    f"{path} is not a transform that ITK reads; convert matrices of FSL with"
-                    " c3d_affine_tool -fsl2ras -oitk"
-                ) from error
+        _check(path)
+        try:
+            with plain_numbers():
+                facts = describe_transform(name)
+        except RuntimeError as error:
+            raise InputError(
+                f"{path} is not a transform that ITK reads, nor a 4x4 matrix of FSL"
+            ) from error
         if facts["dimension"] != 3:
             raise InputError(
                 f"{path} is a {facts['dimension']}-D transform; a 3-D one was expected"
@@ -94,10 +88,7 @@ def _check(path: Path) -> None:
     else:
         names, good = _matlab_names(content)[:1], True
     if not good or not names or not all(_NAME.fullmatch(name) for name in names):
-        raise InputError(
-            f"{path} is not a transform that ITK reads; convert matrices of FSL with"
-            " c3d_affine_tool -fsl2ras -oitk"
-        )
+        raise InputError(f"{path} is not a transform that ITK reads, nor a 4x4 matrix of FSL")
 
 
 def _matlab_names(content: bytes) -> list[bytes]:

@@ -77,6 +77,7 @@ class MetaImageField(ItkField):
 
     suffixes = (".mha", ".mhd")
     written = (".mha",)
+    tools = ("itk",)
     look = staticmethod(_look)
 
     @override

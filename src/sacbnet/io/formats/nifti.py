@@ -52,6 +52,7 @@ class NiftiField(FieldFormat):
 
     suffixes = (".nii", ".nii.gz")
     written = suffixes
+    tools = ("itk", "ants", "slicer")
 
     @override
     def recognises(self, path: Path) -> bool:

@@ -110,6 +110,7 @@ class NrrdField(ItkField):
 
     suffixes = (".nrrd", ".nhdr")
     written = (".nrrd",)
+    tools = ("itk", "slicer")
     compressed = False
     look = staticmethod(_look)
 

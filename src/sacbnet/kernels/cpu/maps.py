@@ -91,7 +91,7 @@ def resamples(data: NDArray[np.generic], interpolation: str) -> bool:
     ----------
     data : ndarray
         The image.
-    interpolation : {"linear", "nearest", "onehot"}
+    interpolation : str
         As in `sacbnet.spatial.resample.resample`.
 
     Returns
@@ -99,7 +99,7 @@ def resamples(data: NDArray[np.generic], interpolation: str) -> bool:
     bool
         True if it can.
     """
-    kinds = {"linear": "biuf", "nearest": "biu", "onehot": "biu"}[interpolation]
+    kinds = {"linear": "biuf", "nearest": "biu", "onehot": "biu"}.get(interpolation, "")
     return data.dtype.kind in kinds and (interpolation == "linear" or data.dtype.isnative)
 
 
