@@ -39,6 +39,8 @@ def test_the_table_is_printed_and_failures_end_with_6(sacbnet, plan, shapes, tmp
     assert done.code == 0 and "| SyN | 2 |" in done.out and done.said == ""
     assert done.out.strip() == (tmp_path / "out" / "table.md").read_text().strip()
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["tool_threads"] == 3
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count("<img") == 4 == len(list((tmp_path / "out" / "pictures").iterdir()))
     again = sacbnet(*words, "--only", "syn", "--limit", 1)  # nothing is missing
     assert (
         again.code == 0 and "all 1 pairs are done" in again.err and "| identity | 1 |" in again.out
@@ -56,9 +58,11 @@ def test_options_are_those_of_the_plan(sacbnet, plan, recipe, shapes, tmp_path, 
     plan.write_text(trained)
     seen = []
 
-    def instead(plan, setting, only, say, progress):
+    def instead(plan, setting, only, say, progress, watch):
+        setting.out.mkdir(exist_ok=True)
         seen.append((plan, setting, only))
-        return Benchmark(Report(plan, {}, "", 2), "table", signal=15)
+        where = {"device": "cpu", "threads": 1, "sacbnet": "0"}
+        return Benchmark(Report(plan, where, "", 2), "table", signal=15)
 
     monkeypatch.setattr("sacbnet.benchmark.run.benchmark", instead)
     words = [
@@ -77,7 +81,7 @@ def test_options_are_those_of_the_plan(sacbnet, plan, recipe, shapes, tmp_path, 
     assert done.code == 143 and "interrupted; the same command goes on" in done.err
     ((found, setting, only),) = seen
     assert found.steps == 5 and found.seeds_of(found.methods[2]) == (3, 4) and only == ["a"]
-    assert setting.limit == 2 and setting.data == shapes and not (tmp_path / "out").exists()
+    assert setting.limit == 2 and setting.data == shapes
     assert [r.loss.window for r in found.recipes(found.methods[2], 3)] == [5]
     refused = sacbnet(*words, "--set", "loss.windows=5")
     assert refused.code == 3 and "loss.window" in refused.sentence() and len(seen) == 1

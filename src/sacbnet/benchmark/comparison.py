@@ -232,6 +232,28 @@ def table(standings: Sequence[Standing], facts: Mapping[str, MethodFacts], asked
     str
         The table, without a final newline.
     """
+    heads, rows = cells(standings, facts, asked)
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def cells(
+    standings: Sequence[Standing], facts: Mapping[str, MethodFacts], asked: int
+) -> tuple[list[str], list[list[str]]]:
+    """Write the cells of the table.
+
+    Parameters
+    ----------
+    standings, facts, asked
+        As of `table`.
+
+    Returns
+    -------
+    heads : list of str
+        Names of the columns.
+    rows : list of list of str
+        A row for each method.
+    """
     shown = [name for name in SHOWN if any(name in s.numbers for s in standings)]
     tested = next((name for name in TESTED if any(name in s.numbers for s in standings)), None)
     seeds = any(len(s.by_seed) > 1 for s in standings)
@@ -239,22 +261,22 @@ def table(standings: Sequence[Standing], facts: Mapping[str, MethodFacts], asked
     heads = ["method", "pairs", *(SHOWN[name][0] for name in shown), "parameters", "training min"]
     heads += [f"{short} by seed"] if seeds else []
     heads += [f"{short}: difference [95%]", "p (Holm)"] if tested else []
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for s in standings:
         mine = facts.get(s.method, MethodFacts())
-        cells = [s.method, str(s.pairs) if s.pairs == asked else f"{s.pairs} of {asked}"]
-        cells += [_mean(s.numbers.get(name), SHOWN[name][1]) + _largest(s, name) for name in shown]
+        row = [s.method, str(s.pairs) if s.pairs == asked else f"{s.pairs} of {asked}"]
+        row += [_mean(s.numbers.get(name), SHOWN[name][1]) + _largest(s, name) for name in shown]
         minutes = mine.training_minutes
-        cells += ["" if mine.parameters is None else f"{mine.parameters:,}"]
-        cells += ["" if minutes is None else f"{minutes:.1f}"]
-        cells += (
+        row += ["" if mine.parameters is None else f"{mine.parameters:,}"]
+        row += ["" if minutes is None else f"{minutes:.1f}"]
+        row += (
             [" ".join(f"{v:.4f}" for v in s.by_seed.values()) if len(s.by_seed) > 1 else ""]
             if seeds
             else []
         )
-        cells += _against(s.against_first.get(tested), SHOWN[tested][1]) if tested else []
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        row += _against(s.against_first.get(tested), SHOWN[tested][1]) if tested else []
+        rows.append(row)
+    return heads, rows
 
 
 def _by_seed(rows: Sequence[Row]) -> dict[str, float]:

@@ -79,22 +79,39 @@ class Report:
             The page in Markdown.
         """
         about = [self.plan.about, ""] if self.plan.about else []
-        lines = [f"# {self.plan.name}", "", *about, self._conditions(), ""]
+        lines = [f"# {self.plan.name}", "", *about, self.conditions(), ""]
         lines += [table(self.standings, self.facts, self.pairs), ""]
-        lines += [f"- {name}: {f.tool}." for name, f in self.facts.items() if f.tool is not None]
+        lines += [f"- {sentence}" for sentence in self.remarks()]
+        return "\n".join(lines).rstrip() + "\n"
+
+    def remarks(self) -> list[str]:
+        """Say what else is known: versions of tools, methods that have not run, failures.
+
+        Returns
+        -------
+        list of str
+            A sentence for each.
+        """
+        lines = [f"{name}: {f.tool}." for name, f in self.facts.items() if f.tool is not None]
         silent = {s.method for s in self.standings} | {failure.method for failure in self.failed}
-        lines += [f"- {m.name}: not run yet." for m in self.plan.methods if m.name not in silent]
+        lines += [f"{m.name}: not run yet." for m in self.plan.methods if m.name not in silent]
         for failure in self.failed:
             what = failure.method + (f", seed {failure.seed}" if failure.seed else "")
             what += f", {failure.moving} -> {failure.fixed}" if failure.moving else ""
-            lines.append(f"- {what} failed: {failure.error}")
-        return "\n".join(lines).rstrip() + "\n"
+            lines.append(f"{what} failed: {failure.error}")
+        return lines
 
     def _of(self, method: str) -> dict[str, Any]:
         return self.facts.get(method, MethodFacts()).to_dict()
 
-    def _conditions(self) -> str:
-        """One paragraph: how many pairs, how networks were trained, and on which machine."""
+    def conditions(self) -> str:
+        """Say how many pairs there are, how networks were trained, and on which machine.
+
+        Returns
+        -------
+        str
+            One paragraph.
+        """
         plan, where = self.plan, self.environment
         told = f"{self.pairs} pairs, mean ± SD over them."
         if any(method.train is not None for method in plan.methods):

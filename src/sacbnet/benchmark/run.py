@@ -23,7 +23,7 @@ from sacbnet.environment import environment, processor
 from sacbnet.errors import InputError, SacbnetError
 from sacbnet.evaluation.protocol import Protocol, pairs_to_score
 from sacbnet.evaluation.run import ByRegistrar
-from sacbnet.evaluation.scoring import OF_A_LABEL, Register, outcomes, summary
+from sacbnet.evaluation.scoring import OF_A_LABEL, Register, Row, Watch, outcomes, summary
 from sacbnet.evaluation.tables import plain
 from sacbnet.files import atomic_file
 from sacbnet.kernels.cpu.memory import release_memory
@@ -42,7 +42,8 @@ from .report import Report
 from .tools.adapter import Tool
 from .trainings import Stopped, Trainings
 
-SUMMARY, TABLE, PLOT = "summary.json", "table.md", "boxplots.png"
+SUMMARY, TABLE, PLOT, PAGE = "summary.json", "table.md", "boxplots.png", "index.html"
+PICTURES = "pictures"  # folder with pictures of the worst pairs
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,15 @@ class Benchmark:
         What table.md holds.
     signal : int, default 0
         Number of the signal that ended the benchmark before its time; 0: none.
+    rows, labels : tuple of Row, default ()
+        The scores of each pair, and of each label of a pair.
     """
 
     report: Report
     table: str
     signal: int = 0
+    rows: tuple[Row, ...] = ()
+    labels: tuple[Row, ...] = ()
 
 
 def benchmark(
@@ -98,6 +103,7 @@ def benchmark(
     only: Sequence[str] = (),
     say: Callable[[str], None] = print,
     progress: Callable[[str, float], None] | None = None,
+    watch: Watch | None = None,
 ) -> Benchmark:
     """Train and score the methods of a plan, as far as they are not done yet.
 
@@ -118,6 +124,8 @@ def benchmark(
         Called with a line about each step.
     progress : callable (str, float), or None, default None
         Called with the method and the pair at hand, and the fraction of its pairs that is done.
+    watch : Watch or None, default None
+        Called with each pair once it is scored; the row has the names of method and seed.
 
     Returns
     -------
@@ -137,7 +145,7 @@ def benchmark(
     cases, pairs = pairs_to_score(setting.data, protocol, setting.limit)
     signal = 0
     with alone_in(setting.out):
-        work = _Work(plan, setting, cases, pairs, Ledger(setting.out), say)
+        work = _Work(plan, setting, cases, pairs, Ledger(setting.out), say, watch)
         for method in methods:
             work.ledger.begin(method.name, work.definition(method))
         todo = sorted(
@@ -160,7 +168,8 @@ def benchmark(
         finally:
             work.ledger.save()
             report = work.tell(incomplete)
-    return Benchmark(report, report.page(), signal)
+    rows, labels = (tuple(work.rows(labels=x)) for x in (False, True))
+    return Benchmark(report, report.page(), signal, rows, labels)
 
 
 def _chosen(plan: Plan, only: Sequence[str]) -> tuple[Method, ...]:
@@ -180,6 +189,7 @@ class _Work:
     pairs: tuple[tuple[int, int], ...]
     ledger: Ledger
     say: Callable[[str], None]
+    watch: Watch | None = None
 
     @property
     def data(self) -> DataOptions:
@@ -192,6 +202,10 @@ class _Work:
 
     def names(self) -> list[tuple[str, str]]:
         return [(self.cases[m].name, self.cases[f].name) for m, f in self.pairs]
+
+    def rows(self, labels: bool = False) -> list[Row]:
+        """The scores of the pairs that were asked for."""
+        return self.ledger.rows(set(self.names()), labels=labels)
 
     def definition(self, method: Method) -> dict[str, Any]:
         """What a method's scores depend on, and not on which pairs are scored."""
@@ -234,6 +248,7 @@ class _Work:
                 register,
                 centre=centre,
                 progress=_prefixed(progress, what),
+                watch=_named(self.watch, *key),
             ):
                 if isinstance(outcome, SacbnetError):
                     failed.append(Failure(*key, str(outcome), names["moving"], names["fixed"]))
@@ -283,9 +298,7 @@ class _Work:
     def tell(self, incomplete: bool) -> Report:
         """Write summary.json, table.md and boxplots.png of all methods that have rows."""
         out, names = self.setting.out, [method.name for method in self.plan.methods]
-        rows, labels = (
-            self.ledger.rows(set(self.names()), labels=labels) for labels in (False, True)
-        )
+        rows, labels = self.rows(), self.rows(labels=True)
         standings = compare(rows, names)
         shown = [s.method for s in standings]
         device = pick_device(self.setting.device)
@@ -321,6 +334,14 @@ def _give_back_memory() -> None:
     release_memory()
     with suppress(OSError, AttributeError):  # of other C libraries than Linux's
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _named(watch: Watch | None, method: str, seed: str) -> Watch | None:
+    """Tell who looks at a pair by which method and seed it was registered."""
+    if watch is None:
+        return None
+    look, key = watch, {"method": method, "seed": seed}
+    return lambda row, **subjects: look(row | key, **subjects)
 
 
 def _prefixed(

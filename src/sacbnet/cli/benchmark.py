@@ -25,6 +25,8 @@ table.md: means, and paired tests against the first method. summary.json: the sa
 
 pairs.csv: a row for each method, seed and pair. labels.csv: the same for each label.
 
+index.html: a page with the table, box plots, and pictures of the worst pairs of each method.
+
 boxplots.png, and a folder with the training run of each network.
 
 The same command continues an interrupted benchmark. If a method fails, table.md says why, the other
@@ -126,11 +128,13 @@ def benchmark(
 
     from sacbnet.benchmark.ledger import LABELS, METHODS, PAIRS
     from sacbnet.benchmark.plan import check_plan, find_plan, read_plan
-    from sacbnet.benchmark.run import PLOT, SUMMARY, TABLE, Setting
+    from sacbnet.benchmark.run import PAGE, PICTURES, PLOT, SUMMARY, TABLE, Setting
     from sacbnet.benchmark.run import benchmark as run
     from sacbnet.errors import InputError, RegistrationError
-    from sacbnet.files import check_writable, keep_inputs
+    from sacbnet.files import atomic_file, check_writable, keep_inputs
     from sacbnet.reporting.console import progress_bar
+    from sacbnet.reporting.page.comparison import MOST, comparison_page
+    from sacbnet.reporting.page.worst import Worst
 
     from .options import numbers
 
@@ -147,7 +151,7 @@ def benchmark(
     python = shutil.which(tools_python or sys.executable)
     if python is None:
         raise InputError(f"--tools-python is {tools_python}; a Python that can be run was expected")
-    written = [out / name for name in (PAIRS, LABELS, METHODS, SUMMARY, TABLE, PLOT)]
+    written = [out / name for name in (PAIRS, LABELS, METHODS, SUMMARY, TABLE, PLOT, PAGE)]
     keep_inputs([*written, *filter(None, [log])], [data, name])
     check_writable(out)
 
@@ -160,7 +164,10 @@ def benchmark(
         progress_bar(quiet, of_all=True, verbose=verbose, log=log) as progress,
     ):
         setting = Setting(data, out, device, str(Path(python).absolute()), taken, limit)
-        found = run(plan, setting, only or (), say, progress)
+        worst = Worst(MOST, out / PICTURES)
+        found = run(plan, setting, only or (), say, progress, watch=worst)
+    with atomic_file(out / PAGE) as part:
+        part.write_text(comparison_page(found, worst), encoding="utf-8")
     typer.echo(found.table)
     if found.signal:
         typer.echo(

@@ -32,6 +32,8 @@ pairs.csv: a row for each pair and method. labels.csv: a row for each pair, meth
 
 summary.json: mean, SD, 95% confidence interval, versions, weights.
 
+index.html: a page with the means, box plots, and pictures of the worst pairs.
+
 If a pair fails, the files say so, the other pairs are scored, and the exit code is 6.""")
 
 PAIRS = "Pairs"
@@ -138,6 +140,7 @@ def evaluate(
     from sacbnet.evaluation.run import evaluate as run
     from sacbnet.evaluation.tables import (
         LABELS,
+        PAGE,
         SUMMARY,
         scored_line,
         scores_table,
@@ -148,6 +151,8 @@ def evaluate(
     from sacbnet.networks.weights.catalogue import licence_notice
     from sacbnet.registration.registrar import Registrar
     from sacbnet.reporting.console import progress_bar
+    from sacbnet.reporting.page.evaluation import evaluation_page
+    from sacbnet.reporting.page.worst import Worst
 
     check_writable(out)
     claim = Claim.of(out / SUMMARY)
@@ -163,7 +168,7 @@ def evaluate(
     )
     cases, list_of_pairs = pairs_to_score(data, protocol, limit)
     inputs = {p for case in cases for p in (case.image, case.labels, case.points)}
-    written = [out / name for name in (TABLE, LABELS, SUMMARY)]
+    written = [out / name for name in (TABLE, LABELS, SUMMARY, PAGE)]
     keep_inputs([*written, *filter(None, [log])], {*inputs, data, recipe, weights})
     registrar = Registrar.of(
         Options(
@@ -182,6 +187,7 @@ def evaluate(
     )
     if not quiet and (notice := licence_notice(registrar.engine.weights)):
         typer.echo(f"sacbnet: {notice}", err=True)
+    worst = Worst()
     with progress_bar(quiet, of_all=True, verbose=verbose, log=log) as progress:
         found = run(
             cases,
@@ -190,8 +196,9 @@ def evaluate(
             labels=protocol.labels,
             align=protocol.align,
             progress=progress,
+            watch=worst,
         )
-    write_scores(out, found, claim)
+    write_scores(out, found, claim, evaluation_page(found, worst, protocol.origin))
     if not quiet:
         Console(highlight=False).print(scores_table(found.report))
         typer.echo(scored_line(found.report, protocol.origin))

@@ -23,7 +23,7 @@ from sacbnet.kernels.dispatch import kernels_for
 from sacbnet.registration.inputs import Inputs
 from sacbnet.registration.registrar import Registrar
 
-from .scoring import OF_A_LABEL, OF_A_PAIR, Found, Row, outcomes, summary
+from .scoring import OF_A_LABEL, OF_A_PAIR, Found, Row, Watch, outcomes, summary
 
 FORMAT_VERSION = 2
 
@@ -76,6 +76,7 @@ def evaluate(
     labels: tuple[int, ...] = (),
     align: Alignment = "header",
     progress: Callable[[str, float], None] | None = None,
+    watch: Watch | None = None,
 ) -> Evaluation:
     """Register pairs of cases as `sacbnet.register` does, and score them.
 
@@ -98,6 +99,8 @@ def evaluate(
         has no effect.
     progress : callable (str, float), or None, default None
         Called with the names of a pair and the fraction of all pairs that is done.
+    watch : Watch or None, default None
+        Called with each pair once it is scored, while its images are in memory.
 
     Returns
     -------
@@ -131,7 +134,14 @@ def evaluate(
     engine = ByRegistrar(registrar)
     try:
         for names, outcome in outcomes(
-            cases, pairs, labels, engine, centre=centre, baseline=baseline, progress=progress
+            cases,
+            pairs,
+            labels,
+            engine,
+            centre=centre,
+            baseline=baseline,
+            progress=progress,
+            watch=watch,
         ):
             if isinstance(outcome, SacbnetError):
                 errors.append(outcome)

@@ -68,6 +68,13 @@ class Register(Protocol):
         """Register; raises a SacbnetError where it cannot be done."""
 
 
+class Watch(Protocol):
+    """Anything that looks at a pair once it is scored."""
+
+    def __call__(self, row: Row, *, fixed: Subject, moving: Subject, found: Found) -> None:
+        """Look at it; the row holds the names of the cases and the scores of the result."""
+
+
 def outcomes(
     cases: Sequence[Case],
     pairs: Sequence[tuple[int, int]],
@@ -77,6 +84,7 @@ def outcomes(
     centre: bool,
     baseline: str | None = None,
     progress: Callable[[str, float], None] | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[Row, Scores | SacbnetError]]:
     """Register and score pairs, one after the other.
 
@@ -96,6 +104,8 @@ def outcomes(
         Name under which the affine part alone is scored as well; None: it is not.
     progress : callable (str, float), or None, default None
         Called with the names of a pair and the fraction of all pairs that is done.
+    watch : Watch or None, default None
+        Called with each pair once it is scored, while its images are in memory.
 
     Yields
     ------
@@ -115,7 +125,9 @@ def outcomes(
             moving, fixed = read(m), read(f)
             if centre:
                 moving = centred(moving, fixed.image.grid)
-            outcome = _of_pair(fixed, moving, labels, register, baseline)
+            outcome, found = _of_pair(fixed, moving, labels, register, baseline)
+            if watch is not None:
+                watch(names | outcome[0][-1], fixed=fixed, moving=moving, found=found)
         except SacbnetError as error:
             outcome = error
         yield names, outcome
@@ -127,8 +139,8 @@ def _of_pair(
     labels: tuple[int, ...],
     register: Register,
     baseline: str | None,
-) -> Scores:
-    """A row per method; a row per method and label."""
+) -> tuple[Scores, Found]:
+    """A row per method; a row per method and label; what was found."""
     present = _labels_of(fixed, moving, labels)
     found = register(fixed=fixed, moving=moving)
     folds = asdict(folding(found.transform))
@@ -144,7 +156,7 @@ def _of_pair(
             row["labels_absent"] = len(set(labels) - set(present))
         rows.append({"method": name} | row | more)
         of_labels += [{"method": name} | of_label for of_label in per_label]
-    return rows, of_labels
+    return (rows, of_labels), found
 
 
 def _labels_of(fixed: Subject, moving: Subject, asked: tuple[int, ...]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .run import Evaluation
     from .scoring import Row
 
-PAIRS, LABELS, SUMMARY = "pairs.csv", "labels.csv", "summary.json"
+PAIRS, LABELS, SUMMARY, PAGE = "pairs.csv", "labels.csv", "summary.json", "index.html"
 FIRST = ("moving", "fixed", "method")
 SHOWN = {
     "dice_nearest": ("Dice, nearest", "{:.4f}"),
@@ -32,8 +32,10 @@ SHOWN = {
 }
 
 
-def write_scores(out: Path, found: Evaluation, claim: Claim | None = None) -> None:
-    """Write pairs.csv, labels.csv and summary.json, all or none.
+def write_scores(
+    out: Path, found: Evaluation, claim: Claim | None = None, page: str | None = None
+) -> None:
+    """Write pairs.csv, labels.csv, summary.json and index.html, all or none.
 
     Parameters
     ----------
@@ -44,6 +46,8 @@ def write_scores(out: Path, found: Evaluation, claim: Claim | None = None) -> No
     claim : Claim or None, default None
         Of summary.json, from the beginning of the evaluation: scores that another process wrote
         since stay. None: they are replaced.
+    page : str or None, default None
+        Text of index.html; None: there is none.
 
     Raises
     ------
@@ -51,10 +55,12 @@ def write_scores(out: Path, found: Evaluation, claim: Claim | None = None) -> No
         If a file cannot be written, or another process wrote scores since the claim.
     """
     check = None if claim is None else claim.check
-    with staged_folder(out, (PAIRS, LABELS, SUMMARY), check) as folder:
+    with staged_folder(out, (PAIRS, LABELS, SUMMARY, PAGE), check) as folder:
         _write(folder / PAIRS, found.pairs)
         if found.labels:
             _write(folder / LABELS, found.labels)
+        if page is not None:
+            (folder / PAGE).write_text(page, encoding="utf-8")
         (folder / SUMMARY).write_text(json.dumps(plain(found.report), indent=1), encoding="utf-8")
 
 

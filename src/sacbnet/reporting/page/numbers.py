@@ -176,7 +176,7 @@ def facts_table(report: RunReport) -> Html:
         "inverse: largest error, mm": inverse.round_trip_max_mm,
         "peak memory, GiB": f"{report.peak_memory_mb / 1024:.2f}",
     }
-    return _pairs(found, "The transform and the run")
+    return pairs_table(found, "The transform and the run")
 
 
 def used_tables(report: RunReport) -> list[Html]:
@@ -201,15 +201,29 @@ def used_tables(report: RunReport) -> list[Html]:
             "trained on": weights.trained_on,
             "sha256 of the weights": weights.sha256,
         }
-    options = _pairs(vars(report.options), "Options, with defaults filled in")
+    options = pairs_table(vars(report.options), "Options, with defaults filled in")
     return [
         images_table(report),
-        _pairs(used | dict(report.environment), "Versions"),
+        pairs_table(used | dict(report.environment), "Versions"),
         element("details", element("summary", "All options"), options),
     ]
 
 
-def _pairs(values: Mapping[str, Any], caption: str) -> Html:
+def pairs_table(values: Mapping[str, Any], caption: str) -> Html:
+    """Tabulate values by name.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        The values; lists and mappings become one line.
+    caption : str
+        What the table shows.
+
+    Returns
+    -------
+    Html
+        A table of two columns.
+    """
     rows = [[name, _plain(value)] for name, value in values.items()]
     return table(("name", "value"), rows, caption, numbers=False)
 
