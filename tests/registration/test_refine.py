@@ -371,6 +371,28 @@ def test_more_smoothness_makes_a_stiffer_displacement():
     assert roughness(0.1) > 1.2 * roughness(1) > 1.2 * 1.2 * roughness(10)
 
 
+def test_several_contrasts_know_more_than_one():
+    """One contrast shows the low half of the texture, the other one the high half."""
+    moving, fixed = pair()
+    seen = torch.arange(SIZE)[:, None, None] < SIZE / 2
+    low, high = (
+        torch.cat([m, f])
+        for m, f in ((moving * seen, fixed * seen), (moving * ~seen, fixed * ~seen))
+    )
+    both = refine(
+        torch.cat([low[:1], high[:1]], 1), torch.cat([low[1:], high[1:]], 1), RefineOptions()
+    )
+    for one in (low, high):
+        assert error(both) < 0.7 * error(refine(one[:1], one[1:], RefineOptions()))
+
+
+def test_a_contrast_given_twice_changes_nothing():
+    moving, fixed = pair()
+    once = refine(moving, fixed, RefineOptions())
+    twice = refine(moving.repeat(1, 2, 1, 1, 1), fixed.repeat(1, 2, 1, 1, 1), RefineOptions())
+    assert (once - twice).abs().max() < 1e-3
+
+
 def landmarks(n: int = 12) -> tuple[Tensor, Tensor]:
     """Places in the fixed image (n, 3), and where they belong in the moving one."""
     at = np.random.default_rng(3).integers(8, SIZE - 8, (n, 3))

@@ -108,8 +108,9 @@ def refine(
 
     Parameters
     ----------
-    fixed, moving : Tensor, shape (1, 1, i, j, k)
-        The images, intensities in [0, 1].
+    fixed, moving : Tensor, shape (1, c, i, j, k)
+        The images, intensities in [0, 1]: c contrasts of each, in one order. Their likeness is the
+        mean over the contrasts.
     options : RefineOptions
         Levels, steps, weights.
     start_vox : Tensor, shape (1, 3, i, j, k), or None, default None
@@ -241,7 +242,12 @@ class _Level:
         if self.moving_mask is not None:
             seen = warp(self.moving_mask, u.detach())
             mask = seen if mask is None else mask * seen
-        unlike = similarity_loss(warp(self.moving, u), self.fixed, self.likeness, mask)
+        moved = warp(self.moving, u).split(1, 1)
+        each = [
+            similarity_loss(m, f, self.likeness, mask)
+            for m, f in zip(moved, self.fixed.split(1, 1), strict=True)
+        ]
+        unlike = torch.stack(each).mean()
         loss = WEIGHTS[o.metric] * unlike + o.smoothness * smoothness_loss(u, Gradient())
         return loss if self.guide is None else loss + o.guidance * self.guide.missed(u, self.factor)
 
