@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .figures import nice
 from .markup import Html, element
 
 _REACH = 1.5  # of the height of the box: a value beyond is a point of its own
@@ -152,6 +151,12 @@ def _track(values: Values, place: Callable[[float], float], tone: int) -> Html:
     )
 
 
+def _step(least: float) -> float:
+    """The next larger round step: 1, 2, 2.5 or 5 times a power of ten."""
+    power = 10.0 ** np.floor(np.log10(least))
+    return float(next(x * power for x in (1, 2, 2.5, 5, 10) if x * power >= least * (1 - 1e-9)))
+
+
 def _scale(
     least: float, most: float, limits: tuple[float, float] | None
 ) -> tuple[float, float, list[float]]:
@@ -161,7 +166,7 @@ def _scale(
         room = 0.25 * (limits[1] - limits[0])
         low = max(limits[0], min(least - 0.1 * (most - least), most - room))
         high = min(limits[1], max(most + 0.1 * (most - least), low + room))
-    step = nice(max(high - low, 1e-9) / 5)
+    step = _step(max(high - low, 1e-9) / 5)
     first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
     ticks = [float(round(n * step, 12)) for n in np.arange(first, last + 1)]
     return ticks[0], max(ticks[-1], ticks[0] + step), ticks

@@ -17,7 +17,7 @@ from .numbers import pairs_table
 from .shell import Section, whole_page
 from .worst import Worst, badness
 
-MOST = 4  # worst pairs of each method
+MOST = 3  # worst pairs of each method
 
 
 def comparison_page(found: Benchmark, worst: Worst) -> str:
