@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from .format import ImageFormat
 from .formats.nifti import Nifti
 from .headers import VECTOR_INTENTS, nifti_image
 from .images import ImageSource, load_image, load_reference
-from .nibabel_images import open_nibabel
+from .nibabel_images import open_nibabel, save_nibabel
 from .table import reader
 
 _TURNING = {1004: "matrices", 1005: "tensors", 1006: "vectors", 1007: "vectors"}
@@ -141,4 +140,4 @@ def save_series(
     image.header["toffset"] = header["toffset"]
     image.header.set_xyzt_units("mm", header.get_xyzt_units()[1])
     with atomic_file(path, claim) as part:
-        nib.save(image, part)
+        save_nibabel(image, part)

@@ -20,7 +20,7 @@ from sacbnet.io.convention import Between, Convention
 from sacbnet.io.format import TransformFormat, first_bytes
 from sacbnet.io.headers import check_pixdim, nifti_grid, nifti_image
 from sacbnet.io.matrices import matrix_text, numbers_of
-from sacbnet.io.nibabel_images import open_nibabel
+from sacbnet.io.nibabel_images import open_nibabel, save_nibabel
 from sacbnet.spatial.composition import AnyTransform, densely
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField, chain
@@ -143,7 +143,7 @@ class Fnirt(TransformFormat):
         field = densely(chain(there, content, into.inverse), _placed(fixed))
         image = nifti_image(np.ascontiguousarray(field.displacement_mm), fixed)
         image.header["intent_code"] = _RELATIVE
-        nib.save(image, path)
+        save_nibabel(image, path)
 
 
 def _placed(grid: Grid) -> Grid:
