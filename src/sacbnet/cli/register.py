@@ -91,6 +91,22 @@ def register(
         Path | None,
         typer.Option(help="Landmarks of the moving image.", rich_help_panel=IMAGES),
     ] = None,
+    fixed_contrast: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A further contrast of the fixed image, such as T2, on its grid. Repeat it for"
+            " more. The refinement compares all contrasts.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
+    moving_contrast: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="The same contrast of the moving image; as many as of the fixed image, in the"
+            " same order.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
     affine: o.Affine = "auto",
     weights: o.Weights = "default",
     preset: o.PresetName = "balanced",
@@ -147,7 +163,9 @@ def register(
     from sacbnet.reporting.page.build import report as page
 
     masks, labels = (fixed_mask, moving_mask), (fixed_labels, moving_labels)
-    inputs = (fixed, moving, *masks, *labels, fixed_points, moving_points, weights)
+    contrasts = (fixed_contrast or [], moving_contrast or [])
+    points = (fixed_points, moving_points)
+    inputs = (fixed, moving, *masks, *labels, *points, *contrasts[0], *contrasts[1], weights)
     written = [out / name for name in (*FILES, *MAPS)]
     keep_inputs([*written, *filter(None, [log])], inputs)
     check_writable(out)  # before minutes are spent
@@ -179,6 +197,8 @@ def register(
             moving_labels=moving_labels,
             fixed_points=fixed_points,
             moving_points=moving_points,
+            fixed_contrasts=contrasts[0],
+            moving_contrasts=contrasts[1],
             progress=progress,
         )
         progress("write", 0.0)

@@ -147,7 +147,13 @@ def estimate(
         account.warn(*image.scaling.warnings)
     affine = Affine()
     levels: tuple[LevelReport, ...] = ()
-    wanted = inputs.landmarks is not None or "clusters" in o.save
+    if inputs.contrasts and o.refinement is None:
+        account.warn(
+            "the further contrasts have no say: without refinement they are not compared (choose"
+            " --preset balanced)"
+        )
+    more = inputs.landmarks is not None or bool(inputs.contrasts)
+    wanted = more or "clusters" in o.save
     with account.stage("prepare", told=False):
         same = not wanted and aligned_already(upright.fixed, upright.moving)
     if same:
@@ -294,7 +300,7 @@ def _displacement(
     if network is not None:
         half = torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16")
         with account.stage("network"), torch.no_grad(), half:
-            u = predict(network, fixed=fixed, moving=moving, factor=pair.factor)
+            u = predict(network, fixed=fixed[:, :1], moving=moving[:, :1], factor=pair.factor)
         finite(u, "the network's displacement", "these weights do not suit these images")
         release_memory()
     if not engine.options.refinement:
@@ -314,7 +320,8 @@ def _displacement(
                 " not suit these images"
             )
         if not helps:
-            u = convex_start(**given)
+            first = given | {"fixed": fixed[:, :1], "moving": moving[:, :1]}
+            u = convex_start(**first)
             if not improves(u, options=refinement, **given):
                 u = torch.zeros_like(u)
         u, levels = refine(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class Inputs:
         Label maps, on their image's grid.
     landmarks : Landmarks or None, default None
         The same places in both images.
+    contrasts : tuple of (Image, Image), default ()
+        Further contrasts (fixed, moving), each on its image's grid.
     """
 
     fixed: Image
@@ -46,6 +49,7 @@ class Inputs:
     fixed_labels: Image | None = None
     moving_labels: Image | None = None
     landmarks: Landmarks | None = None
+    contrasts: tuple[tuple[Image, Image], ...] = ()
 
     def check_size(self) -> None:
         """Check that both images have enough voxels to be compared.
@@ -76,7 +80,8 @@ class Inputs:
         """
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         images = {name: canonical(x) for name, x in values.items() if isinstance(x, Image)}
-        return replace(self, **images)  # type: ignore[arg-type]
+        contrasts = tuple((canonical(f), canonical(m)) for f, m in self.contrasts)
+        return replace(self, contrasts=contrasts, **images)  # type: ignore[arg-type]
 
 
 def read_inputs(
@@ -89,6 +94,8 @@ def read_inputs(
     moving_labels: ImageSource | None = None,
     fixed_points: PointSource | None = None,
     moving_points: PointSource | None = None,
+    fixed_contrasts: Sequence[ImageSource] = (),
+    moving_contrasts: Sequence[ImageSource] = (),
 ) -> Inputs:
     """Read the images of one registration.
 
@@ -103,6 +110,8 @@ def read_inputs(
         Label maps.
     fixed_points, moving_points : PointSource or None, default None
         Landmarks: files, or coordinates (n, 3) in mm RAS.
+    fixed_contrasts, moving_contrasts : sequence of ImageSource, default ()
+        Further contrasts of the two images, in one order.
 
     Returns
     -------
@@ -112,10 +121,17 @@ def read_inputs(
     Raises
     ------
     InputError
-        If an image or landmarks cannot be read or used, or if only one image has landmarks.
+        If an image or landmarks cannot be read or used, or if only one image has landmarks or
+        further contrasts.
     GridError
-        If a mask or label map does not lie on its image's grid.
+        If a mask, a label map or a further contrast does not lie on its image's grid.
     """
+    if len(fixed_contrasts) != len(moving_contrasts):
+        raise InputError(
+            f"there are {len(fixed_contrasts)} further contrasts of the fixed and"
+            f" {len(moving_contrasts)} of the moving image; give the same contrasts of both, in one"
+            " order"
+        )
     f, m = load_image(fixed), load_image(moving)
 
     def companion(source: ImageSource | None, kind: Kind, image: Image, what: str) -> Image | None:
@@ -129,6 +145,15 @@ def read_inputs(
             )
         return found
 
+    def contrast(source: ImageSource, image: Image, what: str) -> Image:
+        found = companion(source, "image", image, what)
+        assert found is not None
+        return replace(found, grid=image.grid)  # the two may differ by their rounding
+
+    contrasts = tuple(
+        (contrast(of_fixed, f, "fixed contrast"), contrast(of_moving, m, "moving contrast"))
+        for of_fixed, of_moving in zip(fixed_contrasts, moving_contrasts, strict=True)
+    )
     return Inputs(
         f,
         m,
@@ -137,6 +162,7 @@ def read_inputs(
         companion(fixed_labels, "labels", f, "fixed label map"),
         companion(moving_labels, "labels", m, "moving label map"),
         _landmarks(fixed_points, moving_points),
+        contrasts,
     )
 
 

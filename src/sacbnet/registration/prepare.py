@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,11 +36,14 @@ class Layer:
         An orthogonal grid.
     mask : bool array, shape (i, j, k), or None, default None
         Where the image counts; None: everywhere.
+    contrasts : tuple of float32 array, default ()
+        Further contrasts, as `data`.
     """
 
     data: NDArray[np.float32]
     grid: Grid
     mask: NDArray[np.bool_] | None = None
+    contrasts: tuple[NDArray[np.float32], ...] = ()
 
     @cached_property
     def cut(self) -> NDArray[np.bool_]:
@@ -88,8 +92,8 @@ class Pair:
 
         Returns
         -------
-        fixed, moving : Tensor, shape (1, 1, i, j, k)
-            Intensities in [0, 1].
+        fixed, moving : Tensor, shape (1, c, i, j, k)
+            Intensities in [0, 1] of the image and its further contrasts.
         fixed_mask, moving_mask : Tensor, shape (1, 1, i, j, k), or None
             1 where the image counts, 0 elsewhere; None: everywhere. Without a mask the moving image
             counts in its field of view: not beyond faces that cut through anatomy.
@@ -101,12 +105,18 @@ class Pair:
         point_map = affine if m_mask is None else view
         if m.mask is not None:
             m_mask = mask_on_grid(m.mask, m.grid, self.grid, affine)
+        fixed = [torch.from_numpy(x)[None, None] for x in (f.data, *f.contrasts)]
+        moving = [on_grid(x, m.grid, self.grid, point_map) for x in (m.data, *m.contrasts)]
         return (
-            torch.from_numpy(f.data)[None, None].to(device),
-            on_grid(m.data, m.grid, self.grid, point_map).to(device),
+            _together(fixed).to(device),
+            _together(moving).to(device),
             None if f_mask is None else f_mask.to(device),
             None if m_mask is None else m_mask.to(device),
         )
+
+
+def _together(contrasts: list[Tensor]) -> Tensor:
+    return contrasts[0] if len(contrasts) == 1 else torch.cat(contrasts, 1)  # cat copies
 
 
 @dataclass(frozen=True)
@@ -202,8 +212,9 @@ def prepare(
     f_mask, m_mask = within(f_mask, f), within(m_mask, m)
     if box == "whole":  # the network sees the slices that were not acquired, as in its training
         f_mask, m_mask = _boxed(f_mask, f), _boxed(m_mask, m)
-    fixed = _resampled(Layer(f.unit(), f.grid, f_mask), grid)
-    moving = Layer(m.unit(), m.grid, m_mask)
+    f_more, m_more = (tuple(x[n].unit() for x in inputs.contrasts) for n in (0, 1))
+    fixed = _resampled(Layer(f.unit(), f.grid, f_mask, f_more), grid)
+    moving = Layer(m.unit(), m.grid, m_mask, m_more)
     if not m.grid.is_orthogonal:  # the affine search needs an upright lattice
         moving = _resampled(moving, m.grid.orthogonal())
     return Pair(grid, spacing, fixed, moving, factor, box)
@@ -215,32 +226,41 @@ def acquired(inputs: Inputs) -> Inputs:
     Parameters
     ----------
     inputs : Inputs
-        Images and masks; the label maps are returned as they are.
+        Images, contrasts and masks; the label maps are returned as they are.
 
     Returns
     -------
     Inputs
-        The images and their masks, cropped (`imaging.acquired.acquired_box`).
+        The images, their contrasts and masks, cropped (`imaging.acquired.acquired_box`).
     """
-    fixed, fixed_mask = _cropped(inputs.fixed, inputs.fixed_mask)
-    moving, moving_mask = _cropped(inputs.moving, inputs.moving_mask)
+    of_fixed, of_moving = ([x[n] for x in inputs.contrasts] for n in (0, 1))
+    fixed, fixed_mask, *of_fixed = _cropped(inputs.fixed, inputs.fixed_mask, *of_fixed)
+    moving, moving_mask, *of_moving = _cropped(inputs.moving, inputs.moving_mask, *of_moving)
     return replace(
-        inputs, fixed=fixed, moving=moving, fixed_mask=fixed_mask, moving_mask=moving_mask
+        inputs,
+        fixed=fixed,
+        moving=moving,
+        fixed_mask=fixed_mask,
+        moving_mask=moving_mask,
+        contrasts=tuple(zip(of_fixed, of_moving, strict=True)),
     )
 
 
-def _cropped(image: Image, mask: Image | None) -> tuple[Image, Image | None]:
+def _cropped(image: Image, *others: Image | None) -> tuple[Any, ...]:
+    """An image, and others on its grid, without the slices that it did not acquire."""
     box = acquired_box(image.data)
     if box is None:
-        return image, mask
+        return image, *others
     grid = image.grid.cropped([s.start for s in box], [s.stop for s in box])
 
-    def inside(whole: Image) -> Image:
+    def inside(whole: Image | None) -> Image | None:
+        if whole is None:
+            return None
         missing = None if whole.missing is None else np.ascontiguousarray(whole.missing[box])
         data = np.ascontiguousarray(whole.data[box])
         return replace(whole, data=data, grid=grid, missing=missing)
 
-    return inside(image), None if mask is None else inside(mask)
+    return tuple(map(inside, (image, *others)))
 
 
 def _boxed(mask: NDArray[np.bool_] | None, image: Image) -> NDArray[np.bool_] | None:
@@ -257,11 +277,13 @@ def _resampled(layer: Layer, grid: Grid) -> Layer:
     """A layer on another grid; itself where it lies on that grid already."""
     if grid is layer.grid:
         return layer
-    data = on_grid(layer.data, layer.grid, grid)[0, 0].numpy()
+    data, *more = (
+        on_grid(x, layer.grid, grid)[0, 0].numpy() for x in (layer.data, *layer.contrasts)
+    )
     mask = layer.mask
     if mask is not None:
         mask = mask_on_grid(mask, layer.grid, grid)[0, 0].numpy() > 0
-    return Layer(data, grid, mask)
+    return Layer(data, grid, mask, tuple(more))
 
 
 def within(mask: NDArray[np.bool_] | None, image: Image) -> NDArray[np.bool_] | None:

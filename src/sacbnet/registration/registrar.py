@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self, Unpack
 
@@ -104,6 +105,8 @@ class Registrar:
         moving_labels: ImageSource | None = None,
         fixed_points: PointSource | None = None,
         moving_points: PointSource | None = None,
+        fixed_contrasts: Sequence[ImageSource] = (),
+        moving_contrasts: Sequence[ImageSource] = (),
         progress: Progress | None = None,
     ) -> Registration:
         """Register a moving image to a fixed one.
@@ -125,6 +128,10 @@ class Registrar:
             Landmarks, as files or as coordinates (n, 3) in mm RAS: the same places in both images,
             by name. They pull the refinement towards them, and the distances that remain are
             measured.
+        fixed_contrasts, moving_contrasts : sequence of ImageSource, default ()
+            Further contrasts of the two images, such as T2 or fractional anisotropy, in one order,
+            each on the grid of its image. The refinement compares all contrasts; the affine, the
+            network and the measures look at `fixed` and `moving` alone.
         progress : callable (str, float), or None, default None
             Called with a stage and the fraction of it that is done, as the work goes on.
 
@@ -145,7 +152,7 @@ class Registrar:
         """
         account = Account(progress or silent)
         with account.stage("read", told=False):
-            companions = {
+            companions: dict[str, ImageSource | None] = {
                 "fixed_mask": fixed_mask,
                 "moving_mask": moving_mask,
                 "fixed_labels": fixed_labels,
@@ -156,6 +163,8 @@ class Registrar:
                 moving=moving,
                 fixed_points=fixed_points,
                 moving_points=moving_points,
+                fixed_contrasts=fixed_contrasts,
+                moving_contrasts=moving_contrasts,
                 **companions,
             )
             facts = {
@@ -163,6 +172,9 @@ class Registrar:
                 for name, source in {"fixed": fixed, "moving": moving, **companions}.items()
                 if source is not None
             }
+            for n, (of_fixed, of_moving) in enumerate(inputs.contrasts):
+                facts[f"fixed_contrast_{n + 1}"] = image_facts(fixed_contrasts[n], of_fixed)
+                facts[f"moving_contrast_{n + 1}"] = image_facts(moving_contrasts[n], of_moving)
         account.warn(*inputs.fixed.warnings, *inputs.moving.warnings)
         if notice := catalogue.licence_notice(self.engine.weights):
             account.warn(notice)
@@ -221,6 +233,8 @@ def register(
     moving_labels: ImageSource | None = None,
     fixed_points: PointSource | None = None,
     moving_points: PointSource | None = None,
+    fixed_contrasts: Sequence[ImageSource] = (),
+    moving_contrasts: Sequence[ImageSource] = (),
     progress: Progress | None = None,
     **options: Unpack[RegisterOptions],
 ) -> Registration:
@@ -241,6 +255,10 @@ def register(
     fixed_points, moving_points : PointSource or None, default None
         Landmarks, as files or as coordinates (n, 3) in mm RAS: the same places in both images, by
         name. They pull the refinement towards them, and the distances that remain are measured.
+    fixed_contrasts, moving_contrasts : sequence of ImageSource, default ()
+        Further contrasts of the two images, such as T2 or fractional anisotropy, in one order, each
+        on the grid of its image. The refinement compares all contrasts; the affine, the network and
+        the measures look at `fixed` and `moving` alone.
     progress : callable (str, float), or None, default None
         Called with a stage and the fraction of it that is done, as the work goes on.
     **options
@@ -273,5 +291,7 @@ def register(
         moving_labels=moving_labels,
         fixed_points=fixed_points,
         moving_points=moving_points,
+        fixed_contrasts=fixed_contrasts,
+        moving_contrasts=moving_contrasts,
         progress=progress,
     )

@@ -154,7 +154,7 @@ class RunReport:
     command : tuple[str, ...], default ()
         The command line; () where Python code called the library.
     companions : dict[str, ImageFacts], default empty
-        The masks and label maps that were given, by name ("fixed_mask").
+        The masks, label maps and further contrasts that were given, by name ("fixed_mask").
     maps : dict[str, str], default empty
         What each map that came with the result holds, by file name.
     format_version : int, default 2

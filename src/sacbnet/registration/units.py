@@ -90,6 +90,7 @@ class Units:
             _image(inputs.fixed_labels, -self.fixed),
             _image(inputs.moving_labels, -self.moving),
             marks,
+            tuple((_image(f, -self.fixed), _image(m, -self.moving)) for f, m in inputs.contrasts),
         )
 
     def transform(self, found: DisplacementField) -> DisplacementField:
