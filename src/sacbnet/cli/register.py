@@ -107,6 +107,17 @@ def register(
             rich_help_panel=IMAGES,
         ),
     ] = None,
+    initial: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A transform to start from: a file of ITK, ANTs, 3D Slicer, FSL, FreeSurfer or"
+            " AFNI, or a result folder; NAME,inverse stands for its inverse. Repeat it for a chain,"
+            " in the order from the fixed to the moving image. It takes the place of the alignment;"
+            " --affine rigid or affine then corrects it. The result contains it.",
+            metavar="NAME[,inverse]",
+            rich_help_panel=o.METHOD,
+        ),
+    ] = None,
     affine: o.Affine = "auto",
     weights: o.Weights = "default",
     preset: o.PresetName = "balanced",
@@ -156,9 +167,10 @@ def register(
     from sacbnet.config.registration import map_names
     from sacbnet.files import check_writable, keep_inputs, sweep
     from sacbnet.io.images import load_image
+    from sacbnet.registration.given import bare
     from sacbnet.registration.inputs import image_facts
     from sacbnet.registration.registrar import Registrar
-    from sacbnet.registration.result import FILES, MAPS, RUN, refuse_another
+    from sacbnet.registration.result import FILES, MAPS, RUN, TRANSFORM, refuse_another
     from sacbnet.reporting.console import progress_bar, registration_lines, registration_table
     from sacbnet.reporting.page.build import report as page
 
@@ -167,7 +179,8 @@ def register(
     points = (fixed_points, moving_points)
     inputs = (fixed, moving, *masks, *labels, *points, *contrasts[0], *contrasts[1], weights)
     written = [out / name for name in (*FILES, *MAPS)]
-    keep_inputs([*written, *filter(None, [log])], inputs)
+    given = [p / TRANSFORM if p.is_dir() else p for p in map(bare, initial or ())]
+    keep_inputs([*written, *filter(None, [log])], (*inputs, *given))
     check_writable(out)  # before minutes are spent
     sweep(out)  # a run that was killed may have moved an earlier result aside
     if (out / RUN).is_file() and not overwrite:
@@ -199,6 +212,7 @@ def register(
             moving_points=moving_points,
             fixed_contrasts=contrasts[0],
             moving_contrasts=contrasts[1],
+            initial=initial,
             progress=progress,
         )
         progress("write", 0.0)

@@ -20,11 +20,12 @@ from sacbnet.networks.sacbnet.seen import Seen, watching
 from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField
+from sacbnet.spatial.warp import compose, warp
 
 from .account import Account
-from .affine import align
 from .convex import convex_start
 from .deliver import Repair, deliver
+from .initial import Start, start_from
 from .inputs import Inputs
 from .landmarks import Landmarks
 from .memory import check_memory
@@ -155,7 +156,8 @@ def estimate(
     more = inputs.landmarks is not None or bool(inputs.contrasts)
     wanted = more or "clusters" in o.save
     with account.stage("prepare", told=False):
-        same = not wanted and aligned_already(upright.fixed, upright.moving)
+        known = inputs.initial is not None
+        same = not (wanted or known) and aligned_already(upright.fixed, upright.moving)
     if same:
         account.note(
             "the headers already bring the images together, up to their noise: the transform is"
@@ -165,10 +167,11 @@ def estimate(
     else:
         with account.stage("affine"):
             kind: AffineKind = o.affine  # type: ignore[assignment]
-            affine = align(pair.fixed, pair.moving, kind, warn=account.doubt)
+            start = start_from(inputs.initial, pair, kind, account)
+            affine = start.affine
         guide = _guide(inputs.landmarks, pair, affine, engine, account)
         with watching(engine.network) as seen:
-            u, levels = _displacement(engine, pair, affine, o, account, guide)
+            u, levels = _displacement(engine, pair, start, o, account, guide)
     with account.stage("transform"):
         transform, repair = deliver(
             u[0].float().cpu(), pair.grid, affine, inputs.fixed.grid, o.repair
@@ -193,26 +196,31 @@ def _network_spacing(
     return spacing
 
 
-def affine_of(engine: Engine) -> AffineKind:
+def affine_of(engine: Engine, known: bool = False) -> AffineKind:
     """Choose the alignment before the network.
 
     Parameters
     ----------
     engine : Engine
         Options and weights.
+    known : bool, default False
+        Whether an initial transform is given, which makes an alignment needless.
 
     Returns
     -------
     {"none", "rigid", "affine"}
-        What was chosen; else what the weights need; else "affine".
+        What was chosen; else "none" after an initial transform; else what the weights need; else
+        "affine".
     """
     if engine.options.affine != AUTO:
         return engine.options.affine
+    if known:
+        return "none"
     needed = None if engine.weights is None else engine.weights.affine
     return needed or "affine"
 
 
-def options_for(engine: Engine, *, fixed: Grid, moving: Grid) -> Options:
+def options_for(engine: Engine, *, fixed: Grid, moving: Grid, known: bool = False) -> Options:
     """Put what the weights need in place of "auto".
 
     Parameters
@@ -221,6 +229,8 @@ def options_for(engine: Engine, *, fixed: Grid, moving: Grid) -> Options:
         Options and weights.
     fixed, moving : Grid
         Grids of the two images.
+    known : bool, default False
+        Whether an initial transform is given.
 
     Returns
     -------
@@ -228,11 +238,11 @@ def options_for(engine: Engine, *, fixed: Grid, moving: Grid) -> Options:
         The options as they are taken for a pair on these grids, as run.json holds them.
     """
     o, info = engine.options, engine.weights
-    affine = affine_of(engine)
+    affine = affine_of(engine, known)
     box: Box = "foreground" if o.box == AUTO else o.box
     trained_on_whole = info is not None and info.box == "whole"
     one_grid = fixed.is_orthogonal and fixed.matches(moving, tolerance_mm=0.01)
-    if o.box == AUTO and trained_on_whole and affine == "none" and one_grid:
+    if o.box == AUTO and trained_on_whole and affine == "none" and one_grid and not known:
         box = "whole"
     return replace(o, affine=affine, box=box, refine=o.steps)
 
@@ -241,13 +251,23 @@ def _chosen(engine: Engine, inputs: Inputs, account: Account) -> Options:
     """The options with what the weights need in place of "auto"; a note says so."""
     o, info = engine.options, engine.weights
     f, m = inputs.fixed.grid, inputs.moving.grid
-    taken = options_for(engine, fixed=f, moving=m)
+    known = inputs.initial is not None
+    taken = options_for(engine, fixed=f, moving=m, known=known)
     affine = taken.affine
-    if o.affine == AUTO and info is not None and affine != "affine":
+    if known:
+        account.note(
+            "the registration starts from the initial transform; "
+            + (
+                "no alignment was sought (--affine rigid or affine corrects it)"
+                if affine == "none"
+                else f"the alignment ({affine}) corrects it"
+            )
+        )
+    elif o.affine == AUTO and info is not None and affine != "affine":
         account.note(
             f"affine is {affine}, as the weights {info.name} need it (choose it by --affine)"
         )
-    if affine == "none" and not f.meets(m):
+    if affine == "none" and not known and not f.meets(m):
         raise InputError(
             f"{inputs.moving.name} and {inputs.fixed.name} share no place in the world; repair the"
             " headers, or give --align centre, or --affine rigid or affine"
@@ -287,7 +307,7 @@ def _guide(
 
 
 def _displacement(
-    engine: Engine, pair: Pair, affine: Affine, o: Options, account: Account, guide: Guide | None
+    engine: Engine, pair: Pair, start: Start, o: Options, account: Account, guide: Guide | None
 ) -> tuple[torch.Tensor, tuple[LevelReport, ...]]:
     """The displacement that remains after the affine, and the report of each level of refinement.
 
@@ -295,12 +315,16 @@ def _displacement(
     """
     device, network = engine.device, engine.network
     with account.stage("prepare", told=False):
-        fixed, moving, fixed_mask, moving_mask = pair.tensors(affine, device)
-    u = torch.zeros(1, 3, *pair.grid.shape, device=device)
+        fixed, moving, fixed_mask, moving_mask = pair.tensors(start.affine, device)
+    known = None if start.u_vox is None else start.u_vox.to(device)
+    u = torch.zeros(1, 3, *pair.grid.shape, device=device) if known is None else known
     if network is not None:
         half = torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16")
         with account.stage("network"), torch.no_grad(), half:
-            u = predict(network, fixed=fixed[:, :1], moving=moving[:, :1], factor=pair.factor)
+            seen = moving[:, :1] if known is None else warp(moving[:, :1], known)
+            u = predict(network, fixed=fixed[:, :1], moving=seen, factor=pair.factor)
+            if known is not None:
+                u = compose(known, u.float(), padding="border")
         finite(u, "the network's displacement", "these weights do not suit these images")
         release_memory()
     if not engine.options.refinement:
@@ -313,13 +337,19 @@ def _displacement(
             "fixed_mask": fixed_mask,
             "moving_mask": moving_mask,
         }
-        helps = network is not None and improves(u, options=refinement, **given)
+        helps = network is not None and improves(u, than=known, options=refinement, **given)
         if network is not None and not helps:
             account.warn(
                 "the network's displacement was worse than none and is not used: its weights do"
                 " not suit these images"
             )
-        if not helps:
+        if not helps and known is not None:
+            u = known
+            if not improves(u, options=refinement, **given):
+                account.doubt(
+                    "the initial transform makes the images less alike than its affine part does"
+                )
+        elif not helps:
             first = given | {"fixed": fixed[:, :1], "moving": moving[:, :1]}
             u = convex_start(**first)
             if not improves(u, options=refinement, **given):

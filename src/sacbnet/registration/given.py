@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from sacbnet.spatial.transforms import Affine, Chain, DisplacementField, PointMa
 
 from .apply import Warper
 from .carrying import Backwards
+from .report import TransformFacts
+from .result import TRANSFORM
 from .route import Link, Route
 
 INVERSE = ",inverse"
@@ -186,3 +189,50 @@ def route_of(
             )
         links.append(load_link(source, ends))
     return Route(tuple(links))
+
+
+InitialSource = TransformSource | Sequence[TransformSource]
+
+
+def read_initial(
+    source: InitialSource, fixed: Grid, moving: Grid
+) -> tuple[AnyTransform, tuple[TransformFacts, ...], tuple[str, ...]]:
+    """Read the transform from which a registration starts.
+
+    Parameters
+    ----------
+    source : str, Path, Affine, DisplacementField, Chain, or a sequence of these
+        As for `load_link`; several are a chain, in the order from the fixed to the moving image.
+    fixed, moving : Grid
+        Grids of the two images.
+
+    Returns
+    -------
+    transform : Affine, DisplacementField or Chain
+        The transform, fixed to moving.
+    facts : tuple of TransformFacts
+        What is written about it.
+    said : tuple of str
+        Sentences that say how far the fixed image reaches beyond a field.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or needs images that are not known.
+    GridError
+        If the header of a displacement field gives no usable grid.
+    """
+    single = isinstance(source, (str, Path, Affine, DisplacementField, Chain))
+    sources: Sequence[TransformSource] = [source] if single else source  # type: ignore[list-item, assignment]
+    transform, said = route_of(sources, fixed, moving).over(fixed)
+    facts = tuple(_facts(one) for one in sources)
+    told = tuple(s.replace("the result reaches", "the fixed image reaches") for s in said)
+    return transform, facts, told
+
+
+def _facts(source: TransformSource) -> TransformFacts:
+    if not isinstance(source, (str, Path)):
+        return TransformFacts("transform")
+    path = bare(str(source))
+    with (path / TRANSFORM if path.is_dir() else path).open("rb") as file:
+        return TransformFacts(str(source), hashlib.file_digest(file, "sha256").hexdigest())

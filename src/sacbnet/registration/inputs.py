@@ -15,6 +15,7 @@ from sacbnet.imaging.image import Image
 from sacbnet.io.images import ImageSource, load_image
 from sacbnet.io.voxels import Kind
 from sacbnet.spatial.apart import apart
+from sacbnet.spatial.composition import AnyTransform
 
 from .landmarks import Landmarks, PointSource, read_landmarks
 from .report import ImageFacts
@@ -40,6 +41,8 @@ class Inputs:
         The same places in both images.
     contrasts : tuple of (Image, Image), default ()
         Further contrasts (fixed, moving), each on its image's grid.
+    initial : Affine, DisplacementField, Chain or None, default None
+        A transform from which the registration starts, fixed -> moving.
     """
 
     fixed: Image
@@ -50,6 +53,7 @@ class Inputs:
     moving_labels: Image | None = None
     landmarks: Landmarks | None = None
     contrasts: tuple[tuple[Image, Image], ...] = ()
+    initial: AnyTransform | None = None
 
     def check_size(self) -> None:
         """Check that both images have enough voxels to be compared.

@@ -167,6 +167,7 @@ def improves(
     options: RefineOptions,
     fixed_mask: Tensor | None = None,
     moving_mask: Tensor | None = None,
+    than: Tensor | None = None,
 ) -> bool:
     """Say whether a displacement has a smaller loss than none, on the last grid but one.
 
@@ -178,6 +179,8 @@ def improves(
         A displacement, voxels.
     fixed, moving, options, fixed_mask, moving_mask
         As of `refine`.
+    than : Tensor, shape (1, 3, i, j, k), or None, default None
+        Another displacement, voxels, that takes the place of none.
 
     Returns
     -------
@@ -188,7 +191,8 @@ def improves(
     level = _level(moving, fixed, fixed_mask, moving_mask, None, s, options)
     u = coarsened(u_vox.float(), s) / s
     with torch.no_grad():
-        return bool(level.loss(u, options) < level.loss(torch.zeros_like(u), options))
+        other = torch.zeros_like(u) if than is None else coarsened(than.float(), s) / s
+        return bool(level.loss(u, options) < level.loss(other, options))
 
 
 def _calmed(start: Tensor, s: int) -> Tensor:

@@ -16,10 +16,12 @@ from sacbnet.networks.weights.load import load_weights
 from .account import Account, Progress, silent
 from .estimate import Engine, Estimate, affine_of, estimate
 from .finish import finish
+from .given import InitialSource, read_initial
 from .inputs import Inputs, image_facts, read_inputs
 from .landmarks import PointSource
 from .memory import shortage_told
 from .predict import as_meant
+from .report import TransformFacts
 from .result import Registration
 from .sizes import units_of
 from .units import Units
@@ -107,6 +109,7 @@ class Registrar:
         moving_points: PointSource | None = None,
         fixed_contrasts: Sequence[ImageSource] = (),
         moving_contrasts: Sequence[ImageSource] = (),
+        initial: InitialSource | None = None,
         progress: Progress | None = None,
     ) -> Registration:
         """Register a moving image to a fixed one.
@@ -132,6 +135,11 @@ class Registrar:
             Further contrasts of the two images, such as T2 or fractional anisotropy, in one order,
             each on the grid of its image. The refinement compares all contrasts; the affine, the
             network and the measures look at `fixed` and `moving` alone.
+        initial : transform, or sequence of transforms, or None, default None
+            Where the registration starts, fixed -> moving: a file of any format, a result folder
+            (behind both ",inverse" may stand), or a transform in memory; several are a chain in the
+            order from the fixed to the moving image. It takes the place of the alignment, unless
+            the option `affine` is "rigid" or "affine". The result contains it.
         progress : callable (str, float), or None, default None
             Called with a stage and the fraction of it that is done, as the work goes on.
 
@@ -176,13 +184,21 @@ class Registrar:
                 facts[f"fixed_contrast_{n + 1}"] = image_facts(fixed_contrasts[n], of_fixed)
                 facts[f"moving_contrast_{n + 1}"] = image_facts(moving_contrasts[n], of_moving)
         account.warn(*inputs.fixed.warnings, *inputs.moving.warnings)
+        known: tuple[TransformFacts, ...] = ()
+        if initial is not None:
+            with account.stage("read", told=False):
+                grids = inputs.fixed.grid, inputs.moving.grid
+                transform, known, said = read_initial(initial, *grids)
+            inputs = replace(inputs, initial=transform)
+            account.warn(*said)
         if notice := catalogue.licence_notice(self.engine.weights):
             account.warn(notice)
         units = self._units(inputs, account)
         worked = units.inputs(inputs)
         with shortage_told(inputs, self.engine.options.spacing):
             found = estimate(self.engine, worked, account, units)
-            return units.registration(finish(self.engine, worked, found, account, facts), inputs)
+            done = units.registration(finish(self.engine, worked, found, account, facts), inputs)
+        return replace(done, report=replace(done.report, initial=known))
 
     def estimate(self, inputs: Inputs, account: Account | None = None) -> Estimate:
         """Find the transform between two images, and nothing more.
@@ -217,7 +233,8 @@ class Registrar:
     def _units(self, inputs: Inputs, account: Account) -> Units:
         """The units in which a pair is worked; a warning tells where its sizes differ."""
         with account.stage("prepare", told=False):
-            units, warning = units_of(inputs, self.affine)
+            kind = affine_of(self.engine, inputs.initial is not None)
+            units, warning = units_of(inputs, kind)
         if warning is not None:
             account.doubt(warning)
         return units
@@ -235,6 +252,7 @@ def register(
     moving_points: PointSource | None = None,
     fixed_contrasts: Sequence[ImageSource] = (),
     moving_contrasts: Sequence[ImageSource] = (),
+    initial: InitialSource | None = None,
     progress: Progress | None = None,
     **options: Unpack[RegisterOptions],
 ) -> Registration:
@@ -259,6 +277,11 @@ def register(
         Further contrasts of the two images, such as T2 or fractional anisotropy, in one order, each
         on the grid of its image. The refinement compares all contrasts; the affine, the network and
         the measures look at `fixed` and `moving` alone.
+    initial : transform, or sequence of transforms, or None, default None
+        Where the registration starts, fixed -> moving: a file of any format, a result folder
+        (behind both ",inverse" may stand), or a transform in memory; several are a chain in the
+        order from the fixed to the moving image. It takes the place of the alignment, unless the
+        option `affine` is "rigid" or "affine". The result contains it.
     progress : callable (str, float), or None, default None
         Called with a stage and the fraction of it that is done, as the work goes on.
     **options
@@ -293,5 +316,6 @@ def register(
         moving_points=moving_points,
         fixed_contrasts=fixed_contrasts,
         moving_contrasts=moving_contrasts,
+        initial=initial,
         progress=progress,
     )

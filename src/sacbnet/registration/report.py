@@ -62,6 +62,22 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
+class TransformFacts:
+    """Which initial transform was read.
+
+    Parameters
+    ----------
+    name : str
+        The file or folder as it was given, with ",inverse" if it was inverted; or "transform".
+    sha256 : str, default ""
+        Hash of the file, or of the field in the folder; empty for a transform in memory.
+    """
+
+    name: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class WorkingGrid:
     """The grid on which a pair was worked.
 
@@ -157,6 +173,9 @@ class RunReport:
         The masks, label maps and further contrasts that were given, by name ("fixed_mask").
     maps : dict[str, str], default empty
         What each map that came with the result holds, by file name.
+    initial : tuple[TransformFacts, ...], default ()
+        The transforms from which the registration started, in the order from the fixed to the
+        moving image; () where there was none.
     format_version : int, default 2
         Version of this form.
     """
@@ -188,6 +207,7 @@ class RunReport:
     command: tuple[str, ...] = ()
     companions: dict[str, ImageFacts] = field(default_factory=dict)
     maps: dict[str, str] = field(default_factory=dict)
+    initial: tuple[TransformFacts, ...] = ()
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sacbnet.imaging.canonical import rounded
 from sacbnet.imaging.image import Image
+from sacbnet.spatial.composition import AnyTransform, composed
 from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField
 
@@ -91,7 +92,17 @@ class Units:
             _image(inputs.moving_labels, -self.moving),
             marks,
             tuple((_image(f, -self.fixed), _image(m, -self.moving)) for f, m in inputs.contrasts),
+            self._initial(inputs.initial),
         )
+
+    def _initial(self, initial: AnyTransform | None) -> AnyTransform | None:
+        """A transform in mm, expressed in these units."""
+        if initial is None or self.plain:
+            return initial
+        into, out = (
+            Affine(np.diag([*[value] * 3, 1.0])) for value in (self.fixed_mm, 1 / self.moving_mm)
+        )
+        return composed(out, initial, into)
 
     def transform(self, found: DisplacementField) -> DisplacementField:
         """Express a transform, found in these units, in mm.

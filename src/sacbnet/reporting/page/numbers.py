@@ -266,6 +266,8 @@ def again(report: RunReport) -> str:
         f"{name}={'...' if image.name == _NO_FILE else repr(image.name)}"
         for name, image in images.items()
     ]
+    if report.initial:
+        given.append(f"initial={[one.name for one in report.initial]!r}")
     if report.landmarks is not None:
         given += ["fixed_points=...", "moving_points=..."]
     plain = Options()
