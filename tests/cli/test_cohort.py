@@ -8,6 +8,7 @@ import json
 import pytest
 
 import sacbnet.cohort.run
+from sacbnet.cli.workers import duration, with_time_left
 from sacbnet.registration.registrar import Registrar
 from sacbnet.registration.result import RUN, TRANSFORM
 
@@ -115,3 +116,52 @@ def test_a_list_that_is_none_is_refused(sacbnet, tmp_path):
     refused = sacbnet("cohort", tmp_path / "pairs.csv", f"--out={tmp_path / 'out'}", *QUICKLY)
     assert refused.code == 3 and "fixed, moving" in refused.sentence()
     assert not (tmp_path / "out").exists()
+
+
+def test_every_image_of_a_folder_to_one_reference(sacbnet, listed, tmp_path):
+    (listed.parent / "damaged.nii.gz").unlink()
+    out = tmp_path / "out"
+    reference = listed.parent / "fixed.nii.gz"
+    done = sacbnet("cohort", listed.parent, f"--to={reference}", f"--out={out}", *QUICKLY)
+    assert done.code == 0 and done.out.startswith("pairs: 1 done")
+    assert (out / "aligned_to_fixed" / TRANSFORM).is_file()
+    assert (out / "index.html").is_file()
+
+
+def test_two_workers_and_a_damaged_image(cohort, tmp_path):
+    done = cohort("--workers=2")
+    assert done.code == 6 and done.out.startswith("pairs: 1 done")
+    assert statuses(tmp_path / "out") == ["failed", "done", "failed"]
+    assert [line for line in done.said.splitlines() if "sacbnet:" not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "is a folder of images; say by --to which pairs are meant"),
+        (["--to=pairwise", "--to-labels=x.nii"], "--to-labels belong to a reference"),
+        (["--to=pairwise", "--suffix=T1w"], "--suffix is for a BIDS dataset"),
+        (["--to=nowhere.nii"], "nowhere.nii, which does not exist"),
+    ],
+)
+def test_what_does_not_fit_is_refused(sacbnet, listed, tmp_path, more, said):
+    refused = sacbnet("cohort", listed.parent, f"--out={tmp_path / 'out'}", *QUICKLY, *more)
+    assert refused.code == 3 and said in refused.sentence()
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_address_without_a_scheduler_is_told(cohort, monkeypatch):
+    monkeypatch.setattr("sacbnet.cohort.crew._PATIENCE", 0.3)
+    done = cohort("--scheduler=tcp://127.0.0.1:9")
+    assert done.code == 3 and "no scheduler of Dask answers at tcp://127.0.0.1:9" in done.said
+
+
+def test_the_time_left_is_told():
+    told = []
+    tell = with_time_left(lambda *now: told.append(now))
+    tell("a", 0.0)
+    tell("b", 0.5)
+    tell("c", 1.0)
+    assert told[0] == ("a", 0.0) and told[2] == ("c", 1.0)
+    assert told[1][0].startswith("b (50%, about 0 s left)")
+    assert [duration(x) for x in (99, 150, 7000)] == ["99 s", "2 min", "1.9 h"]

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from sacbnet.cohort import CohortPair, register_pairs
+from sacbnet.cohort.crew import Crew, Lost
+from sacbnet.cohort.work import Task, run_task
 from sacbnet.errors import InputError, OutputError
 from sacbnet.files import locked
 from sacbnet.registration.registrar import Registrar, register
@@ -57,6 +59,18 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(Registrar, "register", counted)
     return seen
+
+
+class Here(Crew):
+    """A crew whose work is done in this process, the last item first."""
+
+    def __init__(self, lost=()):
+        object.__setattr__(self, "threads", None)
+        object.__setattr__(self, "lost", lost)
+
+    def results(self, do, items):
+        for n in reversed(range(len(items))):
+            yield n, Lost("killed") if n in self.lost else do(items[n])
 
 
 def statuses(cohort):
@@ -254,3 +268,73 @@ def test_the_code_on_the_page_runs(files, tmp_path, monkeypatch, capsys):
     exec(block.replace(chosen, 'weights="none", affine="none", refine=1'), {})
     assert capsys.readouterr().out == "aligned_to_fixed done None\n"
     assert (tmp_path / "results" / "aligned_to_fixed" / TRANSFORM).is_file()
+
+
+def test_a_crew_does_the_same_work(pairs, registrar, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = []
+    found = register_pairs(
+        pairs, registrar, "by_crew", crew=Here(), progress=lambda *now: told.append(now)
+    )
+    assert statuses(found) == [("first", "done"), ("second", "failed"), ("third", "done")]
+    assert told[0] == ("starting the workers", 0)
+    assert [x for x, _ in told[1:]] == ["third", "second", "first"] and told[-1][1] == 1
+    register_pairs(pairs, registrar, "here")
+    one, other = (tmp_path / folder / "first" / TRANSFORM for folder in ("by_crew", "here"))
+    assert one.read_bytes() == other.read_bytes()
+    assert (tmp_path / "by_crew" / "thumbnails" / "first.jpg").is_file()
+    again = register_pairs(pairs, registrar, "by_crew", crew=Here())
+    assert [row.status for row in again.outcomes] == ["skipped", "failed", "skipped"]
+
+
+def test_a_pair_whose_workers_are_killed_is_told_and_tried_again(pairs, registrar, tmp_path):
+    found = register_pairs(pairs, registrar, tmp_path, crew=Here(lost={0}))
+    assert statuses(found) == [("first", "failed"), ("second", "failed"), ("third", "done")]
+    assert found.outcomes[0].error == "killed"
+    found = register_pairs(pairs, registrar, tmp_path, crew=Here())
+    assert statuses(found) == [("first", "done"), ("second", "failed"), ("third", "skipped")]
+
+
+def test_a_worker_that_is_asked_again_does_not_work_twice(pairs, registrar, tmp_path, calls):
+    """Its process was killed after it wrote the result, before it told so."""
+    task = Task(pairs[0], tmp_path, registrar.engine.options, "")
+    one, other = run_task(task), run_task(task)
+    assert len(calls) == 1 and replace(one, seconds=0) == replace(other, seconds=0)
+    assert one.transform_sha256
+
+
+def test_a_worker_of_another_version_or_with_other_weights_is_refused(pairs, registrar, tmp_path):
+    task = Task(pairs[0], tmp_path, registrar.engine.options, "")
+    with pytest.raises(InputError, match=r"but the cohort was begun with 9\.9"):
+        run_task(replace(task, version="9.9"))
+    with pytest.raises(InputError, match="a worker has other weights named none"):
+        run_task(replace(task, weights="abc"))
+
+
+def test_a_result_that_was_changed_or_lost_a_file_is_not_finished(pairs, registrar, tmp_path):
+    register_pairs(pairs[:1], registrar, tmp_path)
+    folder = tmp_path / "first"
+    (folder / "moved.nii.gz").unlink()
+    assert register_pairs(pairs[:1], registrar, tmp_path).count("done") == 1
+    (folder / TRANSFORM).write_bytes(b"damaged")
+    with pytest.raises(OutputError, match=r"transform\.nii\.gz is not the file that was written"):
+        register_pairs(pairs[:1], registrar, tmp_path)
+    assert register_pairs(pairs[:1], registrar, tmp_path, overwrite=True).count("done") == 1
+
+
+def test_a_picture_that_is_missing_comes_back(pairs, registrar, tmp_path):
+    register_pairs(pairs[:1], registrar, tmp_path)
+    picture = tmp_path / "thumbnails" / "first.jpg"
+    before = picture.read_bytes()
+    picture.unlink()
+    register_pairs(pairs[:1], registrar, tmp_path)
+    assert picture.read_bytes() == before
+    register_pairs(pairs[:1], registrar, tmp_path / "without", pictures=False)
+    assert not (tmp_path / "without" / "thumbnails").exists()
+    assert not (tmp_path / "without" / "index.html").exists()
+
+
+def test_each_pair_may_have_a_page(pairs, registrar, tmp_path):
+    register_pairs(pairs[:1], registrar, tmp_path, page=True)
+    assert (tmp_path / "first" / "report.html").is_file()
+    assert 'href="first/report.html"' in (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -12,7 +12,9 @@ from sacbnet.data.listing import names_of
 from sacbnet.data.sources.csv import read_rows
 from sacbnet.errors import InputError
 
-TABLE, SUMMARY = "summary.csv", "summary.json"  # they lie beside the folders of the pairs
+# they lie beside the folders of the pairs
+TABLE, SUMMARY, INDEX, THUMBNAILS = "summary.csv", "summary.json", "index.html", "thumbnails"
+_TAKEN = (TABLE, SUMMARY, INDEX, THUMBNAILS)
 _NAME = re.compile(r"\w[\w.+@ -]*")  # a folder of this name can be made on every system
 
 
@@ -47,7 +49,7 @@ class CohortPair:
     moving_labels: Path | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or self.name.lower() in (TABLE, SUMMARY):
+        if not _NAME.fullmatch(self.name) or self.name.lower() in _TAKEN:
             raise InputError(
                 f"a pair has the name {self.name!r}; the name of a new folder was expected, of"
                 " letters, digits and _ . + @ -"

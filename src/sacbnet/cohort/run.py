@@ -1,28 +1,28 @@
-"""Register many pairs by one `Registrar`; go on where an earlier run stopped."""
+"""Register many pairs, here or by worker processes; go on where an earlier run stopped."""
 
 from __future__ import annotations
 
-import logging
-import traceback
-from collections.abc import Sequence
+import csv
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sacbnet.errors import InputError, OutputError, SacbnetError
+from sacbnet.errors import InputError, OutputError
 from sacbnet.files import locked, sweep, writing
-from sacbnet.io.voxels import Kind
 from sacbnet.registration.account import Progress, silent
-from sacbnet.registration.estimate import options_for
-from sacbnet.registration.inputs import hash_of
 from sacbnet.registration.registrar import Registrar
-from sacbnet.registration.report import RunReport
-from sacbnet.registration.result import RUN
 
-from .pairs import CohortPair, refuse_doubles
+from .crew import Crew, Lost
+from .finished import Other, earlier_result
+from .index import write_index
+from .pairs import TABLE, CohortPair, refuse_doubles
 from .summary import Cohort, Outcome
+from .thumbnails import thumbnail_file, thumbnail_from_files, write_thumbnail
+from .work import Task, failed, register_pair, run_task
 
-_log = logging.getLogger(__name__)
+_SHARE = 0.05  # of the time may go into writing summaries
 
 
 def register_pairs(
@@ -33,13 +33,17 @@ def register_pairs(
     overwrite: bool = False,
     command: tuple[str, ...] = (),
     progress: Progress = silent,
+    crew: Crew | None = None,
+    device: str | None = None,
+    page: bool = False,
+    pictures: bool = True,
 ) -> Cohort:
-    """Register pairs, one after the other, each into a folder of its own.
+    """Register pairs, each into a folder of its own.
 
     A pair that is finished is skipped: its run.json names the same images, masks and label maps (by
-    their sha256), the same weights and the same options. The device may be another one. Results of
-    other images or options are refused before the work begins. A pair that fails is noted, and the
-    rest goes on. The summary is written after every pair.
+    their sha256), the same weights and the same options, and its files are there. The device may be
+    another one. Results of other images or options are refused before the work begins. A pair that
+    fails is noted, and the rest goes on. The summary is kept up to date meanwhile.
 
     Parameters
     ----------
@@ -55,6 +59,15 @@ def register_pairs(
         The command line, for each run.json.
     progress : callable (str, float), default silent
         Called with the name of a pair, and the fraction of the unfinished pairs that is done.
+    crew : Crew or None, default None
+        Worker processes; each loads the weights of `registrar` once. None: this process does the
+        work, one pair after the other.
+    device : str or None, default None
+        Device of the workers, as in `Options`. None: that of `registrar`.
+    page : bool, default False
+        Whether each pair gets a report.html.
+    pictures : bool, default True
+        Whether each pair gets a thumbnail, and the cohort its index.html.
 
     Returns
     -------
@@ -80,38 +93,83 @@ def register_pairs(
         for folder in (out, *(out / pair.name for pair in pairs)):
             sweep(folder)
         rows = _finished(pairs, registrar, out, overwrite)
+        if pictures:
+            _missing_thumbnails([pair for pair in pairs if pair.name in rows], out)
         cohort = Cohort(len(pairs), registrar.engine.options, registrar.engine.weights)
+        book = _Book(pairs, rows, cohort, out, pictures)
         todo = [pair for pair in pairs if pair.name not in rows]
-        for n in range(len(todo) + 1):
-            cohort.outcomes = [rows[pair.name] for pair in pairs if pair.name in rows]
-            cohort.write(out)
-            if n < len(todo):
-                progress(todo[n].name, n / len(todo))
-                rows[todo[n].name] = _register(todo[n], registrar, out, command)
+        try:
+            if crew is None:
+                for n, pair in enumerate(todo):
+                    book.write_in_time()
+                    progress(pair.name, n / len(todo))
+                    rows[pair.name] = register_pair(
+                        pair, registrar, out, command, page=page, pictures=pictures
+                    )
+            else:
+                tasks = _tasks(todo, registrar, out, device, crew.threads)
+                tasks = [replace(t, command=command, page=page, pictures=pictures) for t in tasks]
+                for row in _by_crew(tasks, crew, progress):
+                    rows[row.name] = row
+                    book.write_in_time()
+        finally:
+            book.write()
     return cohort
 
 
-def _register(
-    pair: CohortPair, registrar: Registrar, out: Path, command: tuple[str, ...]
-) -> Outcome:
-    try:
-        result = registrar.register(**pair.files())  # type: ignore[arg-type]
-        # what stands in the folder may be replaced: `_finished` has looked at it
-        result.save(out / pair.name, overwrite=True, command=command)
-    except OutputError:
-        raise
-    except SacbnetError as error:
-        sentence = str(error)
-    except Exception as error:  # a defect of the program must not stop the other pairs either
-        _log.info("%s: %s", pair.name, traceback.format_exc())
-        sentence = f"unexpected error ({type(error).__name__}: {error})"
-        if isinstance(error, MemoryError) or "memory" in str(error).lower():  # torch, ITK
-            sentence = "the memory is not enough for images of this size; use a coarser --spacing"
-    else:
-        return Outcome.of(pair, "done", result.report)
-    sentence = " ".join(sentence.split())
-    _log.info("%s failed: %s", pair.name, sentence)
-    return Outcome(pair.name, str(pair.fixed), str(pair.moving), "failed", error=sentence)
+def _tasks(
+    pairs: Sequence[CohortPair],
+    registrar: Registrar,
+    out: Path,
+    device: str | None,
+    threads: int | None,
+) -> list[Task]:
+    info = registrar.engine.weights
+    options = registrar.engine.options
+    if device is not None:
+        options = replace(options, device=device)
+    if threads is None:  # the workers may have other working folders
+        out = out.absolute()
+        pairs = [
+            replace(pair, **{k: v.absolute() for k, v in pair.files().items()})  # type: ignore[arg-type]
+            for pair in pairs
+        ]
+    sha256 = "" if info is None else info.sha256
+    return [Task(pair, out, options, sha256, threads=threads) for pair in pairs]
+
+
+def _by_crew(tasks: Sequence[Task], crew: Crew, progress: Progress) -> Iterator[Outcome]:
+    if tasks:
+        progress("starting the workers", 0.0)
+    for done, (n, result) in enumerate(crew.results(run_task, tasks), 1):
+        pair = tasks[n].pair
+        progress(pair.name, done / len(tasks))
+        yield failed(pair, result.sentence) if isinstance(result, Lost) else result
+
+
+@dataclass
+class _Book:
+    """The summary on the disk: written often enough, but for a small share of the time."""
+
+    pairs: Sequence[CohortPair]
+    rows: dict[str, Outcome]
+    cohort: Cohort
+    out: Path
+    pictures: bool
+    not_before: float = field(default=0.0)
+
+    def write_in_time(self) -> None:
+        if time.monotonic() >= self.not_before:
+            self.write()
+
+    def write(self) -> None:
+        began = time.monotonic()
+        self.cohort.outcomes = [self.rows[p.name] for p in self.pairs if p.name in self.rows]
+        self.cohort.write(self.out)
+        if self.pictures:
+            write_index(self.cohort, self.out)
+        end = time.monotonic()
+        self.not_before = end + (end - began) / _SHARE
 
 
 def _finished(
@@ -120,45 +178,31 @@ def _finished(
     """The rows of finished pairs, by name; what is of other images or options is refused."""
     found: dict[str, Outcome] = {}
     other: list[str] = []  # sentences
+    known = _known_hashes(out)
     for pair in pairs:
-        run = out / pair.name / RUN
-        if run.parent.exists() and not run.parent.is_dir():
-            raise OutputError(f"{run.parent} is a file, not a folder; choose another --out")
-        if not run.is_file():
-            continue
-        try:
-            before = RunReport.from_text(run.read_text(encoding="utf-8"))
-        except (InputError, OSError, UnicodeDecodeError):
-            other.append(f"{run} is no account of a registration")
-            continue
-        with suppress(InputError, OSError):  # unreadable now: its registration says why
-            if difference := _difference(pair, registrar, before):
-                other.append(f"{run.parent} holds a result with {difference}")
-            else:
-                found[pair.name] = Outcome.of(pair, "skipped", before)
+        before = earlier_result(pair, registrar.engine, out / pair.name, known.get(pair.name, ""))
+        if isinstance(before, Other):
+            other.append(before.sentence)
+        elif before is not None:
+            found[pair.name] = Outcome.of(pair, "skipped", before.report, before.transform_sha256)
     if other and not overwrite:
         more = f" (and {len(other) - 1} more)" if len(other) > 1 else ""
         raise OutputError(f"{other[0]}{more}; choose another --out, or give --overwrite")
     return found
 
 
-def _difference(pair: CohortPair, registrar: Registrar, before: RunReport) -> str:
-    """In what an earlier result differs from the one that is asked for; "" in nothing."""
-    known = {"fixed": before.fixed, "moving": before.moving, **before.companions}
-    files = pair.files()
-    for name in {**known, **files}:
-        words = name.replace("_", " ")
-        if name not in files or name not in known:
-            return f"{'no ' if name in files else 'a '}{words}"
-        kind: Kind = name.partition("_")[2] or "image"  # type: ignore[assignment]
-        if known[name].sha256 != hash_of(files[name], kind=kind):
-            return f"another {words} image ({known[name].name})"
-    engine = registrar.engine
-    if (before.weights and before.weights.sha256) != (engine.weights and engine.weights.sha256):
-        return f"other weights ({before.options.weights})"
-    asked = options_for(engine, fixed=before.fixed.grid, moving=before.moving.grid)
-    # the weights are compared by their hash; a device changes no more than the last digits
-    then = replace(before.options, weights=asked.weights, device=asked.device)
-    changed = [name for name in vars(asked) if getattr(then, name) != getattr(asked, name)]
-    said = (f"{name} {getattr(then, name)}, now {getattr(asked, name)}" for name in changed)
-    return f"other options ({'; '.join(said)})" if changed else ""
+def _known_hashes(out: Path) -> dict[str, str]:
+    """Hashes of the transforms as an earlier run wrote them, by the names of the pairs."""
+    with (
+        suppress(OSError, UnicodeDecodeError, csv.Error, KeyError),
+        (out / TABLE).open(encoding="utf-8", newline="") as file,
+    ):
+        return {row["name"]: row["transform_sha256"] or "" for row in csv.DictReader(file)}
+    return {}
+
+
+def _missing_thumbnails(pairs: Sequence[CohortPair], out: Path) -> None:
+    """Pictures of finished pairs that have none: their process was killed before, or was older."""
+    for pair in pairs:
+        if not thumbnail_file(out, pair.name).is_file():
+            write_thumbnail(out, pair.name, thumbnail_from_files(pair, out))

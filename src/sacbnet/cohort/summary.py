@@ -44,6 +44,8 @@ class Outcome:
         Folding of the transform, in % of the voxels and of the volume.
     seconds : float or None, default None
         Run time without reading and writing files.
+    transform_sha256 : str, default ""
+        Hash of transform.nii.gz; empty where the pair has no result.
     error : str, default ""
         Why the pair failed.
     """
@@ -61,10 +63,13 @@ class Outcome:
     folded_percent: float | None = None
     non_diffeomorphic_percent: float | None = None
     seconds: float | None = None
+    transform_sha256: str = ""
     error: str = ""
 
     @classmethod
-    def of(cls, pair: CohortPair, status: Status, report: RunReport) -> Self:
+    def of(
+        cls, pair: CohortPair, status: Status, report: RunReport, transform_sha256: str = ""
+    ) -> Self:
         """Take the numbers from the account of a registration.
 
         Parameters
@@ -75,6 +80,8 @@ class Outcome:
             Whether the pair was registered now or before.
         report : RunReport
             The account.
+        transform_sha256 : str, default ""
+            Hash of the transform.
 
         Returns
         -------
@@ -96,6 +103,7 @@ class Outcome:
             folded_percent=report.folding.folded_percent,
             non_diffeomorphic_percent=report.folding.non_diffeomorphic_percent,
             seconds=report.seconds.get("total"),
+            transform_sha256=transform_sha256,
         )
 
 
