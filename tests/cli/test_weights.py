@@ -89,8 +89,9 @@ def test_list(sacbnet, own, monkeypatch):
 def test_show(sacbnet, own):
     done = sacbnet("weights", "show", NAME)
     assert done.code == 0 and all(
-        word in done.out for word in ("CC BY-SA 4.0", "base_channels", "share alike", "dice")
+        word in done.out for word in ("CC BY-SA 4.0", "base_channels 4", "share alike", "Dice 0.")
     )
+    assert "{" not in done.out and "this is the file of the catalogue" in done.out
     told = json.loads(sacbnet("weights", "show", NAME, "--json").out)
     (entry,) = (entry for entry in entries() if entry.name == NAME)
     assert (

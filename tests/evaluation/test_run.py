@@ -606,8 +606,10 @@ def test_info_describes_runs_and_packs(recipe, pack, tmp_path):
     assert (
         told["kind"] == "training run" and told["steps"] == "1 of 1" and "shapes" in told["recipe"]
     )
-    assert "dice" in told["best validation"] and told["weights"].endswith("best.safetensors")
-    assert describe(pack.path)["cases"].startswith("6,") and describe(pack.path)["labels"] == "1, 2"
+    assert "Dice" in told["best validation"] and told["weights"].endswith("best.safetensors")
+    told = describe(pack.path)
+    assert told["cases"].startswith("6,") and told["labels"] == "1, 2"
+    assert told["holds"] == "images of 16 bits" and told["made of"] == "12 files"
     (tmp_path / "run" / "run.json").unlink()
     with pytest.raises(InputError, match="no whole training run"):
         describe(tmp_path / "run")

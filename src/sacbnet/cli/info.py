@@ -13,7 +13,7 @@ def info(
         str,
         typer.Argument(
             help="An image, a transform, weights (file or name), points, a pack, or a folder of"
-            " register, train or evaluate."
+            " register, train, evaluate, benchmark or cohort."
         ),
     ],
 ) -> None:

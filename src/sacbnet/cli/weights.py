@@ -72,22 +72,20 @@ def show(
     from sacbnet.networks.weights.catalogue import entry_of
     from sacbnet.networks.weights.load import describe_weights, weights_file
     from sacbnet.reporting.console import facts_table
+    from sacbnet.reporting.trained import weights_facts
 
     file = weights_file(which)
-    info = describe_weights(file)
-    facts: dict[str, Any] = {"file": str(file.absolute())}
-    if entry := entry_of(file):
+    info, entry = describe_weights(file), entry_of(file)
+    place = {"file": str(file.absolute())}
+    if not as_json:
+        told = place | weights_facts(info, entry)
+        Console(highlight=False, markup=False).print(facts_table(told))
+        return
+    facts: dict[str, Any] = dict(place)
+    if entry is not None:
         facts |= {name: getattr(entry, name) for name in ("about", "licence_text", "default")}
         facts["as_in_the_catalogue"] = entry.sha256 == info.sha256
-    facts |= info.to_json()
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
-    else:
-        plain = {
-            k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)
-            for k, v in facts.items()
-        }
-        Console(highlight=False, markup=False).print(facts_table(plain))
+    typer.echo(json.dumps(facts | info.to_json(), indent=2, ensure_ascii=False))
 
 
 @app.command("verify")

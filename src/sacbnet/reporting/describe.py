@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from sacbnet.config.recipe import Recipe
 from sacbnet.data.pack import open_pack
-from sacbnet.errors import InputError
+from sacbnet.errors import WeightsError
 from sacbnet.evaluation.tables import SUMMARY
 from sacbnet.io.format import PointsFormat, TransformFormat
 from sacbnet.io.images import load_image
@@ -21,6 +19,7 @@ from sacbnet.io.table import suffixes
 from sacbnet.io.tools import format_of
 from sacbnet.io.transforms import is_transform, load_transform
 from sacbnet.metrics.folding import folding
+from sacbnet.networks.weights.catalogue import entry_of
 from sacbnet.networks.weights.load import describe_weights, weights_file
 from sacbnet.registration.apply import load_report
 from sacbnet.registration.result import PAGE, RUN
@@ -32,6 +31,7 @@ from .console import registration_lines
 from .page.numbers import again
 from .page.opinion import opinion_of
 from .scores import scores
+from .trained import training_facts, weights_facts
 
 
 def describe(file: Path) -> dict[str, Any]:
@@ -40,8 +40,8 @@ def describe(file: Path) -> dict[str, Any]:
     Parameters
     ----------
     file : Path
-        An image, a transform, weights, points, a pack, or the folder of `register`, `train` or
-        `evaluate`.
+        An image, a transform, weights, points, a pack, or the folder of `register`, `train`,
+        `evaluate`, `benchmark` or `cohort`.
 
     Returns
     -------
@@ -149,74 +149,40 @@ def _one_transform(transform: Affine | DisplacementField, said: dict[str, str]) 
 def _weights(file: Path) -> dict[str, Any]:
 
     info = describe_weights(file)
-    out: dict[str, Any] = {
-        "kind": "weights",
-        "name": info.name,
-        "licence": info.licence + (" (restricts the use)" if info.restricted else ""),
-        "trained on": info.trained_on,
-        "source": info.source,
-        "spacing": "unknown" if info.spacing_mm is None else f"{info.spacing_mm:g} mm",
-        "intensity": info.intensity,
-        "affine before it": info.affine or "affine",
-        "run both ways": info.symmetric,
-        "run on mirror images": info.mirrored,
-        "before training": json.dumps(dict(info.baseline)),
-        "validation": json.dumps(dict(info.validation)),
-        "steps": info.steps,
-        "network": f"{info.architecture}, {info.parameters:,} parameters",
-        "options": json.dumps(info.options.to_dict()),
-        **info.more,
-        "sha256": info.sha256,
-    }
-    if info.recipe is not None:  # the file holds all of it; shown is what differs from the defaults
-        out["recipe"] = _differences(dict(info.recipe))
-    return {name: value for name, value in out.items() if value not in ("", None, "{}")}
-
-
-def _differences(recipe: dict[str, Any]) -> str:
-    """The options of a recipe that are not the defaults."""
-
-    plain = Recipe().to_dict()
-    found = [
-        f"{section}.{name} = {value}"
-        for section, values in recipe.items()
-        if isinstance(values, dict)
-        for name, value in values.items()
-        if plain.get(section, {}).get(name) != value
-    ]
-    return ", ".join(found)
+    return {"kind": "weights", **weights_facts(info, entry_of(file))}
 
 
 def _training(folder: Path) -> dict[str, Any]:
 
+    told = training_facts(folder)
     try:
-        report = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        state, recipe = report["state"], report["recipe"]
-        told = {
-            "kind": "training run",
-            "recipe": f"{recipe['name']}: {recipe['about']}",
-            "steps": f"{state['step']} of {recipe['run']['steps']}",
-            "hours": f"{state['seconds'] / 3600:.2f} in {state['sessions']} session(s)",
-            "before training": json.dumps(state["baseline"]),
-            "best validation": json.dumps(state["best"]),
-            "warnings": "; ".join(state["warnings"]) or "none",
-        }
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        raise InputError(
-            f"{folder} is no whole training run ({error}); train again, or into another folder"
-        ) from error
-    return told | {"weights": str(weights_file(folder))}
+        weights = str(weights_file(folder))
+    except WeightsError as error:  # none before the first checkpoint
+        weights = str(error)
+    return told | {"weights": weights}
 
 
 def _pack(file: Path) -> dict[str, Any]:
 
     pack = open_pack(file)
-    return {
+    o, noise = pack.options, len(pack.noise)
+    changed = pack.changed_sources()
+    told = {
         "kind": "pack for training",
         "cases": f"{len(pack)}, from {pack.names[0]} to {pack.names[-1]}",
+        "holds": f"images of {o.bits} bits" if pack.pictured else "label maps, no images",
+        "random shapes": f"the last {noise} cases" if noise else "",
         **_grid(pack.grid),
+        "brought together": f"by {'their headers' if o.align == 'header' else 'their centres'}"
+        if pack.pictured
+        else "by the centres of mass of their labels",
         "labels": ", ".join(map(str, pack.label_values)) or "none",
+        "pairs": f"{len(pack.pairs)} named by the data" if pack.pairs else "",
+        "size": f"{file.stat().st_size / 2**20:.0f} MiB",
+        "made of": f"{len(pack.sources)} files"
+        + (f"; {len(changed)} have changed since, such as {changed[0]}" if changed else ""),
     }
+    return {name: value for name, value in told.items() if value}
 
 
 def _points(file: Path) -> dict[str, Any]:
@@ -233,6 +199,9 @@ def _run(file: Path) -> dict[str, Any]:
     page = file.parent / PAGE
     return {
         "kind": "registration",
+        "verdict": "unknown (an earlier version)"
+        if report.verdict is None
+        else str(report.verdict),
         "fixed": report.fixed.name,
         "moving": report.moving.name,
         "version": report.environment["sacbnet"],
@@ -240,6 +209,7 @@ def _run(file: Path) -> dict[str, Any]:
         "weights": "none" if report.weights is None else report.weights.name,
         "quality": "\n".join(opinion_of(report).reasons),
         "account": "\n".join(registration_lines(report)),
+        "maps": "\n".join(f"{name}: {what}" for name, what in report.maps.items()) or "none",
         "repeat it": again(report),
         "pictures": f"{page} (open it in a browser)" if page.is_file() else "none (no report.html)",
     }
