@@ -81,7 +81,7 @@ def test_contrasts_come_in_pairs(registrar):
 
 def test_a_contrast_lies_on_the_grid_of_its_image(registrar):
     elsewhere = (MOVING[1][0], np.diag([1.0, 1, 2, 1]))
-    with pytest.raises(GridError, match="moving contrast .* lies on another grid"):
+    with pytest.raises(GridError, match=r"moving contrast .* lies on another grid"):
         registrar.register(
             fixed=FIXED[0],
             moving=MOVING[0],
