@@ -124,7 +124,7 @@ def test_memory(register, tmp_path, monkeypatch, error) -> None:
     def full(*_, **__) -> None:
         raise error
 
-    monkeypatch.setattr("sacbnet.registration.estimate.align", full)
+    monkeypatch.setattr("sacbnet.registration.initial.align", full)
     done = register()
     assert done.code == 1 and "memory is not enough" in done.sentence()
     assert list(tmp_path.iterdir()) == []
@@ -134,7 +134,7 @@ def test_a_bug_is_shown_as_a_bug(register, tmp_path, monkeypatch) -> None:
     def broken(*_, **__) -> None:
         raise RuntimeError("a shape is wrong")
 
-    monkeypatch.setattr("sacbnet.registration.estimate.align", broken)
+    monkeypatch.setattr("sacbnet.registration.initial.align", broken)
     with pytest.raises(RuntimeError, match="a shape is wrong"):
         register()
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import sacbnet.registration.estimate
+import sacbnet.registration.initial
 import sacbnet.registration.registrar
 from sacbnet.benchmark.ledger import Ledger
 from sacbnet.benchmark.method import Method
@@ -401,7 +401,7 @@ def test_landmarks_follow_the_centres_and_an_affine_needs_none(two, tmp_path, mo
             assert row["dice_nearest"] == 1 and row["tre_mm"] == pytest.approx(0, abs=1e-4)
     seen = []
     monkeypatch.setattr(
-        sacbnet.registration.estimate,
+        sacbnet.registration.initial,
         "align",
         lambda f, m, kind, **k: seen.append(m.grid.centre) or Affine.translation(away),
     )

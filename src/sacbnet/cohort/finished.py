@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sacbnet.errors import InputError, OutputError
 from sacbnet.io.voxels import Kind
-from sacbnet.registration.estimate import Engine, options_for
+from sacbnet.registration.engine import Engine, options_for
 from sacbnet.registration.inputs import hash_of
 from sacbnet.registration.report import RunReport
 from sacbnet.registration.result import AFFINE, INVERSE, MOVED, MOVED_LABELS, RUN, TRANSFORM

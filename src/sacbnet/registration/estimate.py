@@ -5,58 +5,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from sacbnet.config.choices import AUTO, AffineKind, Box
+from sacbnet.config.choices import AffineKind
 from sacbnet.config.registration import Options
 from sacbnet.config.validation import cut
 from sacbnet.errors import InputError, RegistrationError
 from sacbnet.kernels.cpu.memory import release_memory
 from sacbnet.kernels.dispatch import kernels_for
 from sacbnet.networks.sacbnet.seen import Seen, watching
-from sacbnet.networks.weights.info import WeightsInfo
-from sacbnet.spatial.grid import Grid
 from sacbnet.spatial.transforms import Affine, DisplacementField
 from sacbnet.spatial.warp import compose, warp
 
 from .account import Account
 from .convex import convex_start
 from .deliver import Repair, deliver
+from .engine import Engine, chosen_options, spacing_for
 from .initial import Start, start_from
 from .inputs import Inputs
 from .landmarks import Landmarks
 from .memory import check_memory
-from .predict import Finder, predict
+from .predict import predict
 from .prepare import Pair, prepare
 from .refine import Guide, LevelReport, improves, refine
 from .sameness import aligned_already
-from .sizes import network_spacing
 from .units import Units
-
-
-@dataclass(frozen=True, eq=False)
-class Engine:
-    """What stays the same from pair to pair.
-
-    Parameters
-    ----------
-    options : Options
-        What was chosen.
-    device : torch.device
-        Where the work is done.
-    network : Finder or None
-        The network, as its weights are meant to be run; None without.
-    weights : WeightsInfo or None
-        What the weights say of themselves; None without.
-    """
-
-    options: Options
-    device: torch.device
-    network: Finder | None = None
-    weights: WeightsInfo | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +99,7 @@ def estimate(
     """
     account, units = account or Account(), units or Units()
     inputs.check_size()
-    o = _chosen(engine, inputs, account)
+    o = chosen_options(engine, inputs, account)
     with account.stage("kernels"):
         kernels_for(engine.device)  # compiles them the first time
     with account.stage("prepare", told=False):
@@ -131,7 +107,7 @@ def estimate(
         pair = prepare(
             upright,
             spacing=None if o.spacing is None else o.spacing / units.fixed_mm,
-            of_network=_network_spacing(engine.weights, inputs.fixed.grid, units, account),
+            of_network=spacing_for(engine.weights, inputs.fixed.grid, units, account),
             refined=o.refinement is not None,
             box=o.box,  # type: ignore[arg-type]
         )
@@ -177,107 +153,6 @@ def estimate(
             u[0].float().cpu(), pair.grid, affine, inputs.fixed.grid, o.repair
         )
     return Estimate(transform, affine, pair, o, repair, levels, seen)
-
-
-def _network_spacing(
-    weights: WeightsInfo | None, fixed: Grid, units: Units, account: Account
-) -> float | None:
-    """The spacing that suits the network and the body, in the unit of the fixed image."""
-    if weights is None or weights.spacing_mm is None:
-        return None
-    spacing = network_spacing(weights.spacing_mm, units, float(fixed.spacing.min()))
-    in_mm = spacing * units.fixed_mm
-    if not 0.99 < in_mm / weights.spacing_mm < 1.01 and units.length_mm is not None:
-        account.note(
-            f"the weights {weights.name} were trained at {weights.spacing_mm:g} mm; the fixed image"
-            f" shows a body {units.length_mm:.3g} mm long, so the network works at {in_mm:g} mm,"
-            " with about as many voxels along it as in training"
-        )
-    return spacing
-
-
-def affine_of(engine: Engine, known: bool = False) -> AffineKind:
-    """Choose the alignment before the network.
-
-    Parameters
-    ----------
-    engine : Engine
-        Options and weights.
-    known : bool, default False
-        Whether an initial transform is given, which makes an alignment needless.
-
-    Returns
-    -------
-    {"none", "rigid", "affine"}
-        What was chosen; else "none" after an initial transform; else what the weights need; else
-        "affine".
-    """
-    if engine.options.affine != AUTO:
-        return engine.options.affine
-    if known:
-        return "none"
-    needed = None if engine.weights is None else engine.weights.affine
-    return needed or "affine"
-
-
-def options_for(engine: Engine, *, fixed: Grid, moving: Grid, known: bool = False) -> Options:
-    """Put what the weights need in place of "auto".
-
-    Parameters
-    ----------
-    engine : Engine
-        Options and weights.
-    fixed, moving : Grid
-        Grids of the two images.
-    known : bool, default False
-        Whether an initial transform is given.
-
-    Returns
-    -------
-    Options
-        The options as they are taken for a pair on these grids, as run.json holds them.
-    """
-    o, info = engine.options, engine.weights
-    affine = affine_of(engine, known)
-    box: Box = "foreground" if o.box == AUTO else o.box
-    trained_on_whole = info is not None and info.box == "whole"
-    one_grid = fixed.is_orthogonal and fixed.matches(moving, tolerance_mm=0.01)
-    if o.box == AUTO and trained_on_whole and affine == "none" and one_grid and not known:
-        box = "whole"
-    return replace(o, affine=affine, box=box, refine=o.steps)
-
-
-def _chosen(engine: Engine, inputs: Inputs, account: Account) -> Options:
-    """The options with what the weights need in place of "auto"; a note says so."""
-    o, info = engine.options, engine.weights
-    f, m = inputs.fixed.grid, inputs.moving.grid
-    known = inputs.initial is not None
-    taken = options_for(engine, fixed=f, moving=m, known=known)
-    affine = taken.affine
-    if known:
-        account.note(
-            "the registration starts from the initial transform; "
-            + (
-                "no alignment was sought (--affine rigid or affine corrects it)"
-                if affine == "none"
-                else f"the alignment ({affine}) corrects it"
-            )
-        )
-    elif o.affine == AUTO and info is not None and affine != "affine":
-        account.note(
-            f"affine is {affine}, as the weights {info.name} need it (choose it by --affine)"
-        )
-    if affine == "none" and not known and not f.meets(m):
-        raise InputError(
-            f"{inputs.moving.name} and {inputs.fixed.name} share no place in the world; repair the"
-            " headers, or give --align centre, or --affine rigid or affine"
-        )
-    if o.box == AUTO and taken.box == "whole":
-        account.note(
-            "the whole box of the fixed image is worked on, as in the training of the weights"
-            " (choose it by --box)"
-        )
-    return taken
 
 
 def _guide(

@@ -17,7 +17,8 @@ from sacbnet.spatial.invert import invert
 
 from .account import Account
 from .deliver import RoundTrip, inverse_grid, round_trip
-from .estimate import Engine, Estimate
+from .engine import Engine
+from .estimate import Estimate
 from .evidence import evidence_of, mask_doubts
 from .inputs import Inputs
 from .maps import maps_of, meanings

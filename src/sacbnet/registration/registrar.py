@@ -14,7 +14,8 @@ from sacbnet.networks.weights import catalogue
 from sacbnet.networks.weights.load import load_weights
 
 from .account import Account, Progress, silent
-from .estimate import Engine, Estimate, affine_of, estimate
+from .engine import Engine, affine_of
+from .estimate import Estimate, estimate
 from .finish import finish
 from .given import InitialSource, read_initial
 from .inputs import Inputs, image_facts, read_inputs
