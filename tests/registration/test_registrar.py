@@ -30,6 +30,7 @@ from sacbnet.networks.weights.catalogue import default, find
 from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.networks.weights.load import load_weights, save_weights, weights_hash
 from sacbnet.registration import estimate as engine
+from sacbnet.registration import initial
 from sacbnet.registration import registrar as pipeline
 from sacbnet.registration.account import Account
 from sacbnet.registration.inputs import read_inputs
@@ -524,7 +525,7 @@ def spoil(monkeypatch, stage: str, vox: float) -> None:
             ),
         )
     elif stage == "align":
-        monkeypatch.setattr(engine, "align", lambda *a, **k: Affine.translation([vox, vox, 0]))
+        monkeypatch.setattr(initial, "align", lambda *a, **k: Affine.translation([vox, vox, 0]))
     else:
         deliver = engine.deliver
         monkeypatch.setattr(engine, "deliver", lambda u, *a: deliver(field(u[None])[0], *a))
@@ -609,7 +610,7 @@ def test_the_alignment_is_what_the_weights_need(
 ) -> None:
     info = replace(stated(2.0), affine=states, name="mine")
     monkeypatch.setattr(pipeline, "load_weights", lambda *a: (wrong_way(pair, 0.0), info))
-    monkeypatch.setattr(engine, "align", lambda f, m, kind, **k: kinds.append(kind) or Affine())
+    monkeypatch.setattr(initial, "align", lambda f, m, kind, **k: kinds.append(kind) or Affine())
     kinds: list[str] = []
     registrar = Registrar(weights=str(weights), affine=asked, preset="fast")
     result = registrar.register(fixed=pair.fixed, moving=pair.aligned)
