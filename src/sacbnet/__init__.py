@@ -21,6 +21,7 @@ __all__ = [
     "load_image",
     "load_points",
     "load_transform",
+    "progress_bar",
     "register",
     "report",
 ]
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sacbnet.registration.registrar import Registrar, register
     from sacbnet.registration.report import RunReport
     from sacbnet.registration.result import Registration
+    from sacbnet.reporting.console import progress_bar
     from sacbnet.reporting.page.build import report
 
 _HOMES = {
@@ -45,6 +47,7 @@ _HOMES = {
     "load_image": "io.images",
     "load_points": "io.points",
     "load_transform": "io.transforms",
+    "progress_bar": "reporting.console",
     "register": "registration.registrar",
     "report": "reporting.page.build",
 }
@@ -57,4 +60,17 @@ def __getattr__(name: str) -> Any:
 
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
+    if name in ("Registrar", "Registration", "register"):
+        # A notebook shows a result with a picture. Pictures are no business of the room that
+        # registers, so the method is added where the name is given out.
+        result = import_module(".registration.result", __name__).Registration
+        result._repr_html_ = _in_a_notebook
     return value
+
+
+def _in_a_notebook(result: Any) -> str:
+    """The verdict and a small picture of a registration, as HTML."""
+    from importlib import import_module
+
+    html: str = import_module(".reporting.page.notebook", __name__).notebook_html(result)
+    return html

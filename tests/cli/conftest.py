@@ -12,7 +12,7 @@ import pytest
 from sacbnet.cli.main import main
 
 # a line of progress, where stderr is no terminal
-STAGE = re.compile(r"\s*\d+\.\d s  .* \(\d+\.\d s\)\n")
+STAGE = re.compile(r"\s*\d+\.\d s  (.* \(\d+\.\d s\)|about .* in all \(.*\))\n")
 QUICKLY = ("--weights=none", "--affine=none", "--refine=1")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import re
+import sys
+import types
 from datetime import datetime
 from typing import Any
 
@@ -134,3 +136,47 @@ def test_a_log_that_cannot_be_written(tmp_path) -> None:
         show.progress_bar(True, log=tmp_path / "no" / "run.log"),
     ):
         pass
+
+
+# -- how long it will take -------------------------------------------------------------------------
+def test_the_bar_says_how_long_it_will_take(shown) -> None:
+    bars, _ = shown
+    with show.progress_bar() as tell:
+        tell("kernels", 0.0)
+        tell.expect("about 40 s in all")
+        tell("network", 0.0)
+        (task,) = bars[0].tasks
+        assert task.description == "network; about 40 s in all"
+
+
+def test_lines_and_the_log_say_how_long_it_will_take(elsewhere, tmp_path) -> None:
+    with show.progress_bar(log=tmp_path / "log") as tell:
+        tell.expect("about 40 s in all")
+        tell("network", 0.0)
+    for text in (elsewhere.getvalue(), (tmp_path / "log").read_text()):
+        assert re.search(r"\d+\.\d s  about 40 s in all$", text.splitlines()[0])
+
+
+class Handle:
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def update(self, html: str) -> None:
+        self.shown.append(html)
+
+
+def test_in_a_notebook_a_bar_stands_below_the_cell(monkeypatch) -> None:
+    handle = Handle()
+    fake = types.ModuleType("IPython.display")
+    fake.HTML, fake.display = str, lambda html, display_id: handle
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    monkeypatch.setattr(show, "Console", lambda **_: Console(force_jupyter=True))
+    with show.progress_bar() as tell:
+        tell("network", 0.0)
+        tell.expect("about 40 s in all")
+        for n in range(101):
+            tell("refine", n / 100)
+    assert "network, 0 s" in handle.shown[0] and " value=" not in handle.shown[0]
+    assert 'value="1.000"' in handle.shown[-1] and 40 < len(handle.shown) < 60
+    assert "refinement, 0 s; about 40 s in all" in handle.shown[-1]

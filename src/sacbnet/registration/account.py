@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-Progress = Callable[[str, float], None]  # (stage, fraction of it that is done)
+# (stage, fraction of it that is done). An object that also has a method `expect` (str) is told how
+# long the run will take, before the long stages begin.
+Progress = Callable[[str, float], None]
 
 
 def silent(stage: str, fraction: float) -> None:
@@ -73,6 +75,17 @@ class Account:
         finally:
             elapsed = time.perf_counter() - start
             self.seconds[name] = round(self.seconds.get(name, 0.0) + elapsed, 3)
+
+    def expect(self, sentence: str) -> None:
+        """Tell how long the run will take.
+
+        Parameters
+        ----------
+        sentence : str
+            Such as "about 40 s in all", without a full stop.
+        """
+        if (tell := getattr(self.progress, "expect", None)) is not None:
+            tell(sentence)
 
     def note(self, *sentences: str) -> None:
         """Keep sentences on choices, each once.

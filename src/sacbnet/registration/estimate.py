@@ -28,6 +28,7 @@ from .initial import Start, start_from
 from .inputs import Inputs
 from .landmarks import Landmarks
 from .memory import check_memory
+from .pace import Work, forecast, work_of
 from .predict import predict
 from .prepare import Pair, prepare
 from .refine import Guide, LevelReport, improves, refine
@@ -56,6 +57,8 @@ class Estimate:
         What each level of the refinement did.
     seen : Seen
         What the network saw.
+    work : Work
+        What there was to do, for the time of later runs.
     """
 
     transform: DisplacementField
@@ -65,6 +68,7 @@ class Estimate:
     repair: Repair | None
     levels: tuple[LevelReport, ...]
     seen: Seen
+    work: Work
 
 
 def estimate(
@@ -119,6 +123,8 @@ def estimate(
             network=engine.network is not None,
             refined=o.refinement is not None,
         )
+    work = work_of(engine, o, inputs, pair)
+    account.expect(str(forecast(work)))
     for image in (upright.fixed, upright.moving):
         account.note(*image.scaling.notes)
         account.warn(*image.scaling.warnings)
@@ -152,7 +158,7 @@ def estimate(
         transform, repair = deliver(
             u[0].float().cpu(), pair.grid, affine, inputs.fixed.grid, o.repair
         )
-    return Estimate(transform, affine, pair, o, repair, levels, seen)
+    return Estimate(transform, affine, pair, o, repair, levels, seen, work)
 
 
 def _guide(

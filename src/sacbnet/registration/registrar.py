@@ -21,6 +21,7 @@ from .given import InitialSource, read_initial
 from .inputs import Inputs, image_facts, read_inputs
 from .landmarks import PointSource
 from .memory import shortage_told
+from .pace import remember
 from .predict import as_meant
 from .report import TransformFacts
 from .result import Registration
@@ -199,6 +200,7 @@ class Registrar:
         with shortage_told(inputs, self.engine.options.spacing):
             found = estimate(self.engine, worked, account, units)
             done = units.registration(finish(self.engine, worked, found, account, facts), inputs)
+        remember(found.work, account.seconds)
         return replace(done, report=replace(done.report, initial=known))
 
     def estimate(self, inputs: Inputs, account: Account | None = None) -> Estimate:

@@ -6,7 +6,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from sacbnet.registration.report import RunReport
 
 Tell = Callable[[str, float], None]  # (stage, fraction of it that is done)
+_SMALLEST = 0.02  # change of a fraction that a notebook shows
 PACE = 10.0  # seconds between two lines about many cases
 STAGES = {
     "kernels": "kernels (compiled at the first run)",
@@ -42,18 +45,43 @@ STAGES = {
 }
 
 
-@contextmanager
-def progress_bar(
-    quiet: bool, *, of_all: bool = False, verbose: bool = False, log: Path | None = None
-) -> Iterator[Tell]:
-    """Show progress while a block lasts.
-
-    On a terminal a line on stderr is kept up to date. Elsewhere (a log of a batch system), and
-    where `verbose` asks for it, every stage gets a line of its own with its seconds.
+@dataclass(frozen=True)
+class Teller:
+    """Somebody who is told of progress.
 
     Parameters
     ----------
-    quiet : bool
+    stage : callable (str, float)
+        Called with a stage and the fraction that is done.
+    expect : callable (str)
+        Called with a sentence on how long the work will take.
+    """
+
+    stage: Tell
+    expect: Callable[[str], None]
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        """Tell of a stage and the fraction that is done."""
+        self.stage(stage, fraction)
+
+
+@contextmanager
+def progress_bar(
+    quiet: bool = False,
+    *,
+    of_all: bool = False,
+    verbose: bool = False,
+    log: Path | None = None,
+) -> Iterator[Teller]:
+    """Show progress while a block lasts.
+
+    In a notebook a bar stands below the cell. On a terminal a line on stderr is kept up to date.
+    Elsewhere (a log of a batch system), and where `verbose` asks for it, every stage gets a line of
+    its own with its seconds.
+
+    Parameters
+    ----------
+    quiet : bool, default False
         Show nothing; the log file is written all the same.
     of_all : bool, default False
         Whether the fraction is that of all the work, the stage being what is at hand (the name of
@@ -66,22 +94,32 @@ def progress_bar(
     Yields
     ------
     callable (str, float)
-        To be called with a stage and the fraction that is done.
+        To be called with a stage and the fraction that is done; to be given to `sacbnet.register`
+        as ``progress``.
 
     Raises
     ------
     OutputError
         If the log file cannot be opened.
+
+    Examples
+    --------
+    >>> import sacbnet
+    >>> def registered(fixed, moving):
+    ...     with sacbnet.progress_bar() as progress:
+    ...         return sacbnet.register(fixed=fixed, moving=moving, progress=progress)
     """
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
-        tellers: list[Tell] = []
+        tellers: list[Teller] = []
         if log is not None:
             with writing(log):
                 file = stack.enter_context(log.open("a", encoding="utf-8"))
             tellers.append(stack.enter_context(_lines(_into(file), of_all, PACE)))
             stack.enter_context(_messages(_into(file), logging.DEBUG))
-        if not quiet and (verbose or not console.is_terminal):
+        if not quiet and not verbose and console.is_jupyter:
+            tellers.append(notebook_bar(of_all))
+        elif not quiet and (verbose or not console.is_terminal):
             pace = 0.0 if verbose else PACE
             tellers.append(stack.enter_context(_lines(_onto(console), of_all, pace)))
             if verbose:
@@ -93,18 +131,26 @@ def progress_bar(
             for teller in tellers:
                 teller(stage, fraction)
 
-        yield tell
+        def expect(sentence: str) -> None:
+            for teller in tellers:
+                teller.expect(sentence)
+
+        yield Teller(tell, expect)
 
 
 @contextmanager
-def _bar(console: Console, of_all: bool) -> Iterator[Tell]:
+def _bar(console: Console, of_all: bool) -> Iterator[Teller]:
     clock = TimeRemainingColumn() if of_all else TimeElapsedColumn()
     text = TextColumn("{task.description}", markup=False)
     with Progress(
         SpinnerColumn(), text, BarColumn(), clock, console=console, transient=True
     ) as bar:
         task = bar.add_task("reading", total=1.0 if of_all else None)
-        now = ""
+        now = expected = ""
+
+        def expect(sentence: str) -> None:
+            nonlocal expected
+            expected = f"; {sentence}"
 
         def tell(stage: str, fraction: float) -> None:
             nonlocal now, task
@@ -114,14 +160,14 @@ def _bar(console: Console, of_all: bool) -> Iterator[Tell]:
                 now = stage
                 bar.remove_task(task)  # resetting it would keep the total of the stage before
                 total = 1.0 if stage == "refine" else None
-                task = bar.add_task(STAGES.get(stage, stage), total=total)
+                task = bar.add_task(STAGES.get(stage, stage) + expected, total=total)
             bar.update(task, completed=fraction)
 
-        yield tell
+        yield Teller(tell, expect)
 
 
 @contextmanager
-def _lines(write: Callable[[str], None], of_all: bool, pace: float) -> Iterator[Tell]:
+def _lines(write: Callable[[str], None], of_all: bool, pace: float) -> Iterator[Teller]:
     """A line for each stage once it is done, with the seconds since the start and its own.
 
     Of many cases only those have a line that end `pace` seconds after the last line.
@@ -143,8 +189,47 @@ def _lines(write: Callable[[str], None], of_all: bool, pace: float) -> Iterator[
             close()
             now, began = stage, time.monotonic()
 
-    yield tell
+    def expect(sentence: str) -> None:
+        write(f"{time.monotonic() - start:8.1f} s  {sentence}")
+
+    yield Teller(tell, expect)
     close()
+
+
+def notebook_bar(of_all: bool = False) -> Teller:
+    """Show a bar below the cell of a notebook.
+
+    Parameters
+    ----------
+    of_all : bool, default False
+        As of `progress_bar`.
+
+    Returns
+    -------
+    Teller
+        Keeps the bar up to date. IPython is enough; it needs no widgets.
+    """
+    from IPython.display import HTML, display
+
+    handle = display(HTML(""), display_id=True)
+    began, expected, last = time.monotonic(), "", ("", -1.0)
+
+    def expect(sentence: str) -> None:
+        nonlocal expected
+        expected = f"; {sentence}"
+
+    def tell(stage: str, fraction: float) -> None:
+        nonlocal last
+        if stage == last[0] and fraction - last[1] < _SMALLEST and fraction < 1:
+            return
+        last = stage, fraction
+        words = f"{STAGES.get(stage, stage)}, {time.monotonic() - began:.0f} s{expected}"
+        known = of_all or stage == "refine"
+        value = f' value="{fraction:.3f}"' if known else ""  # without a value it moves to and fro
+        bar = f'<progress max="1"{value} style="width:12em"></progress>'
+        handle.update(HTML(f"<div>{bar} {escape(words)}</div>"))
+
+    return Teller(tell, expect)
 
 
 def _into(file: IO[str]) -> Callable[[str], None]:
