@@ -37,21 +37,8 @@ LIBRARIES = (
     "torch", "torch.nn.functional", "torch.utils.data", "hypothesis", "nibabel", "SimpleITK",
     "safetensors.torch", "typer", "rich.table", "cattrs", "psutil", "filelock", "tomli_w",
 )  # fmt: skip
-# A compiler that keeps its objects: most mistakes in C++ change one file. The key is the text of
-# the source and of the headers that it includes. It does not optimise: compiling would be most of
-# the time, and a mistake stays one.
-COMPILER = """#!/usr/bin/env bash
-case " $* " in *" -c "*) ;; *) exec {compiler} "$@" ;; esac
-arguments=("$@")
-target="${{arguments[-1]}}"
-unset 'arguments[-1]' 'arguments[-1]'
-files="{folder}/$(basename "${{arguments[-1]}}").files"
-[ -f "$files" ] || {compiler} "${{arguments[@]/#-c/-MM}}" | sed 's/^[^:]*://; s/\\\\$//' > "$files"
-key=$( (xargs cat < "$files" && echo "${{arguments[@]}}" || date +%N) | sha256sum | cut -c1-40)
-kept="{folder}/$key.o"
-[ -f "$kept" ] || {{ {compiler} "$@" -O0 && cp "$target" "$kept"; exit; }}
-cp "$kept" "$target"
-"""
+# No optimisation: compiling would be most of the time, and a mistake stays one.
+FLAGS = ("-DSACBNET_LEVELS=best", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0")
 
 
 @dataclass(frozen=True)
@@ -91,18 +78,11 @@ def copy_tracked(root: Path, copy: Path) -> None:
 
 
 def prepare(copy: Path) -> None:
-    """Let this process and its forks use the copy: its sources, a cache, a keeping compiler."""
-    for folder in (".cache", ".objects"):
-        (copy / folder).mkdir(mode=0o700, exist_ok=True)
-    compiler = copy / ".compiler"
-    known = shutil.which(os.environ.get("CXX") or "c++") or "g++"
-    compiler.write_text(COMPILER.format(compiler=known, folder=copy / ".objects"), encoding="utf-8")
-    compiler.chmod(0o700)
+    """Let this process and its forks use the copy: its sources, and kernels of its own."""
+    (copy / ".build").mkdir(mode=0o700, exist_ok=True)
     os.environ |= {
         "PYTHONPATH": str(copy / "src"),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "SACBNET_CACHE": str(copy / ".cache"),
-        "CXX": str(compiler),
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "passive",
     }
@@ -165,14 +145,15 @@ def failed_in(line: str, tests: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def compiles(copy: Path) -> bool:
-    """Whether the kernels of the copy compile."""
-
-    def task() -> int:
-        from sacbnet.kernels.cpu.native import library
-
-        return int(library() is None)
-
-    return fork(task, copy / ".printed", 900) == 0
+    """Whether the kernels of the copy compile. Only what has changed is compiled again."""
+    cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
+    if cmake is None:
+        raise SystemExit("cmake is not installed")
+    source, build = copy / "src/sacbnet/kernels/cpu", copy / ".build"
+    for words in (["-S", source, "-B", build, *FLAGS], ["--build", build, "--parallel", "2"]):
+        if subprocess.run([cmake, *words], capture_output=True, check=False).returncode:
+            return False
+    return True
 
 
 def valid(path: Path) -> bool:
@@ -189,13 +170,16 @@ def outcome(mutant: Mutant, copy: Path, passed: dict[tuple[str, ...], bool]) -> 
         return "stale", "the text is not in the file exactly once"
     path = copy / mutant.file
     before = path.read_text(encoding="utf-8")
+    compiled = path.suffix in (".cpp", ".h")
     try:
         path.write_text(before.replace(mutant.old, mutant.new), encoding="utf-8")
-        if not valid(path) or (path.suffix in (".cpp", ".h") and not compiles(copy)):
+        if not valid(path) or (compiled and not compiles(copy)):
             return "stale", "it does not compile"
         end, line = run_tests(copy, mutant.tests)
     finally:
         path.write_text(before, encoding="utf-8")
+        if compiled:
+            compiles(copy)
     if end == "pass":
         return "missed", line
     failed = failed_in(line, mutant.tests)
@@ -210,7 +194,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=(), metavar="WORD")
     options = parser.parse_args()
     copy = options.copy.resolve()
-    if copy.is_dir() and any(copy.iterdir()) and not (copy / ".compiler").is_file():
+    if copy.is_dir() and any(copy.iterdir()) and not (copy / ".build").is_dir():
         parser.error(f"{copy} holds other files; give a new folder, or one of this script")
     copy.mkdir(parents=True, mode=0o700, exist_ok=True)
     copy_tracked(ROOT, copy)

@@ -10,7 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+TREE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = TREE["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
 
@@ -35,8 +36,9 @@ def pinned(*files: str) -> dict[str, str]:
         ),
         (["constraints.txt", "constraints-test.txt"], EXTRAS["test"]),
         (["constraints-peers.txt"], EXTRAS["peers"]),
+        (["constraints-build.txt"], [*TREE["build-system"]["requires"], "cmake>=3.18", "ninja"]),
     ],
-    ids=["users", "tests", "peers"],
+    ids=["users", "tests", "peers", "build"],
 )
 def test_each_requirement_has_an_exact_version_within_its_range(files, requirements):
     versions = pinned(*files)

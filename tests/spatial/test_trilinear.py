@@ -68,7 +68,7 @@ def test_sample_agrees(image, points):
         torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance)
 
 
-@pytest.mark.skipif(native.library() is None, reason="no C++ compiler, so one form only")
+@pytest.mark.skipif(native.library() is None, reason="no compiled kernels, so one form only")
 def test_resampling_agrees(image):
     source = Grid(tuple(image.shape), np.eye(4))
     affine = np.diag([0.37, 0.41, 0.43, 1.0])

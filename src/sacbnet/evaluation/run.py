@@ -127,7 +127,7 @@ def evaluate(
         raise InputError(f"the alignment is {align!r}; {choices(ALIGNMENTS)} was expected")
     registrar = options if isinstance(options, Registrar) else Registrar.of(options)
     affine = registrar.affine
-    kernels_for(registrar.engine.device)  # compiled before the first pair, whose time is measured
+    kernels_for(registrar.engine.device)  # loaded before the first pair, whose time is measured
     centre = align == "centre" and affine == "none"
     baseline = affine if affine != "none" else "centre" if centre else "identity"
     found, errors, interrupted = Evaluation(), [], False

@@ -1,11 +1,10 @@
-"""Files and folders: results that appear whole or not at all, locks, and the cache folder.
+"""Files and folders: results that appear whole or not at all, and locks.
 
 `whole` writes results, by way of the temporary folders of `staging`; `claim` lets one process at
 a time put results in their place; `disk` tells the errors of the disk; `guard` protects what is
-there; `cache` holds what can be made again.
+there.
 """
 
-from .cache import cache_folder, temporary_folder
 from .claim import Claim, placing
 from .disk import writing
 from .guard import check_writable, keep_inputs, locked
@@ -15,7 +14,6 @@ from .whole import atomic_file, staged_folder
 __all__ = [
     "Claim",
     "atomic_file",
-    "cache_folder",
     "check_writable",
     "keep_inputs",
     "locked",
@@ -23,6 +21,5 @@ __all__ = [
     "staged_folder",
     "staging",
     "sweep",
-    "temporary_folder",
     "writing",
 ]

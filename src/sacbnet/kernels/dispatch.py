@@ -62,7 +62,7 @@ def triton_serves(*tensors: Tensor) -> bool:
 
 
 def kernels_for(device: torch.device) -> str:
-    """The form of the kernels that runs on a device. The compiled form is built if necessary.
+    """The form of the kernels that runs on a device.
 
     Parameters
     ----------
@@ -71,14 +71,16 @@ def kernels_for(device: torch.device) -> str:
 
     Returns
     -------
-    {"compiled", "triton", "plain"}
-        The form.
+    str
+        "triton", "plain", or "compiled" with the level of instructions: "compiled (avx2)".
     """
     if native.switched_off():
         return "plain"
     if device.type == "cuda":
         return "triton" if find_spec("triton") is not None else "plain"
-    return "compiled" if device.type == "cpu" and native.library() is not None else "plain"
+    if device.type != "cpu" or native.library() is None:
+        return "plain"
+    return f"compiled ({native.level()})"
 
 
 def pick_device(name: str) -> torch.device:

@@ -105,7 +105,7 @@ def estimate(
     inputs.check_size()
     o = chosen_options(engine, inputs, account)
     with account.stage("kernels"):
-        kernels_for(engine.device)  # compiles them the first time
+        kernels_for(engine.device)  # loads them
     with account.stage("prepare", told=False):
         upright = inputs.canonical()
         pair = prepare(

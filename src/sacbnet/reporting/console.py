@@ -32,7 +32,7 @@ Tell = Callable[[str, float], None]  # (stage, fraction of it that is done)
 _SMALLEST = 0.02  # change of a fraction that a notebook shows
 PACE = 10.0  # seconds between two lines about many cases
 STAGES = {
-    "kernels": "kernels (compiled at the first run)",
+    "kernels": "loading the kernels",
     "affine": "affine alignment",
     "network": "network",
     "refine": "refinement",

@@ -58,7 +58,7 @@ class Session:
         self, recipe: Recipe, data: Data, out: Path, team: Team, say: Callable[[str], None]
     ) -> None:
         self.recipe, self.data, self.out, self.team = recipe, data, out, team
-        kernels = kernels_for(team.device)  # compiles them the first time
+        kernels = kernels_for(team.device)
         self.network = build(recipe.model).to(team.device)
         o = recipe.optimiser
         self.optimiser: torch.optim.Optimizer = (

@@ -1,4 +1,4 @@
-"""Tests of compiled kernels need kernels: a compiler, and no SACBNET_KERNELS=plain."""
+"""Tests of compiled kernels need kernels: `make kernels`, and no SACBNET_KERNELS=plain."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import torch
 from sacbnet.kernels.cpu import boxes, native
 from sacbnet.losses import box_mean, gradient_loss, ncc_loss
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiler")
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiled kernels")
 SHAPES = [(2, 13, 17, 20), (1, 9, 3, 5), (1, 1, 8, 30), (3, 1, 1, 1)]
 
 

@@ -13,9 +13,7 @@ from sacbnet.ops import conv as ops
 from sacbnet.ops.adaptive_conv import adaptive_conv, adaptive_conv_plain
 from sacbnet.ops.conv import conv3d
 
-pytestmark = pytest.mark.skipif(
-    native.library() is None, reason="no C++ compiler, so no compiled kernels"
-)
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiled kernels")
 
 conv_blocks = partial(ops.conv_blocks, eps=1e-5, slope=0.1)
 conv_blocks_plain = partial(ops.conv_blocks_plain, eps=1e-5, slope=0.1)

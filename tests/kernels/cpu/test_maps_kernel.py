@@ -12,7 +12,7 @@ from sacbnet.spatial.invert import invert
 from sacbnet.spatial.resample import Interpolation, resample
 from sacbnet.spatial.transforms import Affine, DisplacementField, PointMap, chain, steps_of
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiler")
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiled kernels")
 TURN = np.array([[0.9, -0.3, 0.1, 4], [0.25, 0.95, -0.2, -3], [-0.1, 0.2, 1.05, 5], [0, 0, 0, 1]])
 
 

@@ -10,7 +10,7 @@ from sacbnet.kernels.cpu.matching import match
 from sacbnet.ops.matching import match as dispatched
 from sacbnet.ops.matching import match_plain
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="there is no C++ compiler")
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiled kernels")
 
 
 @pytest.fixture(autouse=True)

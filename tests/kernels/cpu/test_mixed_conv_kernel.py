@@ -10,9 +10,7 @@ from sacbnet.kernels.cpu import native
 from sacbnet.kernels.dispatch import plain_kernels
 from sacbnet.ops.mixed_conv import mixed_conv, mixed_conv_plain
 
-pytestmark = pytest.mark.skipif(
-    native.library() is None, reason="no C++ compiler, so no compiled kernels"
-)
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiled kernels")
 
 # b, channels in and out, clusters, size
 CASES = [

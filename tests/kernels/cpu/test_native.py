@@ -4,8 +4,7 @@ import sys
 import pytest
 import torch
 
-from sacbnet.files import cache_folder
-from sacbnet.kernels.cpu import memory, native
+from sacbnet.kernels.cpu import memory
 from sacbnet.kernels.cpu.memory import empty
 
 
@@ -30,41 +29,12 @@ print(native.library() is not None, float(y.sum()))
 """
 
 
-def test_without_a_compiler_the_plain_kernels_serve(tmp_path):
-    result = run(
-        PROBE, PATH=str(tmp_path), CXX="no-such-compiler", SACBNET_CACHE=str(tmp_path / "cache")
-    )
-    assert result.stdout.split() == ["False", str(8.0 * 8 * 1000)], result.stderr
-    # said once, and what follows from it
-    assert result.stderr.count("no C++ compiler was found") == 1
-    assert "slower" in result.stderr
-
-
-def test_a_compiler_that_fails_is_survived(tmp_path):
-    broken = tmp_path / "broken"
-    broken.write_text(
-        "#!/bin/sh\n[ \"$1\" = --version ] && exit 0\necho 'it is broken' >&2\nexit 1\n"
-    )
-    broken.chmod(0o755)
-    result = run(PROBE, CXX=str(broken), SACBNET_CACHE=str(tmp_path / "cache"))
-    assert result.stdout.split()[0] == "False"
-    assert "it is broken" in result.stderr
-
-
 def test_they_can_be_switched_off():
     result = run(
         PROBE.replace("native.library() is not None", "native.switched_off()"),
         SACBNET_KERNELS="plain",
     )
     assert result.stdout.split()[0] == "True"
-
-
-@pytest.mark.skipif(native.library() is None, reason="no C++ compiler, so no compiled kernels")
-def test_built_once(tmp_path):
-    folder = cache_folder()
-    built = sorted(p.name for p in folder.glob("kernels-*.so"))
-    assert run(PROBE).stdout.split()[0] == "True"
-    assert sorted(p.name for p in folder.glob("kernels-*.so")) == built
 
 
 def test_memory_is_used_again():

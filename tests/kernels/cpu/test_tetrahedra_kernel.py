@@ -14,7 +14,7 @@ from sacbnet.spatial.jacobian import (
 )
 from sacbnet.spatial.unfold import push_apart
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiler")
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiled kernels")
 SHAPES = [(12, 9, 17), (2, 2, 2), (2, 9, 20), (9, 2, 3)]
 
 

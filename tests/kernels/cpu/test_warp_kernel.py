@@ -10,7 +10,7 @@ from sacbnet.kernels.cpu import native
 from sacbnet.kernels.cpu import warp as compiled
 from sacbnet.spatial.warp import compose, identity, sample, warp
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="there is no C++ compiler")
+pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiled kernels")
 LAST = torch.channels_last_3d
 
 

@@ -79,7 +79,8 @@ KERNEL void box_mean(const float* x, float* between, float* y, long volumes, lon
                      long threads) {
     const Box box{I, J, K, radius};
     const long plane = box.plane();
-    const float inverse = float(1 / std::pow(double(2 * radius + 1), 3));
+    const double side = double(2 * radius + 1);
+    const float inverse = float(1 / (side * side * side));
     parallel(volumes * I, threads, [&](long task, long) {
         const float* from = x + task * plane;
         sum_plane(box, [&](long e) { return from[e]; }, between + task * plane);
@@ -103,7 +104,8 @@ KERNEL void correlation(const float* x, const float* y, const float* weight, dou
                         long threads) {
     const Box box{I, J, K, radius};
     const long plane = box.plane(), all = volumes * I * plane;
-    const float inverse = float(1 / std::pow(double(2 * radius + 1), 3));
+    const double side = double(2 * radius + 1);
+    const float inverse = float(1 / (side * side * side));
     parallel(volumes * I, threads, [&](long task, long) {
         const float *a = x + task * plane, *b = y + task * plane;
         float* to = between + task * plane;

@@ -72,28 +72,28 @@ __attribute__((noinline)) void product(const float* x, const long* offsets, long
                                        bool add) {
     const long c_in = C ? C : cin, step = STEP * c_in;  // from the input of one output to that of the next
     Vec<L> acc[T][NV];
-#pragma GCC unroll 16
+    UNROLL(16)
     for (int t = 0; t < T; t++)
-#pragma GCC unroll 2
+        UNROLL(2)
         for (int v = 0; v < NV; v++) acc[t][v] = add ? load<L>(out + (t * NV + v) * L) : Vec<L>{};
     for (long tap = 0; tap < 9; tap++) {
         const float* p = x + offsets[tap];
-#pragma GCC unroll 4
+        UNROLL(4)
         for (long c = 0; c < c_in; c++, w += NV * L) {
             Vec<L> wv[NV];
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int v = 0; v < NV; v++) wv[v] = load<L>(w + v * L);
-#pragma GCC unroll 16
+            UNROLL(16)
             for (int t = 0; t < T; t++) {
                 Vec<L> xv = p[t * step + c] - Vec<L>{};
-#pragma GCC unroll 2
+                UNROLL(2)
                 for (int v = 0; v < NV; v++) acc[t][v] += xv * wv[v];
             }
         }
     }
-#pragma GCC unroll 16
+    UNROLL(16)
     for (int t = 0; t < T; t++)
-#pragma GCC unroll 2
+        UNROLL(2)
         for (int v = 0; v < NV; v++) store<L>(out + (t * NV + v) * L, acc[t][v]);
 }
 

@@ -14,6 +14,8 @@ struct Problem {
         table;  // (c + 1, lanes): -2 s, and in the last row |s|², infinite for a cluster that takes no part
 };
 
+INLINE double square(double x) { return x * x; }
+
 void tabulate(Problem& q, const float* centres, const bool* duplicate) {
     q.table.assign(size_t((q.c + 1) * q.lanes), INFINITY);
     for (long n = 0; n < q.n; n++) {
@@ -99,7 +101,7 @@ long until_settled(Problem& q, float* centres, long max_rounds, double tolerance
     for (long n = 0; n < q.n; n++)
         for (long m = 0; m < n; m++) {
             double gap = 0;
-            for (long c = 0; c < q.c; c++) gap += std::pow(double(centres[n * q.c + c]) - centres[m * q.c + c], 2);
+            for (long c = 0; c < q.c; c++) gap += square(double(centres[n * q.c + c]) - centres[m * q.c + c]);
             duplicate[size_t(n)] = duplicate[size_t(n)] || gap <= tolerance;
         }
     std::vector<float> sums(size_t(parts * q.n * row)), means(size_t(q.n * q.c));
@@ -122,7 +124,7 @@ long until_settled(Problem& q, float* centres, long max_rounds, double tolerance
                 std::copy_n(q.x + far[e] * q.c, q.c, means.begin() + emptied[e] * q.c);
         }
         double shift = 0;
-        for (long e = 0; e < q.n * q.c; e++) shift += std::pow(double(means[size_t(e)]) - centres[e], 2);
+        for (long e = 0; e < q.n * q.c; e++) shift += square(double(means[size_t(e)]) - centres[e]);
         std::copy(means.begin(), means.end(), centres);
         if (round == max_rounds || !(shift > tolerance)) return round;  // also if the shift is not a number
     }

@@ -21,18 +21,18 @@ using Ints = typename IntsOf<L>::type;
 // v[n][m] becomes v[m][n].
 INLINE void transpose8(Vec<8>* v) {
     Vec<8> a[8], b[8];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int n = 0; n < 8; n += 2) {
         a[n] = SHUFFLE(v[n], v[n + 1], 0, 8, 2, 10, 4, 12, 6, 14);
         a[n + 1] = SHUFFLE(v[n], v[n + 1], 1, 9, 3, 11, 5, 13, 7, 15);
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int n = 0; n < 8; n++) {
         int from = n / 4 * 4 + n % 2;
         b[n] = n % 4 < 2 ? SHUFFLE(a[from], a[from + 2], 0, 1, 8, 9, 4, 5, 12, 13)
                          : SHUFFLE(a[from], a[from + 2], 2, 3, 10, 11, 6, 7, 14, 15);
     }
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int n = 0; n < 4; n++) {
         v[n] = SHUFFLE(b[n], b[n + 4], 0, 1, 2, 3, 8, 9, 10, 11);
         v[n + 4] = SHUFFLE(b[n], b[n + 4], 4, 5, 6, 7, 12, 13, 14, 15);

@@ -99,7 +99,7 @@ def _bound(loaded: ctypes.CDLL, file: Path, signature: Signature) -> tuple[Calla
     except AttributeError:
         raise LibraryError(
             f"the compiled kernels {file} have no kernel {name!r}; "
-            "remove the file, and it is built again from the sources"
+            "install sacbnet again, or run `make kernels` in a source tree"
         ) from None
     export.restype, export.argtypes = _Entry, ()
     entry = export()

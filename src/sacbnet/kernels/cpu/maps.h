@@ -38,11 +38,11 @@ INLINE void interpolate(const float* data, const Lattice& lattice, const double*
         next[a] = lattice.size[a] > 1 ? lattice.stride(a) * C : 0;
     }
     float near[C] = {}, far[C] = {};
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int l = 0; l < 4; l++) {
         const float w = (l / 2 ? weight[0] : 1 - weight[0]) * (l % 2 ? weight[1] : 1 - weight[1]);
         const float* p = data + base + (l / 2) * next[0] + (l % 2) * next[1];
-#pragma GCC unroll 3
+        UNROLL(3)
         for (int c = 0; c < C; c++) near[c] += w * p[c], far[c] += w * p[c + next[2]];
     }
     for (int c = 0; c < C; c++) out[c] = near[c] * (1 - weight[2]) + far[c] * weight[2];

@@ -10,7 +10,7 @@ INLINE Wide softmax(Wide* s, Wide* mean) {
     Wide top = s[0];
     for (int t = 1; t < 27; t++) top = s[t] > top ? s[t] : top;
     Wide by[3][3] = {};  // sums over the candidates at -1, 0, 1 along each axis
-#pragma GCC unroll 27
+    UNROLL(27)
     for (int t = 0; t < 27; t++) {
         s[t] = exponential(s[t] - top);
         by[0][t / 9] += s[t];
@@ -28,10 +28,10 @@ INLINE void scores(const Ring<1>& moving, const float* fixed, long i, long j, lo
         Wide sum[9] = {};
         for (long c = 0; c < C; c++, m += line, f += line) {
             const Wide here = load<WIDE>(f);
-#pragma GCC unroll 9
+            UNROLL(9)
             for (int t = 0; t < 9; t++) sum[t] += load<WIDE>(m + t / 3 * moving.row + t % 3 - 1) * here;
         }
-#pragma GCC unroll 9
+        UNROLL(9)
         for (int t = 0; t < 9; t++) s[t] = sum[t];
     }
 }
@@ -57,7 +57,7 @@ void gradient_row(const Problem& q, const Ring<1>& moving, const float* fixed, l
         const Wide scale = softmax(s, mean);
         for (long a = 0; a < 3; a++) std::memcpy(g + a, of + a * voxels + k, 4 * std::min<long>(WIDE, q.K - k));
         const Wide along = g[0] * mean[0] + g[1] * mean[1] + g[2] * mean[2];
-#pragma GCC unroll 27
+        UNROLL(27)
         for (int t = 0; t < 27; t++) {
             Wide offset = float(t / 9 - 1) * g[0] + float(t / 3 % 3 - 1) * g[1] + float(t % 3 - 1) * g[2];
             store<WIDE>(ds + t * line + LEAD + k, s[t] * scale * (offset - along));
@@ -72,7 +72,7 @@ void gather_row(const Problem& q, const Ring<1>& other, const Ring<1>& ds, long 
     for (long k = 0; k < q.K; k += WIDE)
         for (long di = 0; di < 3; di++) {
             Wide w[9];
-#pragma GCC unroll 9
+            UNROLL(9)
             for (int n = 0; n < 9; n++) {
                 const long t = di * 9 + n;
                 const float* from =
@@ -83,7 +83,7 @@ void gather_row(const Problem& q, const Ring<1>& other, const Ring<1>& ds, long 
             float* y = out + LEAD + k;
             for (long c = 0; c < q.C; c++, x += line, y += line) {
                 Wide sum = di ? load<WIDE>(y) : Wide{};
-#pragma GCC unroll 9
+                UNROLL(9)
                 for (int n = 0; n < 9; n++) sum += w[n] * load<WIDE>(x + n / 3 * other.row + n % 3 - 1);
                 store<WIDE>(y, sum);
             }

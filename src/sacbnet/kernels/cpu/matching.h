@@ -40,10 +40,10 @@ void turn(const T* x, long K, long C, long line, float* row) {  // (K, C) -> (C,
                 continue;
             }
             Vec<8> v[8];
-#pragma GCC unroll 8
+            UNROLL(8)
             for (int n = 0; n < 8; n++) v[n] = load8(x + (k + n) * C + c);
             transpose8(v);
-#pragma GCC unroll 8
+            UNROLL(8)
             for (int n = 0; n < 8; n++) store8(row + (c + n) * line + k, v[n]);
         }
 }
@@ -59,10 +59,10 @@ void turn_back(const float* row, long K, long C, long line, T* y) {  // (C, line
                 continue;
             }
             Vec<8> v[8];
-#pragma GCC unroll 8
+            UNROLL(8)
             for (int n = 0; n < 8; n++) v[n] = load8(row + (c + n) * line + k);
             transpose8(v);
-#pragma GCC unroll 8
+            UNROLL(8)
             for (int n = 0; n < 8; n++) store8(y + (k + n) * C + c, v[n]);
         }
 }

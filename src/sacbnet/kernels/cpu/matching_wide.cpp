@@ -15,10 +15,10 @@ INLINE void scores_of(const float* x, long row, const float* own, long C, long l
     Wide sum[ROWS * S] = {};
     for (long c = 0; c < C; c++, x += line, own += line) {
         const Wide here = load<WIDE>(own);
-#pragma GCC unroll 15
+        UNROLL(15)
         for (int t = 0; t < ROWS * S; t++) sum[t] += load<WIDE>(x + t / S * row + t % S - R) * here;
     }
-#pragma GCC unroll 15
+    UNROLL(15)
     for (int t = 0; t < ROWS * S; t++) s[t] = sum[t];
 }
 
@@ -43,7 +43,7 @@ Softmax softmax(Wide* s) {
     Wide by[3][S] = {};  // sums over the candidates at -2 .. 2 along each axis
     for (int row = 0; row < S * S; row++, s += S) {
         Wide sum = {};
-#pragma GCC unroll 5
+        UNROLL(5)
         for (int n = 0; n < S; n++) {
             s[n] = exponential(s[n] - out.top);
             by[2][n] += s[n];
@@ -65,11 +65,11 @@ void gather_channels(const Planes& x, const Wide* w, long i, long j, long k, lon
         const float* from = x.at(i + row / S - R, j + row % S - R) + c * line + LEAD + k - R;
         for (int n = 0; n < S; n++) {
             const Wide weight = w[n];
-#pragma GCC unroll 8
+            UNROLL(8)
             for (int e = 0; e < CH; e++) sum[e] += weight * load<WIDE>(from + e * line + n);
         }
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int e = 0; e < CH; e++) store<WIDE>(out + (c + e) * line + LEAD + k, sum[e]);
 }
 

@@ -20,10 +20,10 @@ inline void mix_row(const float* shares, long voxels, const float* taps, long n,
             Vec<8> sum[9] = {};
             for (long m = 0; m < n; m++) {
                 const Vec<8> share = load_some(shares + m * voxels + k, K - k);
-#pragma GCC unroll 9
+                UNROLL(9)
                 for (int e = 0; e < 9; e++) sum[e] += share * taps[m * 27 + t + e];
             }
-#pragma GCC unroll 9
+            UNROLL(9)
             for (int e = 0; e < 9; e++) store<8>(out + (t + e) * step + k, sum[e]);
         }
 }

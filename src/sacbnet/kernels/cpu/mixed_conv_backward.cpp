@@ -23,22 +23,22 @@ struct Spread {
                                                   const float* a, float* dz, float* dots) {
         const long c_in = C ? C : cin;
         Vec<L> acc[T][NV] = {};
-#pragma GCC unroll 4
+        UNROLL(4)
         for (long c = 0; c < c_in; c++, w += W) {
             Vec<L> wv[NV];
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int v = 0; v < NV; v++) wv[v] = load<L>(w + v * L);
-#pragma GCC unroll 16
+            UNROLL(16)
             for (int t = 0; t < T; t++) {
                 Vec<L> gv = g[t * c_in + c] - Vec<L>{};
-#pragma GCC unroll 2
+                UNROLL(2)
                 for (int v = 0; v < NV; v++) acc[t][v] += gv * wv[v];
             }
         }
-#pragma GCC unroll 16
+        UNROLL(16)
         for (int t = 0; t < T; t++) {
             Vec<L> dot = load<L>(dots + t * L);
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int v = 0; v < NV; v++) {
                 dot += acc[t][v] * load<L>(z + t * step + v * L);
                 store<L>(dz + t * W + v * L, load<L>(dz + t * W + v * L) + a[t] * acc[t][v]);

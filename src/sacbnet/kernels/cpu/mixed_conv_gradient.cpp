@@ -104,7 +104,7 @@ void row(const Problem& q, long b, long at, const float* da, long step, const fl
                 for (long c = 0; c < q.padded; c += 8)
                     dots[e] += load<8>(g + (k + e) * q.padded + c) * load<8>(bias + c);
             Vec<8> sum = sums_of(dots);
-#pragma GCC unroll 3
+            UNROLL(3)
             for (long t = 0; t < 27; t++) {
                 const Vec<8> d = load<8>(da + t * step + k);
                 sum += d * taps[t];

@@ -1,41 +1,30 @@
-"""Builds, loads and calls the C++ kernels of this folder.
+"""Loads and calls the C++ kernels of this folder.
 
-The first C++ compiler that is found compiles them once for this processor, in some seconds, into
-the user's cache folder. Without a compiler, `library` gives None and the plain PyTorch forms run.
-The kernels are plain C functions. They include no header of torch: that would take a minute to
-compile, and would tie the result to one version of torch.
+They are compiled ahead of time (CMakeLists.txt), one library for each level of instructions, and
+`levels` chooses among them. Where there is none, `library` gives None and the plain PyTorch forms
+run. The kernels are plain C functions. They include no header of torch, which would tie the result
+to one version of torch.
 
-Environment variables: SACBNET_KERNELS=plain switches the kernels off; SACBNET_CACHE names the cache
-folder; CXX names the compiler.
+The environment variable SACBNET_KERNELS=plain switches the kernels off; a name of `levels.LEVELS`
+forces this level.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import logging
-import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextvars import ContextVar
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sacbnet.errors import OutputError
-
-from .build import built
+from . import levels
 from .library import Library, LibraryError
 from .signatures import Value
 
 LOG = logging.getLogger(__name__)
-SOURCES = Path(__file__).parent
-_NATIVE = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-FLAGS = ("-O3", _NATIVE, "-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread")
 _plain: ContextVar[bool] = ContextVar("plain", default=False)
 
 
@@ -63,8 +52,13 @@ def switched_off() -> bool:
     -------
     bool
         True if they are.
+
+    Raises
+    ------
+    LibraryError
+        If SACBNET_KERNELS has an unknown value.
     """
-    return _plain.get() or os.environ.get("SACBNET_KERNELS", "auto") == "plain"
+    return _plain.get() or levels.asked() == "plain"
 
 
 def usable(*tensors: Tensor | None) -> bool:
@@ -81,8 +75,8 @@ def usable(*tensors: Tensor | None) -> bool:
     Returns
     -------
     bool
-        True if all tensors lie on the CPU in float32 or bfloat16, the kernels are compiled, and
-        they are not switched off.
+        True if all tensors lie on the CPU in float32 or bfloat16, there are compiled
+        kernels, and they are not switched off.
     """
     if (
         switched_off()
@@ -97,74 +91,49 @@ def usable(*tensors: Tensor | None) -> bool:
     return library() is not None
 
 
-@functools.cache
 def library() -> Library | None:
-    """The compiled kernels, built if necessary.
+    """The compiled kernels for this processor.
 
     Returns
     -------
     Library or None
-        None if they cannot be built or loaded. The reason is logged once.
+        None if there are none here. The reason is logged once.
 
     Raises
     ------
     LibraryError
-        If a new library does not have the kernels or the arguments that `signatures` declares.
+        If SACBNET_KERNELS has an unknown value or names a level that cannot be had here; or if the
+        library does not have the kernels or the arguments that `signatures` declares.
     """
+    return _loaded()[1]
+
+
+def level() -> str:
+    """The level of instructions that the compiled kernels use.
+
+    Returns
+    -------
+    str
+        A name of `levels.LEVELS`; empty if there are no compiled kernels here.
+    """
+    return _loaded()[0]
+
+
+@functools.cache
+def _loaded() -> tuple[str, Library | None]:
+    wanted = levels.asked()
+    forced = wanted in levels.LEVELS
     try:
-        compiler = _compiler()
-        sources = sorted(SOURCES.glob("*.cpp"))
-        key = _fingerprint(compiler, [*sources, *SOURCES.glob("*.h")])
-        return _loaded(compiler, sources, key)
-    except (OSError, subprocess.SubprocessError, OutputError) as why:
-        said = str(getattr(why, "stderr", None) or why).strip().splitlines() or [type(why).__name__]
-        reason = next((line for line in said if "error" in line), said[0])
+        return levels.load(wanted if forced else "auto")
+    except OSError as why:
+        if forced:
+            raise LibraryError(
+                f"{levels.VARIABLE} is {wanted}, but these kernels cannot be used: {why}"
+            ) from why
         LOG.warning(
-            "the compiled kernels are not available (%s); the plain ones run, which are slower",
-            reason,
+            "the compiled kernels cannot be used (%s); the plain forms run, which are slower", why
         )
-        return None
-
-
-def _loaded(compiler: str, sources: list[Path], key: str) -> Library:
-    """The library; a new one if that of the cache folder cannot be used.
-
-    Its bytes may be those that were built, and still be of no use: on a machine with other system
-    libraries that shares the cache, or if the file was copied from another machine.
-    """
-    file = built(compiler, FLAGS, sources, key)
-    try:
-        return Library(file)
-    except (OSError, LibraryError) as why:
-        LOG.warning("the compiled kernels cannot be used (%s); they are compiled again", why)
-        file.unlink(missing_ok=True)
-        return Library(built(compiler, FLAGS, sources, key))
-
-
-def _compiler() -> str:
-    """The first C++ compiler that is found."""
-    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
-        if name and (path := shutil.which(name)):
-            return path
-    raise OSError("no C++ compiler was found")
-
-
-def _fingerprint(compiler: str, files: list[Path]) -> str:
-    """A hash of all that the machine code depends on; different machines may share one cache."""
-    version = subprocess.run(
-        [compiler, "--version"], capture_output=True, check=True, timeout=60
-    ).stdout
-    digest = hashlib.sha256(version + " ".join(FLAGS).encode() + platform.machine().encode())
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        digest.update(
-            "\n".join(
-                sorted({x for x in lines if x.startswith(("flags", "model name", "Features"))})
-            ).encode()
-        )
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+        return "", None
 
 
 def call(name: str, *arguments: Value) -> int:
@@ -196,7 +165,7 @@ def call(name: str, *arguments: Value) -> int:
     kernels = library()
     if kernels is None:
         raise RuntimeError(
-            f"the kernel {name} was called, but no kernels are compiled here; "
+            f"the kernel {name} was called, but there are no compiled kernels here; "
             "ask native.usable() first, and use the plain form where it says no"
         )
     return kernels.call(name, *arguments)

@@ -10,25 +10,25 @@ template <int L, int NV, int TI, class At>
 __attribute__((noinline)) void outer(const float* x, long cin, const float* g, long padded, At at, long count,
                                      float* out) {
     Vec<L> acc[TI][NV];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int t = 0; t < TI; t++)
-#pragma GCC unroll 2
+        UNROLL(2)
         for (int v = 0; v < NV; v++) acc[t][v] = load<L>(out + t * padded + v * L);
     for (long m = 0; m < count; m++) {
         const float *xm = x + at(m) * cin, *gm = g + at(m) * padded;
         Vec<L> gv[NV];
-#pragma GCC unroll 2
+        UNROLL(2)
         for (int v = 0; v < NV; v++) gv[v] = load<L>(gm + v * L);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int t = 0; t < TI; t++) {
             Vec<L> xv = xm[t] - Vec<L>{};
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int v = 0; v < NV; v++) acc[t][v] += xv * gv[v];
         }
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int t = 0; t < TI; t++)
-#pragma GCC unroll 2
+        UNROLL(2)
         for (int v = 0; v < NV; v++) store<L>(out + t * padded + v * L, acc[t][v]);
 }
 

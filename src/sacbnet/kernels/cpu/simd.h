@@ -5,10 +5,13 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -16,6 +19,14 @@
 #include "export.h"
 
 #define INLINE inline __attribute__((always_inline))
+
+// Before a loop: N of its rounds become straight code.
+#define PRAGMA(text) _Pragma(#text)
+#ifdef __clang__
+#define UNROLL(N) PRAGMA(clang loop unroll_count(N))
+#else
+#define UNROLL(N) PRAGMA(GCC unroll N)
+#endif
 
 namespace sacbnet {
 
@@ -65,22 +76,52 @@ INLINE void put(bf16* p, float x) {  // rounds to nearest, ties to even, like to
     p->bits = uint16_t((u & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
 }
 
+// The first failure of several threads. It holds a text and not the exception itself (std::exception_ptr), because that
+// would need a newer C++ library on the user's machine.
+class Failure {
+   public:
+    // To be called where an exception is caught. Later failures are ignored.
+    void keep() noexcept {
+        const std::lock_guard<std::mutex> lock(first);
+        if (how) return;
+        try {
+            throw;
+        } catch (const std::bad_alloc&) {
+            how = NO_MEMORY;
+        } catch (const std::exception& error) {
+            how = FAILED;
+            std::snprintf(text, sizeof text, "%s", error.what());
+        } catch (...) {
+            how = FAILED;
+            std::snprintf(text, sizeof text, "an exception of an unknown type");
+        }
+    }
+    // Throws what was kept, in the calling thread.
+    void raise() const {
+        if (how == NO_MEMORY) throw std::bad_alloc();
+        if (how == FAILED) throw std::runtime_error(text);
+    }
+
+   private:
+    std::mutex first;
+    long how = 0;
+    char text[256] = "";
+};
+
 // Calls f(task, worker) for each task. The worker of a task is a matter of chance, so results must depend on the task
-// alone. After an exception of f, no further task begins, and the exception is thrown again in the calling thread. In
-// another thread it would end the process.
+// alone. After an exception of f, no further task begins, and the failure is thrown again in the calling thread. In
+// another thread an exception would end the process.
 template <class F>
 void parallel(long tasks, long workers, F f) {
     workers = std::max(1L, std::min(workers, tasks));
     std::atomic<long> next{0};
-    std::exception_ptr failure;
-    std::mutex first;
+    Failure failure;
     auto work = [&](long worker) {
         try {
             for (long task; (task = next++) < tasks;) f(task, worker);
         } catch (...) {
             next = tasks;
-            const std::lock_guard<std::mutex> lock(first);
-            if (!failure) failure = std::current_exception();
+            failure.keep();
         }
     };
     std::vector<std::thread> others;
@@ -92,7 +133,7 @@ void parallel(long tasks, long workers, F f) {
     }
     work(0);
     for (auto& thread : others) thread.join();
-    if (failure) std::rethrow_exception(failure);
+    failure.raise();
 }
 
 // Scratch memory of one worker: aligned to a cache line, not cleared.

@@ -20,10 +20,10 @@ void sample_last(const Problem& q, long b, long oi, long oj) {
         for (long n = 0; n < count; n++, out += c_in) {
             const T* p = image + block.base[n] * c_in;
             long c = 0;
-#pragma GCC unroll 8
+            UNROLL(8)
             for (; c + 8 <= c_in; c += 8) {
                 V first{}, second{};
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (int l = 0; l < 4; l++) {
                     first += w[l][n] * load8(p + to[l] + c);
                     second += w[l][n] * load8(p + to[l] + c_in + c);
@@ -57,10 +57,10 @@ void sample_planar(const Problem& q, long b, long oi, long oj) {
         for (long n = 0; n < std::min(8L, q.ok - ok); n++) {
             const T* p = image + block.base[n];
             const Vec<4> sides = pair(k[n]);
-#pragma GCC unroll 4
+            UNROLL(4)
             for (long c = 0; c < channels; c++) {
                 Vec<4> sum{};
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (int l = 0; l < 4; l++) sum += w[l][n] * pair(p + c * voxels + to[l]);
                 sum *= sides;
                 put(out + c * points + n, sum[0] + sum[1] + (q.add ? block.own[c][n] : 0.f));

@@ -59,7 +59,7 @@ INLINE Axis axis(V x, long size, bool border) {
         a.kink = false;
         for (int n = 0; n < 8; n++) a.kink |= at[n] != 0;
     }
-#pragma GCC unroll 2
+    UNROLL(2)
     for (int n = 0; n < 2; n++, d -= 1) {
         V w = 1 - (d < 0 ? -d : d);
         a.weight[n] = w > 0 ? w : zero;
@@ -100,11 +100,11 @@ struct Block {
     }
     INLINE bool kink() const { return i.kink || j.kink || k.kink; }
     INLINE void lines(float (*w)[8]) const {  // weights of the four lines along k around each point
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int n = 0; n < 4; n++) store<8>(w[n], i.weight[n / 2] * j.weight[n % 2]);
     }
     INLINE void corners(float (*w)[8]) const {  // weights of all eight
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int n = 0; n < 8; n++) store<8>(w[n], i.weight[n / 4] * j.weight[n / 2 % 2] * k.weight[n % 2]);
     }
     INLINE void sides(float (*w)[2]) const {  // weights of the two ends of a line, by point

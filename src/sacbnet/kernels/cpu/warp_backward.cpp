@@ -59,7 +59,7 @@ void last_by_place(const Problem& q, long b, long oi, long oj) {
                 long c = 0;
                 for (; c + 8 <= c_in; c += 8) {
                     const V own = load8(gn + c);
-#pragma GCC unroll 8
+                    UNROLL(8)
                     for (int m = 0; m < 8; m++) sum[m] += own * load8(p + to[m / 2] + m % 2 * c_in + c);
                 }
                 for (; c < c_in; c++)
@@ -87,11 +87,11 @@ void planar_by_place(const Problem& q, long b, long oi, long oj) {
             for (long n = 0; n < count; n++) {
                 const T* p = image + block.base[n];
                 Vec<4> sum[4] = {};
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (long c = 0; c < channels; c++)
-#pragma GCC unroll 4
+                    UNROLL(4)
                     for (int l = 0; l < 4; l++) sum[l] += widen(g[c * points + n]) * pair(p + c * voxels + to[l]);
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (int l = 0; l < 4; l++) std::memcpy(pairs[l][n], sum + l, 8);
             }
             for (int l = 0; l < 4; l++) {
@@ -121,10 +121,10 @@ void scatter_last(const Problem& q, long b, long oi, long oj, long start, long s
                 float* p = q.d_image + (b * q.voxels() + block.base[n] + half * q.J * q.K) * c_in;
                 const float (*by)[8] = w + 4 * half;
                 long c = 0;
-#pragma GCC unroll 2
+                UNROLL(2)
                 for (; c + 8 <= c_in; c += 8) {
                     const V own = load8(g + c);
-#pragma GCC unroll 4
+                    UNROLL(4)
                     for (int m = 0; m < 4; m++) store8(p + to[m] + c, load8(p + to[m] + c) + by[m][n] * own);
                 }
                 for (; c < c_in; c++)
@@ -150,10 +150,10 @@ void scatter_planar(const Problem& q, long b, long oi, long oj, long start, long
                 if (plane < start || plane >= stop) continue;
                 float* p = image + block.base[n] + half * q.J * q.K;
                 const float (*by)[8] = w + 4 * half;
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (long c = 0; c < channels; c++) {
                     const float own = widen(g[c * points + n]);
-#pragma GCC unroll 4
+                    UNROLL(4)
                     for (int m = 0; m < 4; m++) p[c * voxels + to[m]] += by[m][n] * own;
                 }
             }

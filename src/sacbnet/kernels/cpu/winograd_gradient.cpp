@@ -12,32 +12,32 @@ __attribute__((noinline)) void outer(const float* x, long cin, const float* g, l
                                      float* out) {
     Vec<L> acc[CI][3][NV];
     auto place = [&](int c, int r, int v) { return out + ((2 - r) * cin + c) * padded + v * L; };
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int c = 0; c < CI; c++)
-#pragma GCC unroll 3
+        UNROLL(3)
         for (int r = 0; r < 3; r++)
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int v = 0; v < NV; v++) acc[c][r][v] = load<L>(place(c, r, v));
     for (long t = 0; t < count; t++, x += cin, g += padded) {
         Vec<L> gv[3][NV];
-#pragma GCC unroll 3
+        UNROLL(3)
         for (int r = 0; r < 3; r++)
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int v = 0; v < NV; v++) gv[r][v] = load<L>(g + r * pitch + v * L);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int c = 0; c < CI; c++) {
             const Vec<L> xv = x[c] - Vec<L>{};
-#pragma GCC unroll 3
+            UNROLL(3)
             for (int r = 0; r < 3; r++)
-#pragma GCC unroll 2
+                UNROLL(2)
                 for (int v = 0; v < NV; v++) acc[c][r][v] += xv * gv[r][v];
         }
     }
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int c = 0; c < CI; c++)
-#pragma GCC unroll 3
+        UNROLL(3)
         for (int r = 0; r < 3; r++)
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int v = 0; v < NV; v++) store<L>(place(c, r, v), acc[c][r][v]);
 }
 
