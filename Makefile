@@ -92,7 +92,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt constraints-build.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt torch
 	$(PIP) install --quiet --constraint constraints-build.txt scikit-build-core hatchling cmake ninja
-	$(PIP) install --quiet --no-build-isolation --constraint constraints.txt --editable .
+	$(PIP) install --quiet --no-build-isolation --constraint constraints.txt --editable . \
+	  --editable packaging/weights-research
 	touch $@
 
 # antspyx without its dependencies: the tests use only the compiled programs inside it

@@ -1,8 +1,9 @@
-"""Add weights to the package and to its catalogue, under a name; for the maintainers of sacbnet.
+"""Add weights and their entry in a catalogue, under a name; for the maintainers of sacbnet.
 
     python packaging/weights/add.py runs/brain --name brain --about "T1 brains, 1 mm" \\
         --licence-text "CC BY 4.0: ..." --default
 
+Weights under Apache-2.0 go into sacbnet itself, all others into packaging/weights-research.
 The catalogue repeats what the file says about itself: licence, training data, spacing, validation.
 With --half the file stores float16 numbers and has half the size; loading converts them to float32.
 The validation figures remain those of the original.
@@ -14,6 +15,7 @@ import argparse
 import json
 import re
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ from sacbnet.networks.weights.catalogue import CATALOGUE, SUFFIX, Entry, entries
 from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.networks.weights.load import load_weights, weights_file, weights_hash
 
+OWN_LICENCE = "Apache-2.0"  # that of sacbnet
 NO_LICENCE = ("", "not stated", "unknown")
 
 
@@ -95,7 +98,9 @@ def add(
             f"{weights} states the alignment {told.affine}, and --affine is {affine}; leave out"
             " --affine"
         )
-    target = catalogue.FOLDER / f"{name}{SUFFIX}"
+    own = told.licence == OWN_LICENCE
+    folder = catalogue.FOLDER if own else catalogue.CHECKOUT
+    target = folder / f"{name}{SUFFIX}"
     content = weights_file(weights).read_bytes()
     with atomic_file(target) as part:
         part.write_bytes(_halved(content, told) if half else content)
@@ -110,9 +115,12 @@ def add(
         trained_on=told.trained_on,
         validation=_figures(told),
         affine=told.affine or affine,
+        folder=folder,
         **facts,
     )
-    _write({**listed, name: entry})
+    _write(folder, {**{n: e for n, e in listed.items() if e.folder == folder}, name: entry})
+    if folder != catalogue.FOLDER:
+        _tell(name)
     load_weights(name)  # a check that the written file can be read
     return entry
 
@@ -138,13 +146,27 @@ def _figures(told: WeightsInfo) -> dict[str, float]:
     }
 
 
-def _write(listed: dict[str, Entry]) -> None:
-    rows = {
-        name: {k: v for k, v in asdict(listed[name]).items() if k != "name"}
+def _write(folder: Path, listed: dict[str, Entry]) -> None:
+    unwritten = ("name", "folder")
+    tree = json.loads((folder / CATALOGUE).read_text(encoding="utf-8"))
+    tree["weights"] = {
+        name: {k: v for k, v in asdict(listed[name]).items() if k not in unwritten}
         for name in sorted(listed)
     }
-    with atomic_file(catalogue.FOLDER / CATALOGUE) as part:
-        text = json.dumps({"format_version": 1, "weights": rows}, indent=1, ensure_ascii=False)
+    _save(folder, tree)
+
+
+def _tell(name: str) -> None:
+    """Let sacbnet know the name also where the other distribution is not installed."""
+    tree = json.loads((catalogue.FOLDER / CATALOGUE).read_text(encoding="utf-8"))
+    known = tree.setdefault("elsewhere", {}).setdefault(catalogue.RESEARCH, [])
+    known[:] = sorted({*known, name})
+    _save(catalogue.FOLDER, tree)
+
+
+def _save(folder: Path, tree: dict[str, Any]) -> None:
+    with atomic_file(folder / CATALOGUE) as part:
+        text = json.dumps(tree, indent=1, ensure_ascii=False)
         part.write_text(text + "\n", encoding="utf-8")
 
 

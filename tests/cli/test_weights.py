@@ -45,8 +45,9 @@ def own(tmp_path):
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
     """A copy of the package's weights in the place of these, to be damaged."""
-    shutil.copytree(catalogue.FOLDER, tmp_path / "package")
-    monkeypatch.setattr(catalogue, "FOLDER", tmp_path / "package")
+    shutil.copytree(catalogue.CHECKOUT, tmp_path / "package")
+    monkeypatch.setattr(catalogue, "CHECKOUT", tmp_path / "package")
+    monkeypatch.setattr(catalogue, "_installed", lambda: ())
     return tmp_path / "package"
 
 
@@ -108,7 +109,7 @@ def test_show(sacbnet, own):
 
 
 def test_path(sacbnet, own, monkeypatch):
-    assert sacbnet("weights", "path", NAME).out == f"{catalogue.FOLDER / NAME}.safetensors\n"
+    assert sacbnet("weights", "path", NAME).out == f"{catalogue.CHECKOUT / NAME}.safetensors\n"
     monkeypatch.setenv(catalogue.PLACES, str(own.parent))
     assert sacbnet("weights", "path", "mine").out == f"{own}\n"
     own.rename(own.parent / "best.safetensors")
@@ -136,7 +137,7 @@ def test_verify_finds_damage(sacbnet, own, copied, monkeypatch):
     assert (
         done.code == 4
         and f"{NAME} are damaged" in done.sentence()
-        and "install sacbnet again" in done.err
+        and "install sacbnet-weights-research again" in done.err
     )
     own.write_bytes(own.read_bytes()[:-8])
     done = sacbnet("weights", "verify", NAME, "mine")

@@ -23,11 +23,11 @@ Which = Annotated[
 
 @app.command("list")
 def list_() -> None:
-    """List the weights that come with sacbnet, and those in the folders of SACBNET_WEIGHTS."""
+    """List the weights that are installed, and those in the folders of SACBNET_WEIGHTS."""
     from rich.console import Console
     from rich.table import Table
 
-    from sacbnet.networks.weights.catalogue import entries, local
+    from sacbnet.networks.weights.catalogue import entries, local, missing
 
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("name", overflow="fold", no_wrap=True)
@@ -43,7 +43,11 @@ def list_() -> None:
         table.add_row(name, entry.about, licence, spacing, entry.affine or "affine")
     for name, path in local().items():
         table.add_row(name, *_local_row(str(path)))
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    for distribution in sorted(set(missing().values())):
+        names = ", ".join(name for name, d in missing().items() if d == distribution)
+        console.print(f"not installed (pip install {distribution}): {names}", soft_wrap=True)
 
 
 def _local_row(file: str) -> tuple[str, str]:

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -40,6 +39,7 @@ from sacbnet.networks.weights.shapes import parameter_shapes
 from sacbnet.training.source import with_source
 
 ROOT = Path(__file__).parents[3]
+INSTALLED = catalogue._installed.__wrapped__
 FACTS = {
     "licence": "CC0",
     "trained_on": "nothing",
@@ -83,6 +83,8 @@ def empty(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "package" / catalogue.CATALOGUE).write_text('{"format_version": 1, "weights": {}}')
     monkeypatch.setattr(catalogue, "FOLDER", tmp_path / "package")
+    monkeypatch.setattr(catalogue, "CHECKOUT", tmp_path / "package")
+    monkeypatch.setattr(catalogue, "_installed", lambda: ())
     monkeypatch.delenv(catalogue.PLACES, raising=False)
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "package"
@@ -94,7 +96,7 @@ def test_what_comes_with_the_package_is_what_the_catalogue_says():
     assert names and len({entry.sha256 for entry in entries()}) == len(names)
     for entry in entries():
         told = describe_weights(entry.name)
-        content = (files("sacbnet") / "networks" / "weights" / "files" / entry.file).read_bytes()
+        content = entry.path.read_bytes()
         assert check_weights(entry.name) == entry.sha256 == hashlib.sha256(content).hexdigest()
         assert (entry.licence, entry.trained_on) == (told.licence, told.trained_on)
         assert entry.parameters == told.parameters and entry.spacing_mm == told.spacing_mm
@@ -102,9 +104,66 @@ def test_what_comes_with_the_package_is_what_the_catalogue_says():
         assert told.affine == entry.affine
         assert entry.about and entry.licence_text and 0 < entry.validation["dice"] < 1
         assert load_weights(entry.name)[1].sha256 == entry.sha256
-    on_disk = {path.name for path in catalogue.FOLDER.glob("*.safetensors")}
-    assert on_disk == {entry.file for entry in entries()}
+    on_disk = {path for folder in catalogue.folders() for path in folder.glob("*.safetensors")}
+    assert {entry.path for entry in entries()} <= on_disk
     assert sum(entry.default for entry in entries()) <= 1
+
+
+def test_sacbnet_holds_only_weights_under_its_own_licence():
+    own = [entry for entry in entries() if entry.folder == catalogue.FOLDER]
+    assert own and {entry.licence for entry in own} == {"Apache-2.0"}
+    assert not any(entry.restricted for entry in own) and any(entry.default for entry in own)
+    files = {path.name for path in catalogue.FOLDER.iterdir()}
+    assert files == {catalogue.CATALOGUE, *(entry.file for entry in own)}
+
+
+@pytest.fixture
+def alone(monkeypatch, tmp_path):
+    """sacbnet without further distributions."""
+    monkeypatch.setattr(catalogue, "CHECKOUT", tmp_path / "none")
+    monkeypatch.setattr(catalogue, "_installed", lambda: ())
+
+
+def test_weights_that_come_apart_are_known_by_name(alone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hippocampus").mkdir()  # does not stand in for the weights
+    for name, distribution in catalogue.missing().items():
+        with pytest.raises(WeightsError, match=rf"{name}.*pip install {distribution}`") as refused:
+            resolve(name)
+        assert len(str(refused.value)) <= 300 and lasting(name) == name
+    assert "hippocampus" in catalogue.missing() and "brain" not in catalogue.missing()
+    with pytest.raises(WeightsError, match="did you mean hippocampus-semi"):
+        resolve("hippocampus-sami")
+
+
+def test_the_names_that_come_apart_are_those_of_the_other_distribution(request):
+    if not (catalogue.CHECKOUT / catalogue.CATALOGUE).is_file():
+        pytest.skip("not a checkout")
+    there = {entry.name for entry in entries() if entry.folder == catalogue.CHECKOUT}
+    assert not catalogue.missing()
+    request.getfixturevalue("alone")
+    assert set(catalogue.missing()) == there
+
+
+def test_a_distribution_is_found_by_its_entry_point(alone, tmp_path, monkeypatch, saved):
+    package = tmp_path / "site" / "further_weights" / "files"
+    package.mkdir(parents=True)
+    package.with_name("__init__.py").write_text("raise RuntimeError('it is not imported')")
+    found = saved("livers.safetensors")
+    (package / "liver.safetensors").write_bytes(found.read_bytes())
+    facts = {"file": "liver.safetensors", "sha256": hashlib.sha256(found.read_bytes()).hexdigest()}
+    facts |= {"licence": "CC0", "restricted": False, "parameters": 1, "spacing_mm": 2.0, **TEXT}
+    facts |= {"trained_on": "nothing", "validation": {}}
+    tree = {"format_version": 1, "weights": {"liver": facts}}
+    (package / catalogue.CATALOGUE).write_text(json.dumps(tree))
+    metadata = tmp_path / "site" / "further-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: further\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[sacbnet.weights]\nmore = further_weights\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr(catalogue, "_installed", INSTALLED)
+    assert resolve("liver") == package / "liver.safetensors" == find("liver").path
+    assert load_weights("liver")[1].sha256 == facts["sha256"]
 
 
 # -- names and places ------------------------------------------------------------------------------

@@ -1,17 +1,22 @@
-"""Weights by name: those of the package, and those in the folders of SACBNET_WEIGHTS.
+"""Weights by name: of sacbnet, of further distributions, and in the folders of SACBNET_WEIGHTS.
 
-This module imports no torch.
+sacbnet itself holds only weights under its own licence. Weights under other licences come with the
+distribution sacbnet-weights-research. An entry point of the group "sacbnet.weights" names its
+package; a checkout finds it without an installation. This module imports no torch.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
+import importlib.util
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sacbnet.config.choices import NONE, AffineKind
 from sacbnet.errors import WeightsError
@@ -19,7 +24,13 @@ from sacbnet.errors import WeightsError
 if TYPE_CHECKING:
     from .info import WeightsInfo
 
-FOLDER = Path(__file__).parent / "files"  # packaging/weights/add.py of a checkout writes into it
+# packaging/weights/add.py of a checkout writes into these two folders
+FOLDER = Path(__file__).parent / "files"
+CHECKOUT = (
+    Path(__file__).parents[4] / "packaging/weights-research/src/sacbnet_weights_research/files"
+)
+GROUP = "sacbnet.weights"
+RESEARCH = "sacbnet-weights-research"
 CATALOGUE = "catalogue.json"
 SUFFIX = ".safetensors"
 # environment variable: further folders, joined as in PATH, for sites without internet access
@@ -28,12 +39,12 @@ PLACES = "SACBNET_WEIGHTS"
 
 @dataclass(frozen=True)
 class Entry:
-    """Weights that come with the package.
+    """Weights of a catalogue.
 
     Parameters
     ----------
     name, file : str
-        Name of the weights; name of their file in `FOLDER`.
+        Name of the weights; name of their file in `folder`.
     sha256 : str
         Hash of the file, hexadecimal.
     about : str
@@ -54,6 +65,8 @@ class Entry:
         Whether these weights are taken where none are named.
     affine : {"none", "rigid", "affine"} or None, default None
         Alignment that the images need before the network; None: an affine one.
+    folder : Path, default `FOLDER`
+        The folder of the catalogue and of the file.
     """
 
     name: str
@@ -69,23 +82,68 @@ class Entry:
     validation: Mapping[str, float]
     default: bool = False
     affine: AffineKind | None = None
+    folder: Path = FOLDER
 
     @property
     def path(self) -> Path:
         """The file."""
-        return FOLDER / self.file
+        return self.folder / self.file
+
+
+def folders() -> tuple[Path, ...]:
+    """List the folders that hold a catalogue.
+
+    Returns
+    -------
+    tuple[Path, ...]
+        That of sacbnet first; then that of a checkout, then those of installed distributions.
+    """
+    further = [folder for folder in (CHECKOUT, *_installed()) if (folder / CATALOGUE).is_file()]
+    return tuple(dict.fromkeys([FOLDER, *further]))
+
+
+@functools.cache
+def _installed() -> tuple[Path, ...]:
+    """The folder `files` of each package that an entry point names. The package is not imported."""
+    specs = [importlib.util.find_spec(point.module) for point in entry_points(group=GROUP)]
+    return tuple(
+        Path(place) / "files"
+        for spec in specs
+        for place in (spec and spec.submodule_search_locations) or ()
+    )
 
 
 def entries() -> tuple[Entry, ...]:
-    """List what comes with the package.
+    """List the weights of all catalogues.
 
     Returns
     -------
     tuple[Entry, ...]
-        All entries, in order of name.
+        All entries, in order of name; of two of one name the one in the first folder.
     """
-    listed = json.loads((FOLDER / CATALOGUE).read_text(encoding="utf-8"))["weights"]
-    return tuple(Entry(name=name, **listed[name]) for name in sorted(listed))
+    found: dict[str, Entry] = {}
+    for folder in folders():
+        for name, facts in _read(folder)["weights"].items():
+            found.setdefault(name, Entry(name=name, **facts, folder=folder))
+    return tuple(found[name] for name in sorted(found))
+
+
+def missing() -> dict[str, str]:
+    """List known weights that are not installed.
+
+    Returns
+    -------
+    dict[str, str]
+        The distribution that brings them, by name of the weights.
+    """
+    here = {entry.name for entry in entries()}
+    elsewhere: dict[str, list[str]] = _read(FOLDER).get("elsewhere", {})
+    return {name: d for d, names in elsewhere.items() for name in names if name not in here}
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    tree: dict[str, Any] = json.loads((folder / CATALOGUE).read_text(encoding="utf-8"))
+    return tree
 
 
 def find(name: str) -> Entry:
@@ -168,6 +226,8 @@ def resolve(weights: str | Path) -> Path:
     if isinstance(weights, str) and _is_name(name) and (found := _named(name)):
         return found
     path = Path(weights)
+    if isinstance(weights, str) and name in missing():
+        raise WeightsError(_unknown(name))
     if name and os.path.exists(path):  # Path("") would be the working directory
         return path
     if _is_name(name):
@@ -192,7 +252,8 @@ def lasting(weights: str) -> str:
         A name as it is, a place as an absolute path. Text that means neither stays as it is:
         whoever loads it reports it.
     """
-    if _is_name(weights) and (_named(weights) or not os.path.exists(weights)):
+    known = _is_name(weights) and (_named(weights) or weights in missing())
+    if known or (_is_name(weights) and not os.path.exists(weights)):
         return weights
     return str(Path(weights).absolute())
 
@@ -247,9 +308,10 @@ def check_hash(path: Path, sha256: str) -> None:
     """
     entry = entry_of(path)
     if entry is not None and entry.sha256 != sha256:
+        distribution = "sacbnet" if entry.folder == FOLDER else RESEARCH
         raise WeightsError(
             f"the weights {entry.name} are damaged: {path} has the sha256 {sha256[:12]}..., and"
-            f" {entry.sha256[:12]}... was expected; install sacbnet again"
+            f" {entry.sha256[:12]}... was expected; install {distribution} again"
         )
 
 
@@ -283,7 +345,12 @@ def _named(name: str) -> Path | None:
 
 
 def _unknown(name: str) -> str:
-    known = [*(entry.name for entry in entries()), *local()]
+    if distribution := missing().get(name):
+        return (
+            f"the weights {name!r} are under another licence than sacbnet and come apart; run"
+            f" `pip install {distribution}`, or give a file"
+        )
+    known = [*(entry.name for entry in entries()), *local(), *missing()]
     near = difflib.get_close_matches(name.lower(), known, cutoff=0.4)
     guess = f" (did you mean {' or '.join(near)}?)" if near else ""
     return (
