@@ -2,13 +2,14 @@
 
 `whole` writes results, by way of the temporary folders of `staging`; `claim` lets one process at
 a time put results in their place; `disk` tells the errors of the disk; `guard` protects what is
-there.
+there; `temporary` gives a process a folder of its own.
 """
 
 from .claim import Claim, placing
 from .disk import writing
 from .guard import check_writable, keep_inputs, locked
 from .staging import staging, sweep
+from .temporary import temporary_folder
 from .whole import atomic_file, staged_folder
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "staged_folder",
     "staging",
     "sweep",
+    "temporary_folder",
     "writing",
 ]
