@@ -169,3 +169,32 @@ def test_info_says_direction_unit_and_frame(sacbnet, result, tmp_path) -> None:
         "│",
         "image",
     ]
+
+
+def test_apply_a_surface(sacbnet, result, pair, tmp_path) -> None:
+    """A mesh without a stated frame: --frame says it, and a stated one is not contradicted."""
+    moving = pair.true_map(pair.landmarks)[:3]
+    numbers = "\n".join(" ".join(f"{x:.6f}" for x in row) for row in moving)
+    for title, frame, code in (
+        ("no frame", ("--frame=RAS",), 0),
+        ("SPACE=RAS", (), 0),
+        ("SPACE=RAS", ("--frame=LPS",), 3),
+        ("no frame", (), 0),
+    ):
+        mesh = tmp_path / "m.vtk"
+        mesh.write_text(
+            f"# vtk DataFile Version 4.2\n{title}\nASCII\nDATASET POLYDATA\nPOINTS 3 float\n"
+            f"{numbers}\nPOLYGONS 1 4\n3 0 1 2\n"
+        )
+        out = tmp_path / "o.vtk"
+        done = sacbnet("apply", result, f"--points={mesh}", "--onto=fixed", f"--out={out}", *frame)
+        assert done.code == code, done.err
+        if code:
+            assert "states the frame RAS" in done.sentence()
+            continue
+        if title == "no frame" and not frame:
+            assert "states no frame" in done.err
+            continue
+        assert done.err == ""
+        found = np.array([line.split() for line in out.read_text().splitlines()[5:8]], float)
+        assert np.linalg.norm(found - pair.landmarks[:3], axis=1).mean() < 1.5

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sacbnet.imaging.image import Image
     from sacbnet.imaging.resampling import Filled
     from sacbnet.io.series import Series
+    from sacbnet.registration.route import Route
 
 EPILOG = o.epilog("""[bold]Examples[/bold]
 
@@ -85,7 +86,11 @@ def apply(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Label map.", rich_help_panel=ONE)] = None,
     points: Annotated[
-        Path | None, typer.Option(help="Landmarks, CSV or .mrk.json.", rich_help_panel=ONE)
+        Path | None,
+        typer.Option(
+            help="Landmarks (.csv, .mrk.json), or a surface mesh (.gii, .vtk, .stl).",
+            rich_help_panel=ONE,
+        ),
     ] = None,
     interpolation: Annotated[
         Literal["linear", "nearest", "cubic", "lanczos", "onehot"] | None,
@@ -96,6 +101,10 @@ def apply(
             " sinc). Labels: nearest (default), or onehot: each label is interpolated linearly, and"
             " the label with the largest value wins.",
         ),
+    ] = None,
+    frame: Annotated[
+        Literal["LPS", "RAS"] | None,
+        typer.Option(help="Frame of a .vtk or .stl mesh that states none. Default: LPS."),
     ] = None,
     fill: o.Fill = "auto",
     quiet: o.Quiet = False,
@@ -110,6 +119,7 @@ def apply(
     from sacbnet.io.images import load_image, load_reference
     from sacbnet.io.points import load_points, save_points
     from sacbnet.io.series import load_series
+    from sacbnet.io.surfaces import is_surface
     from sacbnet.registration.apply import Warper
     from sacbnet.registration.given import bare, route_of
     from sacbnet.registration.result import keep_result
@@ -126,11 +136,13 @@ def apply(
         warper = Warper.of(registration)
         like = like or warper.like(onto)
     if points is not None:
-        read = load_points(points)
         route = warper.route(onto) if warper and onto else None
         route = route or route_of(transform or (), None if like is None else like.grid)
-        moved, outside = route.points(read)
-        save_points(out, moved, claim)
+        if is_surface(points):
+            outside = _surface(out, points, frame, route, claim)
+        else:
+            moved, outside = route.points(load_points(points))
+            save_points(out, moved, claim)
         if outside:
             typer.echo(
                 f"note: {outside} points are outside the grid of the transform; the affine part was"
@@ -149,6 +161,28 @@ def apply(
         _write(out, given[0], carried, series, claim, quiet)
     if not quiet:
         typer.echo(f"written: {out}")
+
+
+def _surface(
+    out: Path, source: Path, frame: Literal["LPS", "RAS"] | None, route: Route, claim: Claim
+) -> int:
+    """Carry a surface mesh; the number of vertices beyond the fields."""
+    from dataclasses import replace
+
+    from sacbnet.errors import InputError
+    from sacbnet.imaging.points import Points
+    from sacbnet.io.surfaces import load_surface, save_surface
+
+    mesh = load_surface(source)
+    if frame is not None:
+        if mesh.stated and frame != mesh.frame:
+            raise InputError(f"{source} states the frame {mesh.frame}; leave out --frame {frame}")
+        mesh = replace(mesh, frame=frame, notes=mesh.notes if mesh.stated else mesh.notes[1:])
+    moved, outside = route.points(Points(mesh.xyz))
+    save_surface(out, source, mesh, moved.xyz, claim)
+    for note in mesh.notes:
+        typer.echo(f"note: {note}", err=True)
+    return outside
 
 
 def _check(
