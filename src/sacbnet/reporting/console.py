@@ -25,6 +25,8 @@ from rich.table import Table
 
 from sacbnet.files import writing
 
+from .rows import step_rows
+
 if TYPE_CHECKING:
     from sacbnet.registration.report import RunReport
 
@@ -280,19 +282,7 @@ def registration_table(report: RunReport) -> Table:
     table.add_column("")
     for step in ("start", "affine", "final"):
         table.add_column(step, justify="right")
-    s, d = report.similarity, report.dice
-    rows = {
-        "local correlation": [x.local_correlation for x in (s.start, s.affine, s.final)],
-        "mutual information": [x.mutual_information for x in (s.start, s.affine, s.final)],
-    }
-    if d is not None:
-        rows["Dice, nearest"] = [x.nearest for x in (d.start, d.affine, d.final)]
-        rows["Dice, one-hot linear"] = [x.onehot for x in (d.start, d.affine, d.final)]
-    if (marks := report.landmarks) is not None:
-        steps = marks.start, marks.affine, marks.final
-        rows[f"{marks.final.count} landmarks, mean mm"] = [x.mean_mm for x in steps]
-        rows["landmarks, largest mm"] = [x.max_mm for x in steps]
-    for name, values in rows.items():
+    for name, values in step_rows(report).items():
         table.add_row(name, *(f"{value:.3f}" for value in values))
     return table
 

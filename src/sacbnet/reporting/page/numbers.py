@@ -13,6 +13,7 @@ import nibabel as nib
 from sacbnet.config.registration import Options
 from sacbnet.registration.report import ImageFacts, RunReport
 from sacbnet.reporting.console import STAGES
+from sacbnet.reporting.rows import step_rows
 
 from .markup import Html, element, table
 
@@ -33,21 +34,12 @@ def steps_table(report: RunReport) -> Html:
     Html
         A table.
     """
-    s, d, marks = report.similarity, report.dice, report.landmarks
-    rows = {
-        "local correlation (0 to 1)": [x.local_correlation for x in (s.start, s.affine, s.final)],
-        "mutual information (1 to 2)": [x.mutual_information for x in (s.start, s.affine, s.final)],
-    }
-    if d is not None:
-        rows["mean Dice, nearest"] = [x.nearest for x in (d.start, d.affine, d.final)]
-        rows["mean Dice, one-hot linear"] = [x.onehot for x in (d.start, d.affine, d.final)]
-    if marks is not None:
-        each = marks.start, marks.affine, marks.final
-        rows[f"{marks.final.count} landmarks, mean, mm"] = [x.mean_mm for x in each]
-        rows["landmarks, largest, mm"] = [x.max_mm for x in each]
     head = ("", "before", "after the affine", "result")
-    cells = ([name, *(f"{value:.3f}" for value in values)] for name, values in rows.items())
-    return table(head, cells, "Likeness of the images at three steps")
+    cells = (
+        [name, *(f"{value:.3f}" for value in values)] for name, values in step_rows(report).items()
+    )
+    caption = "Likeness of the images at three steps: local correlation 0 to 1, information 1 to 2"
+    return table(head, cells, caption)
 
 
 def dice_tables(report: RunReport) -> list[Html]:

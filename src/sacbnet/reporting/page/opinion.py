@@ -91,8 +91,8 @@ def _chance(report: RunReport) -> list[str]:
     if e is None:
         return []
     return [
-        f"The local correlation of the smoothed images is {e.likeness:.2f} inside the body; shifted"
-        f" images have {e.chance:.2f} by chance.",
+        f"The local correlation of the smoothed images is {e.likeness:.2f} inside the body, and"
+        f" {e.start:.2f} after the affine alone; shifted images have {e.chance:.2f} by chance.",
         f"The moving image shows {100 * e.shared:.0f} % of the fixed body. The outlines of the"
         f" bodies overlap by {e.overlap:.2f} (1: fully).",
     ]
