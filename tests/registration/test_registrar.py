@@ -29,9 +29,9 @@ from sacbnet.networks.sacbnet.network import SACBNet
 from sacbnet.networks.weights.catalogue import default, find
 from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.networks.weights.load import load_weights, save_weights, weights_hash
+from sacbnet.registration import displacement, initial
+from sacbnet.registration import engine as parts
 from sacbnet.registration import estimate as engine
-from sacbnet.registration import initial
-from sacbnet.registration import registrar as pipeline
 from sacbnet.registration.account import Account
 from sacbnet.registration.inputs import read_inputs
 from sacbnet.registration.prepare import prepare
@@ -419,7 +419,7 @@ def test_the_network_gets_moving_and_fixed_and_keeps_its_parameters(
         )
         return model, metadata
 
-    monkeypatch.setattr(pipeline, "load_weights", loaded)
+    monkeypatch.setattr(parts, "load_weights", loaded)
     sacbnet.register(
         fixed=pair.fixed,
         moving=pair.aligned,
@@ -461,7 +461,7 @@ def test_a_network_that_makes_it_worse_is_refused(
     pair, tmp_path, weights, monkeypatch, vox, worse
 ) -> None:
     monkeypatch.setattr(
-        pipeline, "load_weights", lambda path, device: (wrong_way(pair, vox), stated(1.0))
+        parts, "load_weights", lambda path, device: (wrong_way(pair, vox), stated(1.0))
     )
     if not worse:
         sacbnet.register(
@@ -487,7 +487,7 @@ def test_refinement_does_not_start_from_what_is_worse_than_nothing(
     pair, weights, monkeypatch
 ) -> None:
     monkeypatch.setattr(
-        pipeline, "load_weights", lambda path, device: (wrong_way(pair, 6.0), stated(2.0))
+        parts, "load_weights", lambda path, device: (wrong_way(pair, 6.0), stated(2.0))
     )
     options = {"affine": "none", "spacing": 2.0, "refine": 8}
     misled = sacbnet.register(
@@ -513,11 +513,11 @@ def spoil(monkeypatch, stage: str, vox: float) -> None:
         return u + vox
 
     if stage == "refine":
-        refine = engine.refine
-        monkeypatch.setattr(engine, "refine", lambda **k: (field(refine(**k)[0]), ()))
+        refine = displacement.refine
+        monkeypatch.setattr(displacement, "refine", lambda **k: (field(refine(**k)[0]), ()))
     elif stage == "network":
         monkeypatch.setattr(
-            pipeline,
+            parts,
             "load_weights",
             lambda *a: (
                 lambda moving, fixed: field(torch.zeros(1, 3, *fixed.shape[2:])),
@@ -566,8 +566,8 @@ def test_values_that_hold_a_map_cannot_hold_nan(pair, tmp_path, monkeypatch, sta
 def test_loaded_once_for_many_pairs(pair, weights, monkeypatch) -> None:
     """Files or arrays, in any order: the same bytes as from a registrar of its own each time."""
     loads = []
-    real = pipeline.load_weights
-    monkeypatch.setattr(pipeline, "load_weights", lambda *a: loads.append(a) or real(*a))
+    real = parts.load_weights
+    monkeypatch.setattr(parts, "load_weights", lambda *a: loads.append(a) or real(*a))
     options = {"weights": str(weights), "affine": "none", "refine": 2}
     registrar = Registrar(**options)
     there = registrar.register(fixed=pair.fixed, moving=pair.aligned)
@@ -609,7 +609,7 @@ def test_the_alignment_is_what_the_weights_need(
     pair, weights, monkeypatch, states, asked, taken, noted
 ) -> None:
     info = replace(stated(2.0), affine=states, name="mine")
-    monkeypatch.setattr(pipeline, "load_weights", lambda *a: (wrong_way(pair, 0.0), info))
+    monkeypatch.setattr(parts, "load_weights", lambda *a: (wrong_way(pair, 0.0), info))
     monkeypatch.setattr(initial, "align", lambda f, m, kind, **k: kinds.append(kind) or Affine())
     kinds: list[str] = []
     registrar = Registrar(weights=str(weights), affine=asked, preset="fast")
@@ -633,7 +633,7 @@ def test_the_box_is_the_one_of_the_training(
     pair, weights, monkeypatch, box, asked, moving, taken
 ) -> None:
     info = replace(stated(1.0), box=box)
-    monkeypatch.setattr(pipeline, "load_weights", lambda *a: (wrong_way(pair, 0.0), info))
+    monkeypatch.setattr(parts, "load_weights", lambda *a: (wrong_way(pair, 0.0), info))
     registrar = Registrar(weights=str(weights), affine="none", preset="fast", box=asked)
     other = pair.fixed if moving == "same" else pair.aligned
     found = registrar.estimate(read_inputs(fixed=pair.fixed, moving=other))

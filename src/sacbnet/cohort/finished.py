@@ -110,7 +110,10 @@ def _difference(pair: CohortPair, engine: Engine, before: RunReport) -> str:
         kind: Kind = name.partition("_")[2] or "image"  # type: ignore[assignment]
         if known[name].sha256 != hash_of(files[name], kind=kind):
             return f"another {words} image ({known[name].name})"
-    if (before.weights and before.weights.sha256) != (engine.weights and engine.weights.sha256):
+    allowed = {engine.weights and engine.weights.sha256}
+    if engine.otherwise is not None:
+        allowed.add(engine.otherwise.sha256)
+    if (before.weights and before.weights.sha256) not in allowed:
         return f"other weights ({before.options.weights})"
     asked = options_for(engine, fixed=before.fixed.grid, moving=before.moving.grid)
     # the weights are compared by their hash; a device changes no more than the last digits

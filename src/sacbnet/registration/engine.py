@@ -9,15 +9,18 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from sacbnet.config.choices import AUTO, AffineKind, Box
+from sacbnet.config.choices import AUTO, NONE, AffineKind, Box
 from sacbnet.config.registration import Options
 from sacbnet.errors import InputError
+from sacbnet.kernels.dispatch import pick_device
+from sacbnet.networks.weights.catalogue import Entry
 from sacbnet.networks.weights.info import WeightsInfo
+from sacbnet.networks.weights.load import load_weights
 from sacbnet.spatial.grid import Grid
 
 from .account import Account
 from .inputs import Inputs
-from .predict import Finder
+from .predict import Finder, as_meant
 from .sizes import network_spacing
 from .units import Units
 
@@ -36,12 +39,45 @@ class Engine:
         The network, as its weights are meant to be run; None without.
     weights : WeightsInfo or None
         What the weights say of themselves; None without.
+    otherwise : Entry or None, default None
+        Weights that take their place where a pair is not what they know. None: nothing does, as
+        where the user chose the weights.
     """
 
     options: Options
     device: torch.device
     network: Finder | None = None
     weights: WeightsInfo | None = None
+    otherwise: Entry | None = None
+
+
+def load_engine(options: Options, otherwise: Entry | None = None) -> Engine:
+    """Load the weights that the options name.
+
+    Parameters
+    ----------
+    options : Options
+        What was chosen; its weights are a name, a file, the folder of a training run, or "none".
+    otherwise : Entry or None, default None
+        Weights that may take their place.
+
+    Returns
+    -------
+    Engine
+        The engine.
+
+    Raises
+    ------
+    InputError
+        If the device is not there.
+    WeightsError
+        If the weights cannot be used.
+    """
+    device = pick_device(options.device)
+    if options.weights == NONE:
+        return Engine(options, device)
+    network, info = load_weights(options.weights, str(device))
+    return Engine(options, device, as_meant(network, info), info, otherwise)
 
 
 def affine_of(engine: Engine, known: bool = False) -> AffineKind:

@@ -6,32 +6,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from sacbnet.config.choices import AffineKind
 from sacbnet.config.registration import Options
 from sacbnet.config.validation import cut
-from sacbnet.errors import InputError, RegistrationError
-from sacbnet.kernels.cpu.memory import release_memory
+from sacbnet.errors import InputError
 from sacbnet.kernels.dispatch import kernels_for
 from sacbnet.networks.sacbnet.seen import Seen, watching
 from sacbnet.spatial.transforms import Affine, DisplacementField
-from sacbnet.spatial.warp import compose, warp
 
 from .account import Account
-from .convex import convex_start
 from .deliver import Repair, deliver
+from .displacement import displacement
 from .engine import Engine, chosen_options, spacing_for
-from .initial import Start, start_from
+from .initial import start_from
 from .inputs import Inputs
 from .landmarks import Landmarks
 from .memory import check_memory
 from .pace import Work, forecast, work_of
-from .predict import predict
 from .prepare import Pair, prepare
-from .refine import Guide, LevelReport, improves, refine
+from .refine import Guide, LevelReport
 from .sameness import aligned_already
 from .units import Units
 
@@ -153,7 +149,7 @@ def estimate(
             affine = start.affine
         guide = _guide(inputs.landmarks, pair, affine, engine, account)
         with watching(engine.network) as seen:
-            u, levels = _displacement(engine, pair, start, o, account, guide)
+            u, levels = displacement(engine, pair, start, o, account, guide)
     with account.stage("transform"):
         transform, repair = deliver(
             u[0].float().cpu(), pair.grid, affine, inputs.fixed.grid, o.repair
@@ -185,86 +181,3 @@ def _guide(
         )
     places = landmarks.fixed[inside], affine.inverse(landmarks.moving[inside])
     return Guide(*(torch.from_numpy(pair.grid.voxels(p)).float().to(engine.device) for p in places))
-
-
-def _displacement(
-    engine: Engine, pair: Pair, start: Start, o: Options, account: Account, guide: Guide | None
-) -> tuple[torch.Tensor, tuple[LevelReport, ...]]:
-    """The displacement that remains after the affine, and the report of each level of refinement.
-
-    The displacement has the shape (1, 3, i, j, k), in voxels of the working grid.
-    """
-    device, network = engine.device, engine.network
-    with account.stage("prepare", told=False):
-        fixed, moving, fixed_mask, moving_mask = pair.tensors(start.affine, device)
-    known = None if start.u_vox is None else start.u_vox.to(device)
-    u = torch.zeros(1, 3, *pair.grid.shape, device=device) if known is None else known
-    if network is not None:
-        half = torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bfloat16")
-        with account.stage("network"), torch.no_grad(), half:
-            seen = moving[:, :1] if known is None else warp(moving[:, :1], known)
-            u = predict(network, fixed=fixed[:, :1], moving=seen, factor=pair.factor)
-            if known is not None:
-                u = compose(known, u.float(), padding="border")
-        finite(u, "the network's displacement", "these weights do not suit these images")
-        release_memory()
-    if not engine.options.refinement:
-        return u, ()
-    refinement = engine.options.refinement
-    with account.stage("refine", told=False):
-        given: Any = {
-            "fixed": fixed,
-            "moving": moving,
-            "fixed_mask": fixed_mask,
-            "moving_mask": moving_mask,
-        }
-        helps = network is not None and improves(u, than=known, options=refinement, **given)
-        if network is not None and not helps:
-            account.warn(
-                "the network's displacement was worse than none and is not used: its weights do"
-                " not suit these images"
-            )
-        if not helps and known is not None:
-            u = known
-            if not improves(u, options=refinement, **given):
-                account.doubt(
-                    "the initial transform makes the images less alike than its affine part does"
-                )
-        elif not helps:
-            first = given | {"fixed": fixed[:, :1], "moving": moving[:, :1]}
-            u = convex_start(**first)
-            if not improves(u, options=refinement, **given):
-                u = torch.zeros_like(u)
-        u, levels = refine(
-            options=refinement,
-            start_vox=u,
-            guide=guide,
-            progress=lambda done, total, loss: account.progress("refine", done / total),
-            **given,
-        )
-    return finite(u, "the refined displacement", "check the images' intensities"), levels
-
-
-def finite(u: torch.Tensor, what: str, remedy: str) -> torch.Tensor:
-    """Refuse a displacement that is not finite.
-
-    Parameters
-    ----------
-    u : Tensor
-        A displacement.
-    what, remedy : str
-        What it is, and what to do, for the message.
-
-    Returns
-    -------
-    Tensor
-        `u` itself.
-
-    Raises
-    ------
-    RegistrationError
-        If a value is NaN or infinite.
-    """
-    if not bool(torch.isfinite(u).all()):
-        raise RegistrationError(f"{what} is not finite; nothing was written: {remedy}")
-    return u

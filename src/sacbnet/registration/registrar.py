@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self, Unpack
 
-from sacbnet.config.choices import DEFAULT, NONE, AffineKind
+from sacbnet.config.choices import DEFAULT, AffineKind
 from sacbnet.config.registration import Options, RegisterOptions
 from sacbnet.io.images import ImageSource
-from sacbnet.kernels.dispatch import pick_device
 from sacbnet.networks.weights import catalogue
-from sacbnet.networks.weights.load import load_weights
 
 from .account import Account, Progress, silent
-from .engine import Engine, affine_of
+from .displacement import UnsuitedError
+from .engine import Engine, affine_of, load_engine
 from .estimate import Estimate, estimate
 from .finish import finish
 from .given import InitialSource, read_initial
@@ -22,7 +21,6 @@ from .inputs import Inputs, image_facts, read_inputs
 from .landmarks import PointSource
 from .memory import shortage_told
 from .pace import remember
-from .predict import as_meant
 from .report import TransformFacts
 from .result import Registration
 from .sizes import units_of
@@ -84,14 +82,12 @@ class Registrar:
         return self
 
     def _begin(self, options: Options) -> None:
+        otherwise = None
         if options.weights == DEFAULT:
             options = replace(options, weights=catalogue.default())
-        device = pick_device(options.device)
-        if options.weights == NONE:
-            self.engine = Engine(options, device)
-            return
-        network, info = load_weights(options.weights, str(device))
-        self.engine = Engine(options, device, as_meant(network, info), info)
+            otherwise = catalogue.otherwise()
+        self.engine = load_engine(options, otherwise)
+        self._other: Engine | None = None  # loaded for the first pair that needs it
 
     @property
     def affine(self) -> AffineKind:
@@ -198,8 +194,8 @@ class Registrar:
         units = self._units(inputs, account)
         worked = units.inputs(inputs)
         with shortage_told(inputs, self.engine.options.spacing):
-            found = estimate(self.engine, worked, account, units)
-            done = units.registration(finish(self.engine, worked, found, account, facts), inputs)
+            engine, found = self._estimate(worked, account, units)
+            done = units.registration(finish(engine, worked, found, account, facts), inputs)
         remember(found.work, account.seconds)
         return replace(done, report=replace(done.report, initial=known))
 
@@ -227,11 +223,35 @@ class Registrar:
         RegistrationError
             If a displacement is not finite.
         """
-        units = self._units(inputs, account or Account())
-        found = estimate(self.engine, units.inputs(inputs), account, units)
+        account = account or Account()
+        units = self._units(inputs, account)
+        _, found = self._estimate(units.inputs(inputs), account, units)
         return replace(
             found, transform=units.transform(found.transform), affine=units.affine(found.affine)
         )
+
+    def _estimate(self, worked: Inputs, account: Account, units: Units) -> tuple[Engine, Estimate]:
+        """Find a transform, by other weights where the default ones do not suit the pair."""
+        engine = self.engine
+        if engine.otherwise is None:
+            return engine, estimate(engine, worked, account, units)
+        name, longest = engine.options.weights, catalogue.find(engine.options.weights).longest_mm
+        if longest and units.length_mm and units.length_mm > longest * units.fixed_mm:
+            account.note(
+                f"the fixed image shows a body {units.length_mm:.3g} mm long, and the weights"
+                f" {name} know up to {longest:g} mm: the weights {engine.otherwise.name} were taken"
+            )
+        else:
+            try:
+                return engine, estimate(engine, worked, account, units)
+            except UnsuitedError:
+                account.note(
+                    f"the displacement of the weights {name} was worse than none: the weights"
+                    f" {engine.otherwise.name} were taken"
+                )
+        if self._other is None:
+            self._other = load_engine(replace(engine.options, weights=engine.otherwise.name))
+        return self._other, estimate(self._other, worked, account, units)
 
     def _units(self, inputs: Inputs, account: Account) -> Units:
         """The units in which a pair is worked; a warning tells where its sizes differ."""

@@ -67,6 +67,10 @@ class Entry:
         Alignment that the images need before the network; None: an affine one.
     folder : Path, default `FOLDER`
         The folder of the catalogue and of the file.
+    longest_mm : float or None, default None
+        Longest body that the weights know, mm. None: any.
+    otherwise : bool, default False
+        Whether these weights take the place of the default ones where those do not suit a pair.
     """
 
     name: str
@@ -83,6 +87,8 @@ class Entry:
     default: bool = False
     affine: AffineKind | None = None
     folder: Path = FOLDER
+    longest_mm: float | None = None
+    otherwise: bool = False
 
     @property
     def path(self) -> Path:
@@ -179,6 +185,17 @@ def default() -> str:
         The name of the default entry; "none" as long as no entry is the default.
     """
     return next((entry.name for entry in entries() if entry.default), NONE)
+
+
+def otherwise() -> Entry | None:
+    """Find the weights that take the place of the default ones where those do not suit a pair.
+
+    Returns
+    -------
+    Entry or None
+        The entry; None where there is none.
+    """
+    return next((entry for entry in entries() if entry.otherwise), None)
 
 
 def local() -> dict[str, Path]:
