@@ -21,7 +21,7 @@ needs_kernels = pytest.mark.skipif(native.library() is None, reason="no compiled
 HERE = [
     level
     for level in levels.LEVELS
-    if (levels.FOLDER / f"kernels-{level}.so").is_file() and level in levels.runnable()
+    if (levels.FOLDER / f"kernels_{level}.so").is_file() and level in levels.runnable()
 ]
 
 
@@ -130,8 +130,8 @@ def test_without_libraries_the_plain_forms_serve_and_a_sentence_says_so(
 
 @needs_kernels
 def test_another_level_serves_where_the_best_one_was_not_built(copied):
-    best = copied / f"kernels-{HERE[0]}.so"
-    best.rename(copied / "kernels-other.so")
+    best = copied / f"kernels_{HERE[0]}.so"
+    best.rename(copied / "kernels_other.so")
     if len(HERE) > 1:
         assert levels.load("auto", copied)[0] == HERE[1]
     else:
@@ -144,12 +144,12 @@ def test_another_level_serves_where_the_best_one_was_not_built(copied):
 @needs_kernels
 @pytest.mark.parametrize("damage", ["empty", "of another machine"])
 def test_a_damaged_library_is_not_loaded(copied, damage):
-    file = copied / f"kernels-{HERE[0]}.so"
+    file = copied / f"kernels_{HERE[0]}.so"
     content = file.read_bytes()
     file.unlink()
     other = content[:18] + b"\xf3\x00" + content[20:]  # e_machine: RISC-V
     file.write_bytes(b"" if damage == "empty" else other)
-    with pytest.raises(OSError, match=r"kernels-|too short|invalid"):
+    with pytest.raises(OSError, match=r"kernels_|too short|invalid"):
         levels.load(HERE[0], copied)
 
 

@@ -91,14 +91,14 @@ def load(level: str = "auto", folder: Path = FOLDER) -> tuple[str, Library]:
         If the library lacks a kernel, or a kernel has other arguments than `signatures` declares.
     """
     able = runnable(folder)
-    built = [name for name in LEVELS if (folder / f"kernels-{name}.so").is_file()]
+    built = [name for name in LEVELS if (folder / f"kernels_{name}.so").is_file()]
     found = [name for name in able if name in built and level in ("auto", name)]
     if not found:
         raise OSError(
             f"{level} was asked for, this processor can run {', '.join(able) or 'no level'}, and"
             f" {', '.join(built) or 'none'} were built; {remedy()}"
         )
-    file = folder / f"kernels-{found[0]}.so"
+    file = folder / f"kernels_{found[0]}.so"
     check_sources(ctypes.CDLL(str(file)))
     return found[0], Library(file)
 
