@@ -27,6 +27,7 @@ from . import (
     info,
     register,
     train,
+    view,
     weights,
 )
 from .streams import steady_streams
@@ -48,6 +49,7 @@ app.command("apply", epilog=apply.EPILOG)(apply.apply)
 app.command("cohort", epilog=cohort.EPILOG)(cohort.cohort)
 app.command("convert", epilog=convert_transform.EPILOG)(convert_transform.convert)
 app.command("info")(info.info)
+app.command("view", epilog=view.EPILOG)(view.view)
 app.command("demo")(demo.demo)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.add_typer(data.app, name="data")
