@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import io
 import json
 import os
 import select
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from PIL import Image as Pillow
 
 import sacbnet
 from sacbnet.registration.result import Registration
@@ -156,21 +158,27 @@ class Browser:
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    def colours(self, canvas: str) -> int:
-        """The number of different colours that a canvas shows."""
-        script = """(() => {
-            const to = new OffscreenCanvas(200, 200);
-            const pen = to.getContext("2d");
-            pen.drawImage(document.getElementById("%s"), 0, 0, 200, 200);
-            const data = pen.getImageData(0, 0, 200, 200).data;
-            return new Set(new Uint32Array(data.buffer)).size;
-        })()"""
-        return int(self.evaluate(script % canvas))
+    def box(self, element: str) -> tuple[float, float, float, float]:
+        """Left, top, width and height of an element on the screen, after it was scrolled there."""
+        script = """(element => {
+            element.scrollIntoView();
+            const box = element.getBoundingClientRect();
+            return [box.x, box.y, box.width, box.height];
+        })(document.getElementById("%s"))"""
+        x, y, width, height = self.evaluate(script % element)
+        return x, y, width, height
 
-    def picture(self, file: str) -> None:
-        found = self.call("Page.captureScreenshot", format="png")
-        with open(file, "wb") as out:
-            out.write(base64.b64decode(found["data"]))
+    def colours(self, element: str) -> int:
+        """The number of different colours that an element shows."""
+        x, y, width, height = (round(v) for v in self.box(element))
+        self.wait("new Promise(requestAnimationFrame)")
+        picture = Pillow.open(io.BytesIO(self.picture())).convert("RGB")
+        part = picture.crop((x, y, x + width, min(y + height, picture.height)))
+        return len(part.getcolors(part.width * part.height))
+
+    def picture(self) -> bytes:
+        """What is on the screen, as a PNG file."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
 
 @pytest.fixture(scope="session")
@@ -206,5 +214,5 @@ def browser() -> Iterator[Browser]:
     """A browser; without one the test is skipped."""
     if chromium() is None:
         pytest.skip("there is no Chromium on this machine")
-    with Browser() as found:
+    with Browser(640, 560) as found:  # few pixels: they are drawn without a graphics card
         yield found
