@@ -14,7 +14,8 @@ from sacbnet.imaging.background import fill_value
 from sacbnet.imaging.image import Image
 from sacbnet.imaging.resampling import carry, carry_counted
 from sacbnet.io.images import load_image
-from sacbnet.registration.apply import MUCH, Warper, load_report
+from sacbnet.registration.apply import Warper, load_report
+from sacbnet.registration.carrying import MUCH
 from sacbnet.registration.report import RunReport
 from sacbnet.registration.result import MOVED, MOVED_LABELS, RUN, UNCERTAINTY
 from sacbnet.reporting.page.frame import Frame

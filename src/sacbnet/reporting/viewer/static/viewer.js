@@ -42,7 +42,7 @@ class Pane {
       multiplanarShowRender: 1,
       multiplanarLayout: 2,
       dragAndDropEnabled: false,
-      crosshairColor: [1, 0.85, 0.3, 1],
+      crosshairColor: [0.35, 1, 0.45, 1],
       crosshairWidth: 0.7,
       crosshairWidthUnit: "mm",
       crosshairGap: 4,
@@ -65,6 +65,7 @@ class Pane {
       }),
     );
     await nv.setVolumeRenderIllumination(0.7);
+    nv.setRenderAzimuthElevation(145, 12);
     await this.layers();
     nv.onLocationChange = (place) => this.moved?.(this, this.at(place.frac));
     this.canvas.addEventListener("keydown", (event) => this.step(event), { capture: true });
