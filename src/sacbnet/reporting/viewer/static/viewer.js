@@ -57,7 +57,6 @@ class Pane {
     // before there is an image to draw: the shader is complete only once its textures are set
     this.planes = new Planes(nv, shape.map((n, axis) => n * spacing[axis]), this.scene.colours);
     this.planes.number("two", this.roles.length > 1);
-    this.planes.number("pixels", globalThis.devicePixelRatio || 1);
     await nv.loadVolumes(
       this.roles.map((role) => {
         const [low, high] = this.scene.shown[role].ends;
@@ -225,6 +224,7 @@ async function main() {
     for (const input of document.querySelectorAll("input[data-unit]")) {
       byId(`${input.id}-value`).textContent = `${input.value} ${input.dataset.unit}`;
     }
+    set("pixels", globalThis.devicePixelRatio || 1);
     const part = { over: amount("share") / 100, checker: 0.5, second: 1 }[mode] ?? 0;
     set("share", part);
     set("checkered", mode === "checker");
@@ -235,7 +235,8 @@ async function main() {
     set("veil", box("error") ? amount("veil") / 100 : 0);
     panes.other?.planes?.number("bent", false);
     panes.other?.planes?.number("veil", 0);
-    byId("first-name").textContent = mode === "side" ? scene.shown.first.name : firstName;
+    const { name } = scene.shown.first;
+    byId("first-name").textContent = mode === "side" ? name[0].toUpperCase() + name.slice(1) : firstName;
     draw();
     return part;
   }
