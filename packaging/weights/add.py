@@ -3,7 +3,7 @@
     python packaging/weights/add.py runs/brain --name brain --about "T1 brains, 1 mm" \\
         --licence-text "CC BY 4.0: ..." --default
 
-Weights under Apache-2.0 go into sacbnet itself, all others into packaging/weights-research.
+Weights under Apache-2.0 or MIT go into sacbnet itself, all others into packaging/weights-research.
 The catalogue repeats what the file says about itself: licence, training data, spacing, validation.
 With --half the file stores float16 numbers and has half the size; loading converts them to float32.
 The validation figures remain those of the original.
@@ -29,7 +29,7 @@ from sacbnet.networks.weights.catalogue import CATALOGUE, SUFFIX, Entry, entries
 from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.networks.weights.load import load_weights, weights_file, weights_hash
 
-OWN_LICENCE = "Apache-2.0"  # that of sacbnet
+OWN_LICENCES = ("Apache-2.0", "MIT")  # that of sacbnet, and one that asks for no more than a notice
 NO_LICENCE = ("", "not stated", "unknown")
 
 
@@ -58,7 +58,7 @@ def add(
         Accept a name that the catalogue already has.
     **facts
         The other fields of `Entry` that the file does not state: `about`, `licence_text`,
-        `restricted`, `default`.
+        `restricted`, `default`, `longest_mm`, `otherwise`.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def add(
             f"{weights} states the alignment {told.affine}, and --affine is {affine}; leave out"
             " --affine"
         )
-    own = told.licence == OWN_LICENCE
+    own = told.licence in OWN_LICENCES
     folder = catalogue.FOLDER if own else catalogue.CHECKOUT
     target = folder / f"{name}{SUFFIX}"
     content = weights_file(weights).read_bytes()
@@ -184,6 +184,10 @@ def main() -> None:
     parser.add_argument(
         "--default", action="store_true", help="use these weights if no weights are named"
     )
+    parser.add_argument(
+        "--otherwise", action="store_true", help="use these weights where the default do not suit"
+    )
+    parser.add_argument("--longest-mm", type=float, help="the longest body that they know, mm")
     parser.add_argument(
         "--affine",
         choices=AFFINES,
