@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sacbnet.registration.report import RunReport
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # it brings torch, which not every verb needs
+    from sacbnet.registration.report import RunReport
 
 Three = tuple[float, float, float]
 
