@@ -166,6 +166,7 @@ void by_shape(const Problem& q, long threads, More... more) {
         }
     };
     if (q.cout <= 8) return by_input(Number<8>{}, Number<1>{}, Number<12>{});
+    if constexpr (FEW) return by_input(Number<8>{}, Number<1>{}, Number<6>{});
     if constexpr (WIDE == 8) return by_input(Number<8>{}, Number<2>{}, Number<6>{});
     if (q.cout <= 16) return by_input(Number<WIDE>{}, Number<1>{}, Number<12>{});
     by_input(Number<WIDE>{}, Number<2>{}, Number<WIDE == 8 ? 6 : 12>{});

@@ -36,6 +36,13 @@ constexpr int WIDE = 16;  // floats in the widest register
 constexpr int WIDE = 8;
 #endif
 
+// Registers for the sums of a product. Before AVX there are too few for two vectors side by side.
+#if defined(__SSE2__) && !defined(__AVX__)
+constexpr bool FEW = true;
+#else
+constexpr bool FEW = false;
+#endif
+
 template <int L>
 struct VecOf {
     typedef float type __attribute__((vector_size(4 * L)));
