@@ -15,7 +15,7 @@ def test_a_click_in_a_browser(scene, from_files, browser) -> None:
     with open_viewer(scene) as viewer:
         threading.Thread(target=viewer.server.serve_forever, daemon=True).start()
         browser.open(viewer.server.first_url)
-        browser.wait("['ready', 'failed'].includes(document.body?.dataset.state)", 90)
+        browser.wait("['ready', 'failed'].includes(document.body?.dataset.state)", 240)
         assert browser.evaluate("document.body.dataset.state") == "ready", browser.errors
         browser.evaluate(
             "for (const x of ['outlines', 'grid', 'error']) document.getElementById(x).click()"
