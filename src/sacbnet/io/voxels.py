@@ -61,7 +61,8 @@ def check_shape(shape: tuple[int, ...], name: str, vector: bool = False) -> tupl
         )
     if count > 1:
         raise InputError(
-            f"{name} holds {count} volumes (shape {shape}); pass one of them, or their mean"
+            f"{name} holds {count} volumes (shape {shape}); pass one of them, or their mean; motion"
+            " within a series is for other tools, such as mcflirt or 3dvolreg"
         )
     if min(shape[:3]) < 2:
         raise InputError(f"{name} is a single slice (shape {shape[:3]}); a 3-D image was expected")
