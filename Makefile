@@ -63,7 +63,7 @@ UNDER_SANITIZERS = cd $(SANITIZED) && PYTHONPATH=$(SANITIZED)/src \
 sanitize: $(VENV)/.installed-test
 	rm -rf $(SANITIZED)/src $(SANITIZED)/tests
 	mkdir -p $(SANITIZED)
-	cp -a src tests pyproject.toml $(SANITIZED)
+	cp -a src tests recipes pyproject.toml $(SANITIZED)
 	rm -rf $(SANITIZED)/src/sacbnet/kernels/cpu/lib
 	$(CMAKE) -S $(SANITIZED)/src/sacbnet/kernels/cpu -B $(SANITIZED)/build -DSACBNET_LEVELS=best \
 	  -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="$(SANITIZER)"
