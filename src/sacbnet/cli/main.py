@@ -26,6 +26,7 @@ from . import (
     evaluate,
     info,
     register,
+    template,
     train,
     view,
     weights,
@@ -47,6 +48,7 @@ app = typer.Typer(
 app.command("register", epilog=register.EPILOG)(register.register)
 app.command("apply", epilog=apply.EPILOG)(apply.apply)
 app.command("cohort", epilog=cohort.EPILOG)(cohort.cohort)
+app.command("template", epilog=template.EPILOG)(template.template)
 app.command("convert", epilog=convert_transform.EPILOG)(convert_transform.convert)
 app.command("info")(info.info)
 app.command("view", epilog=view.EPILOG)(view.view)

@@ -1,0 +1,5 @@
+"""A template of a group: a mean image in the mean shape, and every image's transform to it."""
+
+from .build import Template, TemplateOptions, build_template
+
+__all__ = ["Template", "TemplateOptions", "build_template"]
