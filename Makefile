@@ -91,7 +91,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt constraints-build.txt
 	$(PYTHON) -c 'import sys; sys.exit("use Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt torch
-	$(PIP) install --quiet --constraint constraints-build.txt scikit-build-core hatchling cmake ninja
+	$(PIP) install --quiet --constraint constraints-build.txt scikit-build-core hatchling editables cmake ninja
 	$(PIP) install --quiet --no-build-isolation --constraint constraints.txt --editable . \
 	  --editable packaging/weights-research
 	touch $@
