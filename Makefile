@@ -6,7 +6,7 @@
 # make plain  run the tests of what has compiled kernels once more, by the plain forms
 # make sanitize  build the kernels with AddressSanitizer and UndefinedBehaviorSanitizer, and test them
 # make mutants  put small mistakes into a copy and count those that the tests find; takes an hour
-# make lint   the linter, the type checker and the order of imports alone
+# make lint   the linter, the type checker (also as if on Windows) and the order of imports alone
 # make peers  make the environment .venv-peers with SyN, greedy and elastix, for their tests
 # make docs   add Sphinx to .venv and build the pages of docs/ as HTML; a warning is an error
 # make clean  remove the environments and the results
@@ -77,6 +77,7 @@ mutants: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/lint-imports
 
 peers: $(PEERS)/.installed

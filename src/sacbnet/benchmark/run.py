@@ -332,7 +332,8 @@ def _give_back_memory() -> None:
     """What a training and the methods before have left: it would count as this method's."""
     gc.collect()
     release_memory()
-    with suppress(OSError, AttributeError):  # of other C libraries than Linux's
+    # of other C libraries than Linux's; Windows has no library without a name (TypeError)
+    with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -100,7 +100,8 @@ def pick_device(name: str) -> torch.device:
     Raises
     ------
     InputError
-        If torch has no such device here.
+        If torch has no such device here, or the device has no float64. Sums over a whole image are
+        computed in float64.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -110,5 +111,11 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"the device {name!r} is not available here; give auto, cpu or cuda"
+        ) from error
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (RuntimeError, TypeError) as error:  # Apple's GPUs: TypeError
+        raise InputError(
+            f"the device {name!r} has no numbers of 64 bits; give auto, cpu or cuda"
         ) from error
     return device

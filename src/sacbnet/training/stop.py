@@ -9,7 +9,9 @@ from types import FrameType, TracebackType
 from typing import Any
 
 # SLURM sends SIGTERM, or the signal that its option --signal names
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT)
+if hasattr(signal, "SIGUSR1"):  # not on Windows
+    SIGNALS += (signal.SIGUSR1,)
 # seconds; a terminal or SLURM signals torchrun and its children alike, and torchrun signals its
 # children again
 SAME_SIGNAL = 3.0

@@ -12,15 +12,16 @@ import math
 import mmap
 import threading
 import weakref
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 SMALLEST = 1 << 20  # bytes; the C library serves smaller blocks well
 KEPT = 1 << 30  # bytes that may lie idle
-# a forked process has its own copy
-PRIVATE = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
+# a forked process has its own copy; Windows has neither forks nor flags
+_FLAGS = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
+PRIVATE: dict[str, Any] = {"flags": _FLAGS} if _FLAGS else {}
 
 
 class _Block(NamedTuple):
@@ -73,11 +74,11 @@ class _Store:
     def _mapped(self, size: int) -> mmap.mmap:
         """New memory from the system, if need be after idle memory has been returned to it."""
         try:
-            return mmap.mmap(-1, size, flags=PRIVATE)
+            return mmap.mmap(-1, size, **PRIVATE)
         except OSError:
             self.release()
         try:
-            return mmap.mmap(-1, size, flags=PRIVATE)
+            return mmap.mmap(-1, size, **PRIVATE)
         except OSError as error:
             raise MemoryError(
                 f"the system has no {size / 2**20:.0f} MiB of memory for the result of a kernel; "
