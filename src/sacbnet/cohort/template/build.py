@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from sacbnet.cohort.crew import Crew
 from sacbnet.cohort.members import Member
@@ -25,64 +24,19 @@ from sacbnet.cohort.summary import Cohort
 from sacbnet.config.choices import AUTO, NONE
 from sacbnet.config.registration import Options
 from sacbnet.environment import VERSION
-from sacbnet.errors import InputError, OutputError
+from sacbnet.errors import InputError
 from sacbnet.files import atomic_file, locked, sweep, writing
 from sacbnet.io.images import load_image
 from sacbnet.registration.account import Progress, silent
-from sacbnet.registration.inputs import hash_of
 from sacbnet.registration.registrar import Registrar
 from sacbnet.registration.result import FILES
 
 from .mean import look_at, template_grid
+from .plan import FORMAT_VERSION, ROUNDS, TemplateOptions, keep_plan
 from .rounds import LEAST, Round, Site, run_round
 
-TEMPLATE, ACCOUNT, SUBJECTS, ROUNDS = "template.nii.gz", "template.json", "subjects", "rounds"
+TEMPLATE, ACCOUNT, SUBJECTS = "template.nii.gz", "template.json", "subjects"
 AFFINE_MEAN, CONTRAST = "affine_mean.nii.gz", "template_{name}.nii.gz"
-FORMAT_VERSION = 1
-_PLAN = "plan.json"
-
-
-@dataclass(frozen=True)
-class TemplateOptions:
-    """What may be chosen about a template.
-
-    Parameters
-    ----------
-    rounds : int, default 4
-        How often all images are registered to the mean with deformation.
-    affine_rounds : int, default 2
-        How often before that by an affine (or rigid) alignment alone.
-    symmetric : bool, default False
-        Whether each image counts once as it is and once as its mirror image, left for right.
-    spacing : float or None, default None
-        Spacing of the template, mm. None: the median of the images.
-    sharpen : float, default 0
-        How much of its Laplacian is taken from each mean after deformation; 0: nothing. At 0.5 the
-        mean of ten brains of LPBA40 at 2 mm is as sharp inside as one of them; of few images the
-        noise grows, too.
-
-    Raises
-    ------
-    InputError
-        If a number is negative, or the spacing is not above 0.
-    """
-
-    rounds: int = 4
-    affine_rounds: int = 2
-    symmetric: bool = False
-    spacing: float | None = None
-    sharpen: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.rounds < 0 or self.affine_rounds < 0:
-            raise InputError(
-                f"{self.affine_rounds} rounds of the affine and {self.rounds} after them were asked"
-                " for; 0 or more were expected"
-            )
-        if not 0 <= self.sharpen <= 1:
-            raise InputError(f"sharpen is {self.sharpen}; 0 to 1 was expected")
-        if self.spacing is not None and not self.spacing > 0:
-            raise InputError(f"the spacing is {self.spacing}; more than 0 mm was expected")
 
 
 @dataclass(frozen=True)
@@ -169,7 +123,7 @@ def build_template(
     with locked(out / ".lock", busy):
         for folder in (out, out / ROUNDS):
             sweep(folder)
-        _keep_plan(members, options, how, out, overwrite)
+        keep_plan(members, options, how, out, overwrite)
         work = _Work(options, crew, overwrite, command, progress, how.affine_rounds + how.rounds)
         site = _site(members, options, how, out, work)
         for number in range(site.last + 1):
@@ -312,51 +266,6 @@ def _to_template(members: Sequence[Member], out: Path) -> list[CohortPair]:
         )
         for member in members
     ]
-
-
-def _keep_plan(
-    members: Sequence[Member], options: Options, how: TemplateOptions, out: Path, overwrite: bool
-) -> None:
-    """Refuse a folder with a template of other images or options; else write down what is asked."""
-    asked = json.loads(json.dumps(_plan(members, options, how)))  # as it is read again
-    path = out / ROUNDS / _PLAN
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            before = None
-        if before == asked:
-            return
-        if not overwrite:
-            changed = "a damaged plan"
-            if isinstance(before, dict):
-                changed = ", ".join(k for k in asked if before.get(k) != asked[k])
-            raise OutputError(
-                f"{out} holds a template of other {changed}; choose another --out, or give"
-                " --overwrite"
-            )
-        shutil.rmtree(out / ROUNDS, ignore_errors=True)
-        (out / ROUNDS).mkdir()
-    with atomic_file(path) as file:
-        file.write_text(json.dumps(asked, indent=1), encoding="utf-8")
-
-
-def _plan(members: Sequence[Member], options: Options, how: TemplateOptions) -> dict[str, Any]:
-    def told(path: Path | None) -> str:
-        try:
-            return "" if path is None else hash_of(path)
-        except (InputError, OSError):
-            return "unreadable"
-
-    return {
-        "format": FORMAT_VERSION,
-        "options": {k: v for k, v in asdict(options).items() if k != "device"},
-        "rounds": asdict(how),
-        "images": {
-            m.name: [told(m.image), told(m.mask), {c: told(p) for c, p in m.contrasts.items()}]
-            for m in members
-        },
-    }
 
 
 def _write_account(

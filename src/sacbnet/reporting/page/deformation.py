@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import pictures as p
-from .figures import Panel, colour_scale, figure, grid_step, img, nice, planes
+from .figures import Panel, figure, img, planes
 from .markup import Html, element, joined
+from .scales import colour_scale, grid_step, nice
 
 _LEAST_LOG = 0.1  # end of the scale of log J, at least
 _NEARLY_ALL = 98.5  # per cent of the pixels lie within a scale

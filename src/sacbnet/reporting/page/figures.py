@@ -6,15 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from . import pictures as p
 from .cuts import STEPS, Cut
 from .markup import Html, element
 
 _FEWEST = 256  # pixels along the longest side: fewer would make outlines coarse
-_LINES = 24  # of the deformed grid along the longest side, at most
-GRID: p.Colour = (255, 220, 90)
 STEP_NAMES = {
     "moved": "moved (the result)",
     "affine": "after the affine alone",
@@ -100,7 +96,7 @@ class Panel:
             A data URI.
         """
         across, up = (p.stretched(x, self.shape) for x in self.cut.coordinates)
-        return p.drawn(p.lines(across, up, step_mm), GRID).uri()
+        return p.drawn(p.lines(across, up, step_mm), p.GRID).uri()
 
     def labels(self, step: str) -> str:
         """Draw the outlines of both label maps.
@@ -292,87 +288,3 @@ def _compared(panel: Panel) -> Html:
         edges = panel.edges(panel.cut.steps[step], p.SECOND)
         layers.append(img(edges, f"Edges of the moving image, {STEP_NAMES[step]}", f"edge {step}"))
     return figure(panel, *layers)
-
-
-def colour_scale(colours: Sequence[p.Colour], ticks: Sequence[str], words: str) -> Html:
-    """A scale of colours.
-
-    Parameters
-    ----------
-    colours : sequence of (red, green, blue)
-        The colours, at even distances.
-    ticks : sequence of str
-        Values at even distances, the first and the last at the ends.
-    words : str
-        What is shown, with the unit.
-
-    Returns
-    -------
-    Html
-        A bar with its values.
-    """
-    run = ", ".join(f"rgb({r} {g} {b})" for r, g, b in colours)
-    return element(
-        "div",
-        element("span", words, class_="unit"),
-        element("div", class_="bar", style=f"background:linear-gradient(to right, {run})"),
-        element("div", *(element("span", tick) for tick in ticks), class_="ticks"),
-        class_="scale",
-    )
-
-
-def nice(value: float) -> float:
-    """The next larger round number: 1, 1.5, 2, 3, 5 or 7 times a power of ten.
-
-    Parameters
-    ----------
-    value : float
-        A positive number.
-
-    Returns
-    -------
-    float
-        The number; `value` itself if it is 0 or not finite.
-
-    Examples
-    --------
-    >>> nice(3.1), nice(0.02), nice(8)
-    (5.0, 0.02, 10.0)
-    """
-    if not np.isfinite(value) or value <= 0:
-        return value
-    power = int(np.floor(np.log10(value)))
-    rounds = (float(f"{m}e{power}") for m in ("1", "1.5", "2", "3", "5", "7", "10"))
-    return next(x for x in rounds if x >= value * (1 - 1e-9))
-
-
-def grid_step(panels: Sequence[Panel]) -> float:
-    """Choose the distance between the lines of the deformed grid.
-
-    Parameters
-    ----------
-    panels : sequence of Panel
-        The planes.
-
-    Returns
-    -------
-    float
-        The distance in mm.
-    """
-    return step_of(max(max(panel.cut.size_mm) for panel in panels))
-
-
-def step_of(longest_mm: float) -> float:
-    """Choose the distance between the lines of a grid.
-
-    Parameters
-    ----------
-    longest_mm : float
-        The longest side of what is shown, mm.
-
-    Returns
-    -------
-    float
-        The distance in mm.
-    """
-    return nice(longest_mm / _LINES)

@@ -18,6 +18,7 @@ Bytes = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 # From low to high; each runs evenly. Both can be told apart without red and green.
+GRID: Colour = (255, 220, 90)  # lines of the deformed grid
 SEQUENTIAL: tuple[Colour, ...] = (
     (68, 1, 84),
     (65, 68, 135),

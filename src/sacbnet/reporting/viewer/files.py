@@ -13,7 +13,8 @@ import numpy as np
 
 from sacbnet.reporting.page import pictures as p
 from sacbnet.reporting.page.deformation import nearly_largest
-from sacbnet.reporting.page.figures import GRID, nice, step_of
+from sacbnet.reporting.page.pictures import GRID
+from sacbnet.reporting.page.scales import nice, step_of
 
 from . import layers
 from .page import page_of

@@ -9,9 +9,10 @@ from string import Template
 from sacbnet.environment import VERSION
 from sacbnet.reporting.page import pictures as p
 from sacbnet.reporting.page.deformation import scale_ticks
-from sacbnet.reporting.page.figures import colour_scale, radios
+from sacbnet.reporting.page.figures import radios
 from sacbnet.reporting.page.markup import Html, element, joined
 from sacbnet.reporting.page.opinion import card, opinion_of
+from sacbnet.reporting.page.scales import colour_scale
 
 from .scene import Scene
 
