@@ -52,7 +52,8 @@ def evaluation_page(found: Evaluation, worst: Worst, origin: str) -> str:
     methods = list(report["summary"])
     rows = sorted(
         (row for row in found.pairs if row.get("method") == REGISTERED or "error" in row),
-        key=lambda row: (0.0 if "error" in row else 1.0, -badness(row)),
+        key=lambda row: ("error" in row, badness(row)),
+        reverse=True,
     )
     before = {_names(r): r for r in found.pairs if r.get("method", REGISTERED) != REGISTERED}
     entries = [entry_of(row, before.get(_names(row))) for row in rows]

@@ -16,9 +16,10 @@ from sacbnet.files import atomic_file, writing
 from .thumbnail import thumbnail
 
 Names = tuple[str, str]  # of the moving and the fixed case
+Badness = tuple[float, str, str]
 
 
-def badness(row: Mapping[str, Any]) -> float:
+def badness(row: Mapping[str, Any]) -> Badness:
     """Rank a pair: the larger, the worse.
 
     Parameters
@@ -28,13 +29,15 @@ def badness(row: Mapping[str, Any]) -> float:
 
     Returns
     -------
-    float
-        Minus the Dice; without Dice the distance of the landmarks in mm; -inf without either.
+    tuple of (float, str, str)
+        Minus the Dice; without Dice the distance of the landmarks in mm; -inf without either. Names
+        of the moving and the fixed case follow, so that no two pairs are equally bad.
     """
     dice, tre = row.get("dice_nearest"), row.get("tre_mm")
+    bad = tre if isinstance(tre, float) and isfinite(tre) else -inf
     if isinstance(dice, float) and isfinite(dice):
-        return -dice
-    return tre if isinstance(tre, float) and isfinite(tre) else -inf
+        bad = -dice
+    return bad, str(row.get("moving")), str(row.get("fixed"))
 
 
 @dataclass
@@ -55,7 +58,7 @@ class Worst:
 
     most: int = 12
     folder: Path | None = None
-    pictures: dict[str, dict[Names, tuple[float, bytes]]] = field(default_factory=dict)
+    pictures: dict[str, dict[Names, tuple[Badness, bytes]]] = field(default_factory=dict)
 
     def __call__(
         self, row: Mapping[str, Any], *, fixed: Subject, moving: Subject, found: Found
