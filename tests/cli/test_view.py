@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
@@ -14,26 +15,31 @@ from sacbnet.reporting.viewer.server import Server
 
 
 @pytest.fixture
-def visited(monkeypatch) -> list[tuple[int, bytes]]:
+def visited(monkeypatch) -> Iterator[list[tuple[int, bytes]]]:
     """Answers that a visitor got before pressing Ctrl-C."""
     answers: list[tuple[int, bytes]] = []
     serve = Server.serve_forever
 
     def visit(server: Server) -> None:
-        for name in ("", "scene.json", "first.nii"):
-            connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
-            connection.request("GET", f"/{server.token}/{name}")
-            answer = connection.getresponse()
-            answers.append((answer.status, answer.read()))
-            connection.close()
-        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            for name in ("", "scene.json", "first.nii"):
+                connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+                connection.request("GET", f"/{server.token}/{name}")
+                answer = connection.getresponse()
+                answers.append((answer.status, answer.read()))
+                connection.close()
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
 
     def serve_forever(server: Server, poll_interval: float = 0.01) -> None:
         threading.Thread(target=visit, args=(server,), daemon=True).start()
         serve(server, poll_interval)
 
     monkeypatch.setattr(Server, "serve_forever", serve_forever)
-    return answers
+    # a shell starts jobs in the background with SIGINT ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield answers
+    signal.signal(signal.SIGINT, before)
 
 
 def test_two_images_until_ctrl_c(sacbnet, files, visited) -> None:
