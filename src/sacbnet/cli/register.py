@@ -130,6 +130,15 @@ def register(
     device: o.Device = "auto",
     precision: o.PrecisionName = "float32",
     save: o.Save = "",
+    dicom_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the result as DICOM, if both images are DICOM series: the moved image"
+            " as a series in the study of the fixed image, and the transform as a Spatial"
+            " Registration or Deformable Spatial Registration object. Default: no DICOM.",
+            rich_help_panel=o.OUTPUT,
+        ),
+    ] = None,
     report: Annotated[
         bool,
         typer.Option(
@@ -185,6 +194,10 @@ def register(
     sweep(out)  # a run that was killed may have moved an earlier result aside
     if (out / RUN).is_file() and not overwrite:
         refuse_another(out, *(image_facts(path, load_image(path)) for path in (fixed, moving)))
+    if dicom_out is not None:
+        from sacbnet.registration.dicom import check_dicom
+
+        check_dicom(dicom_out, fixed, moving, overwrite=overwrite)
     with progress_bar(quiet, verbose=verbose, log=log) as progress:
         registrar = Registrar(
             weights=weights,
@@ -224,10 +237,13 @@ def register(
             command=tuple(sys.argv),
             page=page if report else None,
         )
+        series = result.save_dicom(dicom_out, overwrite=overwrite) if dicom_out else {}
     if quiet:
         return
     console = Console(highlight=False)
     console.print(f"written to {out}: {', '.join(paths)}")
+    if series:
+        console.print(f"written to {dicom_out}: {len(series) - 1} slices, registration.dcm")
     console.print(registration_table(result.report))
     for line in registration_lines(result.report):
         console.print(line)

@@ -161,6 +161,41 @@ class Registration:
             written = [path.name for path in stage.iterdir()]
         return {name: folder / name for name in (*FILES, *MAPS) if name in written}
 
+    def save_dicom(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Write the moved image as a DICOM series, and the transform as a DICOM object.
+
+        Both images must have been read from DICOM series. The series lies on the fixed image's
+        grid, in its patient, study and frame of reference. registration.dcm connects the frames of
+        reference of the two images: a Spatial Registration if the transform is its affine part,
+        else a Deformable Spatial Registration. The same registration gives the same bytes.
+
+        Parameters
+        ----------
+        folder : str or Path
+            The folder; made where it is absent.
+        overwrite : bool, default False
+            Whether the DICOM files of another result may be replaced.
+
+        Returns
+        -------
+        dict[str, Path]
+            What was written, by file name.
+
+        Raises
+        ------
+        InputError
+            If an image is no DICOM series.
+        OutputError
+            If the folder holds other DICOM files, or a file cannot be written; then none is.
+        """
+        from .dicom import write_dicom  # pydicom is imported when DICOM is written
+
+        if self.inputs is None:
+            raise InputError("this registration holds no images; a result of a run was expected")
+        moved, moving = self.moved, self.inputs.moving
+        fixed, maps = self.inputs.fixed.name, (self.transform, self.affine)
+        return write_dicom(folder, moved, moving, *maps, fixed, overwrite)
+
     def _finished(
         self, writing: float, started: float | None, command: tuple[str, ...]
     ) -> RunReport:

@@ -46,13 +46,34 @@ class Dicom(ImageFormat):
         return _read(path, grid_only=True)
 
 
+def headers_of(path: Path) -> list[Header]:
+    """Read the headers of a series.
+
+    Parameters
+    ----------
+    path : Path
+        A folder with one series, or a file of a series.
+
+    Returns
+    -------
+    list of Header
+        One for each file of the series.
+
+    Raises
+    ------
+    InputError
+        If there is no series, or there are several, or a file is damaged.
+    """
+    return _folder(path) if path.is_dir() else _series_of(path)
+
+
 def _read(path: Path, grid_only: bool = False) -> Image:
     from sacbnet.io.dicom_frames import frames_of
     from sacbnet.io.dicom_grid import stack
     from sacbnet.io.dicom_voxels import values_of
 
     name = str(path)
-    headers = _folder(path) if path.is_dir() else _series_of(path)
+    headers = headers_of(path)
     found = stack(frames_of(headers), name, grid_only)
     shape = check_shape(found.shape, name)
     grid = named_grid(shape, found.affine, name)
