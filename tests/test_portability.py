@@ -61,11 +61,12 @@ for name in names:
 print(len(names))
 """
 CREW = """
-import multiprocessing
-from sacbnet.cohort.crew import Crew, _local
-from sacbnet.errors import shortened
-
 if __name__ == "__main__":  # a spawned process imports this file again
+    import multiprocessing
+
+    from sacbnet.cohort.crew import Crew, _local
+    from sacbnet.errors import shortened
+
     try:
         multiprocessing.get_context("fork")
     except ValueError:
