@@ -265,7 +265,7 @@ def test_an_image_that_is_no_series_is_refused(case, tmp_path) -> None:
     from sacbnet.io.images import save_image
 
     save_image(name, case.moved.data, case.moved)
-    with pytest.raises(InputError, match="the fixed image .* no DICOM series") as raised:
+    with pytest.raises(InputError, match=r"the fixed image .* no DICOM series") as raised:
         write_dicom(
             *(tmp_path / "out", case.moved, case.moving, case.transform, case.affine), str(name)
         )

@@ -129,6 +129,7 @@ def apply(
     for folder in (registration, *(name for name in names if name.is_dir())):
         if folder is not None:
             keep_result(out, folder)
+    place = _place_of_dose(out, image, registration, onto, reference)
     claim = Claim.of(out)
     like = None if reference is None else load_reference(reference)
     warper = None
@@ -156,9 +157,12 @@ def apply(
         route = warper.route(onto) if warper and onto else None
         route = route or route_of(transform or (), like.grid, volumes[0].grid)
         how = interpolation or ("linear" if series else "nearest")
-        told = fill if fill == AUTO else intensity("fill", fill)
+        unit = _unit_of_dose(image, quiet)
+        told = intensity("fill", fill) if fill != AUTO else 0.0 if unit else AUTO
         carried = route.series(volumes, like, how, told)  # type: ignore[arg-type]
-        _write(out, given[0], carried, series, claim, quiet)
+        if place is not None and image is not None:
+            _write_dose(out, carried[0][0], image, place, claim)
+        _write(out, given[0], carried, series, claim, quiet, written=place is not None)
     if not quiet:
         typer.echo(f"written: {out}")
 
@@ -183,6 +187,55 @@ def _surface(
     for note in mesh.notes:
         typer.echo(f"note: {note}", err=True)
     return outside
+
+
+def _place_of_dose(
+    out: Path,
+    image: Path | None,
+    registration: Path | None,
+    onto: Literal["fixed", "moving"] | None,
+    reference: Path | None,
+) -> str | None:
+    """The DICOM image on which a dose will lie; None if the result is not written as DICOM."""
+    if not out.name.lower().endswith(".dcm"):
+        return None
+    from sacbnet.io.dicom_dose import check_dose_out
+    from sacbnet.registration.apply import load_report
+    from sacbnet.registration.result import RUN
+
+    place = None if reference is None else str(reference)
+    if place is None and registration is not None and (registration / RUN).is_file():
+        report = load_report(registration / RUN)
+        place = (report.fixed if onto == "fixed" else report.moving).name
+    check_dose_out(out, image, place)
+    return place
+
+
+def _unit_of_dose(image: Path | None, quiet: bool) -> str | None:
+    """The unit of a dose, which is told; None for other data."""
+    from sacbnet.io.format import ImageFormat
+    from sacbnet.io.formats.dicom import Dicom
+    from sacbnet.io.table import reader
+
+    if image is None or not image.exists() or not isinstance(reader(ImageFormat, image), Dicom):
+        return None
+    from sacbnet.io.dicom_dose import dose_units
+
+    unit = dose_units(image)
+    if unit is not None and not quiet:
+        words = "Gy" if unit == "GY" else "the relative unit of its file"
+        typer.echo(f"note: {image} is a dose; the result is in {words}, 0 outside it", err=True)
+    return unit
+
+
+def _write_dose(out: Path, dose: Image, source: Path, place: str, claim: Claim) -> None:
+    from sacbnet.io.dicom_dose import save_dose
+
+    below = save_dose(out, dose, source, place, claim)
+    if below:
+        typer.echo(
+            f"note: {below} voxels were below 0 Gy after interpolation; they hold 0", err=True
+        )
 
 
 def _check(
@@ -229,13 +282,16 @@ def _write(
     series: Series | None,
     claim: Claim,
     quiet: bool,
+    written: bool = False,
 ) -> None:
-    """Write the result, and say where it is not sure."""
+    """Write the result, unless it is written, and say where it is not sure."""
     from sacbnet.io.images import save_image
     from sacbnet.io.series import save_series
 
     first, filled = carried[0]
-    if series is None or series.header is None:
+    if written:
+        pass
+    elif series is None or series.header is None:
         save_image(out, first.data, first, labels=series is None, claim=claim)
     else:
         save_series(out, [image.data for image, _ in carried], first, series.header, claim)
