@@ -102,6 +102,7 @@ def test_a_dose_is_written_as_rt_dose(sacbnet, given) -> None:
     assert (data.DoseUnits, data.DoseType, data.DoseSummationType) == ("GY", "PHYSICAL", "FRACTION")
     assert data.ReferencedRTPlanSequence[0].ReferencedSOPInstanceUID == "1.2.9.9"
     assert (data.FrameOfReferenceUID, data.StudyInstanceUID) == ("1.2.1.5", "1.2.1.6")
+    assert data.DoseComment.startswith("carried by sacbnet")
     assert data.PatientID == "p1" and data.SOPInstanceUID != "1.2.9.1"
     values = data.pixel_array.transpose(2, 1, 0) * float(data.DoseGridScaling)
     both = inside(values, expected)

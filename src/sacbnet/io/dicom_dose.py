@@ -8,17 +8,18 @@ import numpy as np
 from pydicom.uid import RTDoseStorage
 from pydicom.valuerep import DSfloat
 
+from sacbnet.environment import VERSION
 from sacbnet.errors import InputError, OutputError
 from sacbnet.files import Claim, atomic_file
 from sacbnet.imaging.image import Image
 
-from .dicom_derived import Derived, copy_attributes, decimals, plane, save_dataset, seed_of
+from .dicom_derived import MAKER, Derived, copy_attributes, decimals, plane, save_dataset, seed_of
 from .dicom_headers import read_header
 from .dicom_source import dicom_source
 
 _KEPT = (
     *("DoseUnits", "DoseType", "DoseSummationType", "TissueHeterogeneityCorrection"),
-    *("ReferencedRTPlanSequence", "DoseComment"),
+    "ReferencedRTPlanSequence",
 )
 _MOST = 2**32 - 1
 
@@ -117,6 +118,7 @@ def save_dose(path: Path, dose: Image, source: Path, place: str, claim: Claim | 
     out.OperatorsName, out.SeriesNumber, out.InstanceNumber = "", 1, 1
     out.SeriesDescription = f"{origin.text('SeriesDescription')[:50]} registered".strip()
     copy_attributes(origin, out, _KEPT)
+    out.DoseComment = f"carried by {MAKER} {VERSION}; {origin.text('DoseComment')}".strip("; ")[:64]
     out.DoseUnits = out.get("DoseUnits") or "GY"
     out.DoseType = out.get("DoseType") or "PHYSICAL"
     out.DoseSummationType = out.get("DoseSummationType") or "PLAN"
