@@ -97,7 +97,7 @@ def test_a_wrong_command_line(sacbnet, arguments, words, tmp_path, monkeypatch) 
 
 
 @pytest.mark.parametrize(
-    "place", ["sacbnet.registration.estimate.refine", "sacbnet.registration.result.save_affine"]
+    "place", ["sacbnet.registration.displacement.refine", "sacbnet.registration.result.save_affine"]
 )
 def test_interrupted(register, tmp_path, monkeypatch, place) -> None:
     """Ctrl-C while it works, and while it writes."""

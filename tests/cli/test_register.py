@@ -274,10 +274,10 @@ def test_spacings_that_cannot_be(register, tmp_path, spacing) -> None:
 
 
 def test_a_result_worse_than_the_start(register, tmp_path, monkeypatch) -> None:
-    from sacbnet.registration import estimate as engine
+    from sacbnet.registration import displacement
 
-    refine = engine.refine
-    monkeypatch.setattr(engine, "refine", lambda **k: (refine(**k)[0] + 6.0, ()))
+    refine = displacement.refine
+    monkeypatch.setattr(displacement, "refine", lambda **k: (refine(**k)[0] + 6.0, ()))
     done = register()
     assert done.code == 6 and "less like the fixed image than the start" in done.sentence()
     assert list(tmp_path.iterdir()) == []

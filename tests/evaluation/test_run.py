@@ -569,7 +569,12 @@ def test_a_run_is_evaluated_as_it_was_validated(recipe, pack, shapes, runs):
     )
     assert done.exit_code == 0, done.output
     assert "Dice, nearest" in done.stdout and "identity" in done.stdout
-    assert sorted(p.name for p in out.iterdir()) == ["labels.csv", "pairs.csv", "summary.json"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "index.html",
+        "labels.csv",
+        "pairs.csv",
+        "summary.json",
+    ]
     report = json.loads((out / "summary.json").read_text())
     best = json.loads((runs / "shapes" / "run.json").read_text())["state"]["best"]
     assert report["summary"]["registered"]["dice_nearest"]["mean"] == pytest.approx(

@@ -51,7 +51,7 @@ def maps_of(found: Estimate, errors: ErrorMap | None, fixed: Image) -> dict[str,
     if "uncertainty" in found.options.save and errors is not None:
         maps[UNCERTAINTY] = errors.onto(fixed)
     if "clusters" in found.options.save:
-        maps |= _clusters(found.seen, found.pair, fixed)
+        maps |= clusters(found.seen, found.pair, fixed)
     if "grid" in found.options.save:
         lines = warped_grid(found.transform, found.affine)
         maps[WARPED_GRID] = _onto(fixed, lines, found.transform.grid)
@@ -143,8 +143,23 @@ def _onto(fixed: Image, data: Array, grid: Grid) -> Image:
     return carry(Image(data, grid), fixed, Affine(), "linear")
 
 
-def _clusters(seen: Seen, pair: Pair, fixed: Image) -> dict[str, Image]:
-    """The regions that each level of a network found in both images."""
+def clusters(seen: Seen, pair: Pair, fixed: Image) -> dict[str, Image]:
+    """Draw the regions that each level of a network found in both images.
+
+    Parameters
+    ----------
+    seen : Seen
+        What the network saw.
+    pair : Pair
+        Both images as the engine took them.
+    fixed : Image
+        The fixed image.
+
+    Returns
+    -------
+    dict[str, Image]
+        Numbers of the regions on the grid of the fixed image, by file name.
+    """
     found: dict[str, Image] = {}
     if not seen.half_way:
         for level, labels in sorted(seen.labels.items()):

@@ -81,14 +81,14 @@ def test_on_the_fixed_grid():
     """A level-3 lattice of 4 x 2 mm blocks, on an image of 1 mm that is turned and shifted."""
     from sacbnet.imaging.image import Image
     from sacbnet.networks.sacbnet.seen import Seen
-    from sacbnet.registration.maps import maps
+    from sacbnet.registration.maps import clusters
     from sacbnet.spatial.grid import Grid
 
     working = Grid((20, 16, 16), np.diag([2.0, 2.0, 2.0, 1.0]))
     fixed_affine = np.array([[0, -1.0, 0, 20], [1, 0, 0, 3], [0, 0, 1, 2], [0, 0, 0, 1]])
     fixed = Image(np.zeros((20, 12, 18), np.float32), Grid((20, 12, 18), fixed_affine))
     labels = torch.arange(1, 2 * 5 * 4 * 4 + 1).reshape(2, 5, 4, 4)
-    found = maps(Seen({3: labels}), Pair(working, 2.0, 1), fixed)
+    found = clusters(Seen({3: labels}), Pair(working, 2.0, 1), fixed)
     assert set(found) == {"clusters_fixed_level3.nii.gz", "clusters_moving_level3.nii.gz"}
     moving = found["clusters_moving_level3.nii.gz"]
     assert moving.data.shape == fixed.data.shape and np.issubdtype(moving.data.dtype, np.integer)
