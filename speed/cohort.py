@@ -42,11 +42,11 @@ PORT = 18786
 
 def write_list(folder: Path, out: Path, count: int, damaged: bool) -> Path:
     """A CSV of pairs (each image to the next one); the input in the middle is truncated."""
-    images = sorted((folder / "images").glob("*.nii*"))
+    images = sorted((folder.absolute() / "images").glob("*.nii*"))
     pairs = [(images[n % len(images)], images[(n + 1) % len(images)]) for n in range(count)]
     rows = [[f"pair{n:03d}", str(f), str(m)] for n, (f, m) in enumerate(pairs)]
     if damaged:
-        bad = out / "damaged.nii.gz"
+        bad = out.absolute() / "damaged.nii.gz"
         source = Path(rows[count // 2][2]).read_bytes()
         bad.write_bytes(source[: len(source) // 2])
         rows[count // 2][2] = str(bad)

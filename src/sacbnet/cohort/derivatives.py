@@ -87,7 +87,7 @@ def space_of(fixed: Path, image: BidsImage | None = None) -> str:
     Returns
     -------
     str
-        Letters and digits: the name of the template in a file "tpl-NAME_...", all entities of an
+        Letters and digits: the name of the template in a file ``tpl-NAME_...``, all entities of an
         image of a dataset, else the name of the file.
 
     Examples
