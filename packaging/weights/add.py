@@ -25,7 +25,8 @@ from sacbnet.config.choices import AFFINES, AffineKind
 from sacbnet.errors import SacbnetError, WeightsError
 from sacbnet.files import atomic_file
 from sacbnet.networks.weights import catalogue
-from sacbnet.networks.weights.catalogue import CATALOGUE, SUFFIX, Entry, entries
+from sacbnet.networks.weights.catalogue import CATALOGUE, SUFFIX, entries
+from sacbnet.networks.weights.entry import Entry
 from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.networks.weights.load import load_weights, weights_file, weights_hash
 

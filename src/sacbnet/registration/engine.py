@@ -13,7 +13,7 @@ from sacbnet.config.choices import AUTO, NONE, AffineKind, Box
 from sacbnet.config.registration import Options
 from sacbnet.errors import InputError
 from sacbnet.kernels.dispatch import pick_device
-from sacbnet.networks.weights.catalogue import Entry
+from sacbnet.networks.weights.entry import Entry
 from sacbnet.networks.weights.info import WeightsInfo
 from sacbnet.networks.weights.load import load_weights
 from sacbnet.spatial.grid import Grid

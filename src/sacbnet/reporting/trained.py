@@ -13,7 +13,7 @@ from typing import Any
 
 from sacbnet.config.recipe import Recipe
 from sacbnet.errors import InputError
-from sacbnet.networks.weights.catalogue import Entry
+from sacbnet.networks.weights.entry import Entry
 from sacbnet.networks.weights.info import WeightsInfo
 
 _SCORES = {
