@@ -42,6 +42,11 @@ def bare(name: str) -> Path:
     return Path(name if os.path.exists(name) else name.removesuffix(INVERSE))
 
 
+def _turned(name: str) -> bool:
+    """Whether a name means the transform the other way."""
+    return bare(name) != Path(name)
+
+
 def load_link(source: TransformSource, between: Between | None = None) -> Link:
     """Read a transform that a user gives.
 
@@ -70,8 +75,7 @@ def load_link(source: TransformSource, between: Between | None = None) -> Link:
     if isinstance(source, (Affine, DisplacementField, Chain)):
         return Link("transform", source, _backwards(source))
     text = str(source)
-    path = bare(text)
-    turned = str(path) != str(Path(text))
+    path, turned = bare(text), _turned(text)
     if turned:
         between = Between(between.moving, between.fixed)
     if os.path.isdir(path):
@@ -137,8 +141,7 @@ def load_transform_given(
     GridError
         If the header of a displacement field gives no usable grid.
     """
-    path = bare(source)
-    turned = str(path) != str(Path(source))
+    path, turned = bare(source), _turned(source)
     if os.path.isdir(path):
         warper = Warper.of(path)
         fixed, moving = (warper.fixed, warper.moving)[:: -1 if turned else 1]
